@@ -1,0 +1,1 @@
+"""What every stage shares: pure domain values (`core.domain`) and the Kafka runtime (`core.runtime`)."""

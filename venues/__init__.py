@@ -1,0 +1,1 @@
+"""What each venue says and allows: wire types, authentication, limits, tick and fee rules. Pure: no socket, no clock."""
