@@ -1,0 +1,311 @@
+"""Generated from `schemas/decision/*.avsc` by `make schemas`; do not edit."""
+
+from typing import ClassVar
+
+from msgspec import field
+
+from schemas.enums import EdgePhase, LinkStatus, Outcome, Polarity, Purpose, SagaState, Side, StrategyStatus, TimeInForce, TradingState
+from schemas.record import Record
+
+__all__ = ["Beat", "Cancel", "Clock", "Edge", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "Profile", "Saga", "Strategy"]
+
+class Beat(Record, frozen=True, kw_only=True, gc=False):
+    """Accounts is alive; gateways stop without it."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Beat"
+
+    account: str
+    account_set: str
+    now_ns: int
+
+
+class Cancel(Record, frozen=True, kw_only=True, gc=False):
+    """Take an order back; repeated until it is terminal."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Cancel"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    order: str
+    account: str
+    instrument: str
+    reason: str
+    now_ns: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Clock(Record, frozen=True, kw_only=True, gc=False):
+    """The time its log is to take for now."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Clock"
+
+    now_ns: int
+
+
+class Edge(Record, frozen=True, kw_only=True, gc=False):
+    """An opportunity: begins, refreshes, ends."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Edge"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    """the same from BEGIN to END"""
+    strategy: str
+    link: str
+    phase: EdgePhase
+    buy_instrument: str
+    """YES bought here"""
+    sell_instrument: str
+    """YES sold here"""
+    size: int
+    """executable, at -6"""
+    buy_price_e6: int
+    """average"""
+    sell_price_e6: int
+    """average"""
+    cost_e6: int
+    """capital all legs need"""
+    fees_e6: int
+    profit_e6: int
+    begin_ns: int
+    now_ns: int
+    input_partition: int
+    input_offset: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Grant(Record, frozen=True, kw_only=True, gc=False):
+    """An executable order: every signed input is fixed."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Grant"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    intent: str
+    account: str
+    account_set: str
+    instrument: str
+    leg: int
+    attempt: int
+    purpose: Purpose
+    side: Side
+    """in YES terms"""
+    outcome: Outcome
+    """the token chosen"""
+    token_side: Side
+    """of that token"""
+    token: str = ""
+    """the venue's id of the token, empty if none"""
+    price: int
+    """YES price, mantissa at price_exp"""
+    size: int
+    price_exp: int
+    size_exp: int
+    time_in_force: TimeInForce
+    client_id: str
+    salt: int
+    timestamp_ms: int
+    expires_s: int = 0
+    neg_risk: bool = False
+    fee_max_e6: int
+    version_offset: int
+    """of the Depth it is based on"""
+    version_index: int
+    now_ns: int
+    send_by_ns: int
+    """not a byte leaves after this"""
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Leg(Record, frozen=True, kw_only=True, gc=False):
+    """One leg of an intent, in YES terms."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Leg"
+
+    instrument: str
+    account: str
+    side: Side
+    """BUY: long YES"""
+    price: int
+    """worst acceptable, mantissa at price_exp"""
+    size: int
+    price_exp: int
+    size_exp: int
+    fee_max_e6: int
+    """largest fee of the whole size"""
+    version_offset: int
+    """of the Depth walked"""
+    version_index: int
+    recv_ts_ns: int
+    """of that Depth"""
+    level_prices: list[int]
+    level_sizes: list[int]
+    """taken from each level"""
+
+
+class Intent(Record, frozen=True, kw_only=True, gc=False):
+    """What a strategy wants done, all legs or none."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Intent"
+    has_trail: ClassVar[bool] = True
+    nested: ClassVar[bool] = True
+
+    id: str
+    strategy: str
+    link: str
+    account_set: str
+    edge: str = ""
+    """id of the Edge behind it"""
+    now_ns: int
+    """log time of the decision"""
+    legs: list[Leg]
+    """in the order of execution: the uncertain leg first"""
+    profit_e6: int
+    """guaranteed: the minimum over the link's states, net of fees"""
+    input_partition: int
+    """of decision.input"""
+    input_offset: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Ledger(Record, frozen=True, kw_only=True, gc=False):
+    """Cash, reservation or holding of one venue account, as we count it."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Ledger"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    """<account>|<instrument>|<outcome>, cash: <account>"""
+    account: str
+    instrument: str = ""
+    """empty: cash"""
+    outcome: Outcome
+    size: int = 0
+    """held, at -6; signed where the venue nets"""
+    cash_e6: int = 0
+    reserved_e6: int = 0
+    fees_e6: int = 0
+    """paid so far"""
+    cost_e6: int = 0
+    """paid for what is held"""
+    known: bool = False
+    """the venue's first report was seen"""
+    now_ns: int
+    log_partition: int
+    log_offset: int
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Limit(Record, frozen=True, kw_only=True, gc=False):
+    """Risk limits of one account set; none means HALTED."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Limit"
+
+    id: str
+    """account set"""
+    state: TradingState
+    order_notional_max_e6: int
+    market_notional_max_e6: int
+    """per instrument"""
+    open_sagas_max: int
+    unwind_budget_e6: int
+    """per saga"""
+    set_by: str
+    reason: str
+
+
+class Link(Record, frozen=True, kw_only=True, gc=False):
+    """Two instruments that pay by one event, approved by a human."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Link"
+
+    id: str
+    version: int
+    status: LinkStatus
+    instrument_a: str
+    instrument_b: str
+    polarity: Polarity
+    """SAME: YES of a is YES of b"""
+    states: list[str]
+    """joint states of the world"""
+    payout_a_e6: list[int]
+    """what one YES of a pays in each state"""
+    payout_b_e6: list[int]
+    rules_hash_a: str = ""
+    rules_hash_b: str = ""
+    approved_by: str
+    approved_ts_ns: int
+    expires_ts_ns: int = 0
+    """0: with the instruments"""
+
+
+class Profile(Record, frozen=True, kw_only=True, gc=False):
+    """What one venue account is."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Profile"
+
+    id: str
+    """<venue>:<name>"""
+    venue: str
+    account_set: str
+    entity: str
+    """legal entity"""
+    currency: str
+    capital_e6: int = 0
+    """cash the account set may use; 0: all the venue reports"""
+
+
+class Saga(Record, frozen=True, kw_only=True, gc=False):
+    """State of one multi-leg order."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Saga"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    """of the intent"""
+    strategy: str
+    link: str
+    account_set: str
+    state: SagaState
+    reason: str = ""
+    filled_first: int = 0
+    """at -6"""
+    filled_second: int = 0
+    unwound: int = 0
+    cash_e6: int = 0
+    """sum of all its fills"""
+    fees_e6: int = 0
+    now_ns: int
+    log_partition: int
+    log_offset: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Strategy(Record, frozen=True, kw_only=True, gc=False):
+    """Configuration of one strategy."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Strategy"
+
+    id: str
+    kind: str
+    """entry point name"""
+    status: StrategyStatus
+    account_set: str
+    params: str
+    """JSON text of the kind's typed parameters"""

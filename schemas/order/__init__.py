@@ -1,0 +1,188 @@
+"""Generated from `schemas/order/*.avsc` by `make schemas`; do not edit."""
+
+from typing import ClassVar
+
+from msgspec import field
+
+from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
+from schemas.record import Record
+
+__all__ = ["Alive", "Fill", "Holding", "OrderUpdate", "PrivateFrame", "Settled", "Submitting", "VenueCall", "VenueReport"]
+
+class Alive(Record, frozen=True, kw_only=True, gc=False):
+    """A gateway can trade this account."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Alive"
+
+    account: str
+    writer: str
+    ready: bool
+    reason: str = ""
+    ts_ns: int
+
+
+class Fill(Record, frozen=True, kw_only=True, gc=False):
+    """One execution of one of our orders, as the venue states it."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Fill"
+    has_trail: ClassVar[bool] = True
+
+    event_id: str
+    order: str
+    account: str
+    instrument: str
+    fill: str
+    """the venue's id of it"""
+    outcome: Outcome
+    """the token that moved"""
+    token_side: Side
+    size: int
+    """at -6"""
+    price_e6: int
+    """of the token"""
+    notional_e6: int
+    """size x price"""
+    fee_e6: int
+    asset: str
+    """of notional and fee"""
+    liquidity: Liquidity
+    settlement: Settlement
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    ts_ns: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class OrderUpdate(Record, frozen=True, kw_only=True, gc=False):
+    """What became of an order."""
+
+    schema_name: ClassVar[str] = "crossbook.order.OrderUpdate"
+    has_trail: ClassVar[bool] = True
+
+    event_id: str
+    order: str
+    account: str
+    instrument: str
+    status: OrderStatus
+    terminal: bool
+    venue_order: str = ""
+    filled: int = 0
+    """cumulative, at -6, as the venue states it"""
+    reason: str = ""
+    writer: str
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    ts_ns: int
+    """when it was learnt"""
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class PrivateFrame(Record, frozen=True, kw_only=True, gc=False):
+    """A raw frame of a private stream."""
+
+    schema_name: ClassVar[str] = "crossbook.order.PrivateFrame"
+
+    account: str
+    payload: bytes
+    recv_ts_ns: int
+
+
+class Settled(Record, frozen=True, kw_only=True, gc=False):
+    """The end of a fill's settlement."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Settled"
+    has_trail: ClassVar[bool] = True
+
+    event_id: str
+    order: str
+    account: str
+    instrument: str
+    fill: str
+    settlement: Settlement
+    reference: str = ""
+    """transaction hash"""
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    ts_ns: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Submitting(Record, frozen=True, kw_only=True, gc=False):
+    """The exact bytes that will leave, written before they do. The first record of any type for an order decides who may send."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Submitting"
+    has_trail: ClassVar[bool] = True
+
+    event_id: str
+    order: str
+    account: str
+    instrument: str
+    writer: str
+    """gateway instance"""
+    method: str
+    path: str
+    body: bytes
+    venue_order: str = ""
+    """the venue's id where it is known before sending"""
+    send_by_ns: int
+    ts_ns: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class VenueCall(Record, frozen=True, kw_only=True, gc=False):
+    """A raw request and its answer, secrets removed."""
+
+    schema_name: ClassVar[str] = "crossbook.order.VenueCall"
+
+    account: str
+    order: str = ""
+    method: str
+    path: str
+    request: bytes
+    status: int
+    """0: no answer"""
+    response: bytes
+    sent_ts_ns: int
+    recv_ts_ns: int
+
+
+class Holding(Record, frozen=True, kw_only=True, gc=False):
+    """What the venue says an account holds of one outcome."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Holding"
+
+    instrument: str
+    outcome: Outcome
+    size: int
+    """at -6"""
+
+
+class VenueReport(Record, frozen=True, kw_only=True, gc=False):
+    """Open orders, holdings and cash as the venue states them."""
+
+    schema_name: ClassVar[str] = "crossbook.order.VenueReport"
+    has_trail: ClassVar[bool] = True
+    nested: ClassVar[bool] = True
+
+    account: str
+    as_of_ns: int
+    """the venue's own time of it"""
+    cash_e6: int
+    holdings: list[Holding]
+    open_orders: list[str]
+    """our order ids where known, else the venue's"""
+    ts_ns: int
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
