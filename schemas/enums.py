@@ -11,9 +11,7 @@ InstrumentKind = Literal["UNKNOWN", "BINARY", "SPOT", "PERPETUAL"]
 InstrumentStatus = Literal["UNKNOWN", "PENDING", "OPEN", "PAUSED", "CLOSED", "DETERMINED", "SETTLED"]
 LinkStatus = Literal["UNKNOWN", "PROPOSED", "APPROVED", "SUSPENDED", "EXPIRED"]
 Liquidity = Literal["UNKNOWN", "TAKER", "MAKER"]
-OrderStatus = Literal[
-    "UNKNOWN", "ACCEPTED", "REJECTED", "CANCELLED", "EXPIRED", "EXPIRED_UNSENT", "OUTCOME_UNKNOWN", "FILLED"
-]
+OrderStatus = Literal["UNKNOWN", "ACCEPTED", "REJECTED", "CANCELLED", "EXPIRED", "EXPIRED_UNSENT", "OUTCOME_UNKNOWN", "FILLED"]
 Outcome = Literal["UNKNOWN", "YES", "NO", "NONE"]
 Polarity = Literal["UNKNOWN", "SAME", "OPPOSITE"]
 Purpose = Literal["UNKNOWN", "ENTRY", "HEDGE", "UNWIND"]

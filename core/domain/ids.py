@@ -21,14 +21,14 @@ class Origin(NamedTuple):
 
     epoch: int
     frame_no: int
-    index: int
+    place: int
 
 
 class Version(NamedTuple):
     """Which market record a derived record follows: its offset, and the place among that record's outputs."""
 
     offset: int
-    index: int
+    place: int
 
 
 def record_id(incarnation: int, partition: int, offset: int, index: int, leg: int = 0, attempt: int = 0) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from core.runtime.topics import Topic
-from schemas.raw import Opened
 from schemas.market import Instrument
+from schemas.raw import Opened
 from schemas.record import Record
 
 BY_KEY = -1
