@@ -1,4 +1,4 @@
-"""`python -m infra.stack up | down | reset | status | pin`."""
+"""`python -m infra.stack up | down | reset | status | pin | sweep`."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from core.domain.errors import CrossbookError
 from infra.stack.jars import pin
 from infra.stack.settings import StackSettings
 from infra.stack.stack import Stack
+from infra.stack.temporary import sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +44,11 @@ def _status(stack: Stack) -> None:
     stack.show()
 
 
-COMMANDS = {"up": _up, "down": _down, "reset": _reset, "status": _status, "pin": _pin}
+def _sweep(stack: Stack) -> None:
+    print(f"{sweep()} temporary stacks of killed tests stopped")
+
+
+COMMANDS = {"up": _up, "down": _down, "reset": _reset, "status": _status, "pin": _pin, "sweep": _sweep}
 
 if __name__ == "__main__":
     sys.exit(main())

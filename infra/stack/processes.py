@@ -167,6 +167,10 @@ class Processes:
             return {}
         return {name: [int(pid) for pid in self._call("list", name=name)["pids"]] for name in self._names()}
 
+    def is_active(self, name: str) -> bool:
+        """Say whether a watcher is meant to have processes; one that gave up or was stopped is not."""
+        return bool(self._call("status", name=name)["status"] != "stopped")
+
     def signal(self, name: str, pid: int, sig: int) -> None:
         """Send a signal to one process of a watcher."""
         self._call("signal", name=name, pid=pid, signum=int(sig))
@@ -242,7 +246,7 @@ class Processes:
                 raise Unavailable(f"the process manager of {self.group} does not answer to {command}: {e}") from e
             finally:
                 client.stop()
-            if answer.get("status") == "ok":
+            if answer.get("status") != "error":  # a watcher's own status comes in the same field
                 return answer
             reason = str(answer.get("reason"))
             if "already running" not in reason:

@@ -15,6 +15,7 @@ from infra.stack.processes import Processes, groups
 from infra.stack.servers import Server, java, ports, servers
 from infra.stack.settings import HOST, StackSettings
 
+SERVERS = ("kafka", "registry", "questdb")
 MARKER = ".crossbook-data"
 POLL_S = 0.1
 GRACEFUL_TIMEOUT_S = 15.0
@@ -23,8 +24,9 @@ GRACEFUL_TIMEOUT_S = 15.0
 class Stack:
     """Kafka, the registry and QuestDB over one data folder."""
 
-    def __init__(self, settings: StackSettings | None = None) -> None:
+    def __init__(self, settings: StackSettings | None = None, names: tuple[str, ...] = SERVERS) -> None:
         self.settings = settings or StackSettings()
+        self.names = names
         self.processes = Processes(self.settings.data)
 
     def up(self, run: str | None = None) -> list[str]:
@@ -51,7 +53,8 @@ class Stack:
         """
         program = java()
         running = self.pids()
-        missing = {name: found for name, found in ports(self.settings).items() if not running.get(name)}
+        listening = ports(self.settings)
+        missing = {name: listening[name] for name in self.names if not running.get(name)}
         _check_ports(missing)
         if not missing:
             return []
@@ -69,8 +72,25 @@ class Stack:
                 respawn=self.settings.respawn,
             )
         for server in wanted:
-            self._wait(server)
+            self.wait(server)
         return [server.name for server in wanted]
+
+    def wait(self, server: Server) -> None:
+        """Return when a server answers.
+
+        Raises:
+            Unavailable: it ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + self.settings.ready_timeout_s
+        log = self.processes.log(server.name)
+        while not server.is_ready():
+            if not self.processes.list().get(server.name):
+                raise Unavailable(f"{server.name} ended while starting: {_last_line(log.read_text())} (see {log})")
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{server.name} does not answer after {self.settings.ready_timeout_s:.0f} s; look at {log}"
+                )
+            time.sleep(POLL_S)
 
     def down(self) -> list[str]:
         """Stop the workers of every run, then the servers; return the groups that ran. The data stays."""
@@ -130,18 +150,6 @@ class Stack:
         data.mkdir(parents=True, exist_ok=True)
         (data / MARKER).write_text("The dev stack's data. `make dev-stack-reset` deletes this folder.\n")
 
-    def _wait(self, server: Server) -> None:
-        deadline = time.monotonic() + self.settings.ready_timeout_s
-        log = self.processes.log(server.name)
-        while not server.is_ready():
-            if not self.processes.list().get(server.name):
-                raise Unavailable(f"{server.name} ended while starting: {_last_line(log.read_text())} (see {log})")
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"{server.name} does not answer after {self.settings.ready_timeout_s:.0f} s; look at {log}"
-                )
-            time.sleep(POLL_S)
-
 
 def _check_ports(wanted: dict[str, dict[str, int]]) -> None:
     """Raise Misconfigured, naming every port somebody else listens on."""
@@ -168,7 +176,7 @@ def _is_free(port: int) -> bool:
 def _listener(port: int) -> str:
     try:
         for found in psutil.net_connections("tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
+            if found.status == psutil.CONN_LISTEN and found.pid and found.laddr and found.laddr.port == port:
                 return f"pid {found.pid} ({psutil.Process(found.pid).name()})"
     except psutil.Error:
         pass

