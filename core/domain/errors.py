@@ -37,7 +37,14 @@ class Unavailable(Retry):
 
 
 class Reject(CrossbookError):
-    """This record will never be handled."""
+    """This record will never be handled.
+
+    Attributes:
+        outputs: what is to be published before the dead letter is written: the reset of the books that the record could
+            have changed, and what of it could be handled (`core.runtime.flow.Output`s).
+    """
+
+    outputs: tuple[object, ...] = ()
 
 
 class MalformedFrame(Reject):

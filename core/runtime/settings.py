@@ -1,0 +1,93 @@
+"""Typed settings: the only place that reads the environment (`CROSSBOOK_*`, and one `.env` file).
+
+A stage's `settings.py` derives from `WorkerSettings`; its `__main__` makes one and hands values on. Nothing else looks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.domain.errors import Misconfigured
+
+_RUN = re.compile(r"live|paper|demo|(?:demo|paper|test|bench|replay)-[a-z0-9][a-z0-9-]{0,40}")
+LIVE = "live"
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class WorkerSettings(BaseSettings):
+    """What every worker process is told."""
+
+    model_config = SettingsConfigDict(env_prefix="CROSSBOOK_", env_file=".env", extra="ignore", frozen=True)
+
+    run: str = Field(
+        "demo", description="live, paper, demo, demo-<id>, paper-<id>, test-<id>, bench-<id> or replay-<id>"
+    )
+    read_run: str = Field("", description="run whose topics are read; empty: the same as run")
+    write_run: str = Field("", description="run whose topics are written; empty: the same as run")
+    arm: str = Field("", description="the account that may trade; only with run live")
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers")
+    registry_url: str = Field(
+        "http://127.0.0.1:8081/apis/ccompat/v7", description="Confluent-compatible schema registry"
+    )
+    partitions: int = Field(4, ge=1, le=256, description="of the hot topics, when a run is created")
+    replication: int = Field(1, ge=1, le=5, description="of topics, when a run is created")
+    log_level: str = Field("info", description="debug, info, warning or error")
+    metrics_port: int = Field(0, ge=0, le=65535, description="of /metrics and /health on 127.0.0.1; 0: any free one")
+    worker_dir: str = Field(
+        "", description="folder where a worker leaves <pid>.json with its metrics port; empty: nowhere"
+    )
+    batch_records_max: int = Field(500, ge=1, le=10_000, description="records handled between two polls")
+    commit_interval_ms: int = Field(250, ge=10, le=60_000, description="between commits, each after acknowledgement")
+    replay: bool = Field(False, description="handle the source run's log up to its committed offset, then exit")
+    start_wait_s: float = Field(20.0, gt=0, description="how long servers may take to answer at start")
+
+    @field_validator("run", "read_run", "write_run")
+    @classmethod
+    def _is_a_run(cls, value: str) -> str:
+        if value and not _RUN.fullmatch(value):
+            raise ValueError(f"{value!r} is not a run: use live, paper, demo, replay-<id>, test-<id> or bench-<id>")
+        return value
+
+    @model_validator(mode="after")
+    def _replay_writes_elsewhere(self) -> Self:
+        if self.replay and (self.reads == self.writes or not self.writes.startswith(("replay-", "test-"))):
+            raise ValueError(f"a replay of {self.reads!r} may only write a run named replay-<id>, was {self.writes!r}")
+        if self.writes == LIVE and self.reads != LIVE:
+            raise ValueError("only the run live writes live topics; set CROSSBOOK_WRITE_RUN to another run")
+        if self.arm and self.writes != LIVE:
+            raise ValueError(
+                f"CROSSBOOK_ARM is set but the run is {self.writes!r}: only live trades; unset one of them"
+            )
+        return self
+
+    @property
+    def reads(self) -> str:
+        """The run whose topics are read."""
+        return self.read_run or self.run
+
+    @property
+    def writes(self) -> str:
+        """The run whose topics and groups are written."""
+        return self.write_run or self.run
+
+
+def load(kind: type[SettingsT], **overrides: Any) -> SettingsT:
+    """Read settings of `kind` from the environment.
+
+    Raises:
+        Misconfigured: a value is missing or not allowed; says which variable and why, never its value.
+    """
+    try:
+        return kind(**overrides)
+    except ValidationError as e:
+        prefix = str(kind.model_config.get("env_prefix", ""))
+        lines = []
+        for error in e.errors(include_input=False, include_url=False):
+            where = "_".join(str(part) for part in error["loc"])
+            lines.append(f"{prefix + where.upper() if where else 'settings'}: {error['msg']}")
+        raise Misconfigured("; ".join(lines)) from e

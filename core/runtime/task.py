@@ -1,0 +1,416 @@
+"""The one loop for pure tasks: poll, handle partition by partition, publish, commit after acknowledgement.
+
+The error's branch decides the offset. `Reject` advances past a dead letter; `Retry` keeps the offset and asks again after
+a pause; anything else propagates and stops the process: at least once plus pure handlers make a restart safe, so
+crashing is the simplest correct answer.
+
+A task with state is rebuilt by reading its log from the start and publishing nothing below the committed offset. That is
+right only while the log is whole, so a log whose first offset is not 0 is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
+
+from core.domain.errors import Halt, Misconfigured, Reject, Retry
+from core.runtime import log as logs
+from core.runtime import metrics
+from core.runtime.clock import Clock
+from core.runtime.codec import Codec
+from core.runtime.consumer import LogReader, key_text, value_bytes
+from core.runtime.flow import Input, Output, Task, TaskContext, TaskFactory
+from core.runtime.producer import Publisher
+from core.runtime.sequenced import Inbox, unpack
+from core.runtime.tables import KafkaTables
+from core.runtime.topics import DEAD, Topic
+from schemas.dead import Dead
+
+log = logs.get()
+
+RETRY_PAUSE_S = 0.02
+RETRY_LIMIT_S = 300.0
+_POLL_S = 0.1
+_ACK_WAIT_S = 5.0
+
+
+@dataclass
+class _Slot:
+    """One owned partition: its task and how far it is."""
+
+    task: Task
+    inbox: Inbox | None
+    position: int
+    publish_from: int
+    committed: int
+    end: int | None = None
+    """replay: handle nothing at or above this offset"""
+    backlog: deque[Message] = field(default_factory=deque)
+    retry_at_s: float = 0.0
+    retry_since_s: float = 0.0
+    counters: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        return self.end is not None and self.position >= self.end
+
+
+@dataclass(frozen=True)
+class LogSpec:
+    """Which log a task reads and how.
+
+    Attributes:
+        stage: folder name.
+        log: last part of the group `<run>.<stage>.<log>`.
+        remembers: the task has state, so its log is read from the start on every assignment.
+        sequenced: records carry the sequencer's header.
+    """
+
+    stage: str
+    log: str
+    topic: Topic
+    remembers: bool = True
+    sequenced: bool = False
+
+    def group(self, run: str) -> str:
+        """Return the consumer group of this log in `run`."""
+        return f"{run}.{self.stage}.{self.log}"
+
+
+class TaskLoop:
+    """Runs the tasks of the partitions this process owns."""
+
+    def __init__(
+        self,
+        *,
+        spec: LogSpec,
+        factory: TaskFactory,
+        publisher: Publisher,
+        codec: Codec,
+        clock: Clock,
+        bootstrap: str,
+        read_run: str,
+        context: TaskContext,
+        tables: KafkaTables | None = None,
+        batch_records_max: int = 500,
+        commit_interval_s: float = 0.25,
+        on_owned: Callable[[int], None] | None = None,
+        on_dropped: Callable[[int], None] | None = None,
+    ) -> None:
+        """Prepare; `run` joins the group, `replay` reads by hand."""
+        self._spec = spec
+        self._factory = factory
+        self._publisher = publisher
+        self._codec = codec
+        self._clock = clock
+        self._bootstrap = bootstrap
+        self._read_run = read_run
+        self._topic = spec.topic.name(read_run)
+        self._context = context
+        self._tables = tables
+        self._batch_max = batch_records_max
+        self._commit_interval_s = commit_interval_s
+        self._on_owned = on_owned
+        self._on_dropped = on_dropped
+        self._slots: dict[int, _Slot] = {}
+        self._reader: LogReader
+        self._stopping = False
+        self._last_poll_s = clock.monotonic_s()
+        self._last_commit_s = self._last_poll_s
+        stage = spec.stage
+        self._ok = metrics.RECORDS.labels(stage, "ok")
+        self._rejected = metrics.RECORDS.labels(stage, "rejected")
+        self._retried = metrics.RECORDS.labels(stage, "retried")
+        self._duplicates = metrics.DUPLICATES.labels(stage)
+        self._batch_size = metrics.BATCH.labels(stage)
+        self._handle_seconds = metrics.HANDLE.labels(stage)
+        self._commit_age = metrics.COMMIT_AGE.labels(stage)
+
+    # Life
+
+    def run(self) -> None:
+        """Join the group and handle until `stop`; then drain, publish, commit and leave.
+
+        Raises:
+            Halt: an invariant broke.
+            Misconfigured: the topic is missing, or the log of a task with state is not whole.
+        """
+        self._reader = LogReader.joining(
+            self._bootstrap,
+            group=self._spec.group(self._publisher.run),
+            topic=self._topic,
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+            reset="error" if self._spec.remembers else "earliest",
+        )
+        try:
+            self._reader.partition_count(self._topic)
+            while not self._stopping:
+                self._turn()
+            self._commit(wait=True)
+        finally:
+            self._reader.close()
+            self._drop(list(self._slots))
+
+    def replay(self, source_group: str) -> dict[int, int]:
+        """Handle each partition from 0 to the source group's committed offset; return those ends by partition."""
+        self._reader = LogReader.assigned(self._bootstrap, group=source_group, positions=[])
+        try:
+            count = self._reader.partition_count(self._topic)
+            places = self._reader.committed([TopicPartition(self._topic, p) for p in range(count)])
+            ends = {place.partition: max(place.offset, 0) for place in places}
+            for number, end in ends.items():
+                self._slots[number] = self._new_slot(number, start=0, publish_from=0, end=end)
+            self._reader.take([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p, end in ends.items() if end > 0])
+            while not self._stopping and not all(slot.done for slot in self._slots.values()):
+                for ended in self._turn():
+                    # A compacted log may end in a hole below the committed offset.
+                    self._slots[ended.partition].position = max(self._slots[ended.partition].position, ended.offset)
+            while not self._publisher.wait_acknowledged(_ACK_WAIT_S):
+                log.warning("replay.waiting_for_acknowledgement")
+            return ends
+        finally:
+            self._reader.close()
+
+    def stop(self) -> None:
+        """Ask `run` to end after the batch in hand."""
+        self._stopping = True
+
+    def health(self) -> dict[str, object]:
+        """Return facts for the health endpoint: owned partitions, ages of the last poll and commit."""
+        now = self._clock.monotonic_s()
+        return {
+            "ok": now - self._last_poll_s < 10.0,
+            "partitions": sorted(self._slots),
+            "poll_age_s": round(now - self._last_poll_s, 3),
+            "commit_age_s": round(now - self._last_commit_s, 3),
+        }
+
+    # One turn
+
+    def _turn(self) -> list[TopicPartition]:
+        waiting = any(slot.backlog for slot in self._slots.values())
+        messages, ended = self._reader.batch(self._batch_max, RETRY_PAUSE_S if waiting else _POLL_S)
+        began = self._last_poll_s = self._clock.monotonic_s()
+        if self._tables is not None:
+            self._tables.follow()
+        if messages:
+            self._batch_size.observe(len(messages))
+            for message in messages:
+                slot = self._slots.get(message.partition() or 0)
+                if slot is not None:
+                    self._take(slot, message)
+            self._handle_seconds.observe(self._clock.monotonic_s() - began)
+            self._measure_lag(messages)
+        if waiting:
+            self._retry(began)
+        self._publisher.serve()
+        if self._clock.monotonic_s() - self._last_commit_s >= self._commit_interval_s:
+            self._commit(wait=False)
+        return ended
+
+    def _take(self, slot: _Slot, message: Message) -> None:
+        if slot.backlog:
+            slot.backlog.append(message)
+            return
+        try:
+            self._handle(slot, message)
+        except Retry:
+            self._retried.inc()
+            slot.retry_since_s = slot.retry_since_s or self._clock.monotonic_s()
+            slot.retry_at_s = self._clock.monotonic_s() + RETRY_PAUSE_S
+            slot.backlog.append(message)
+            self._reader.pause([TopicPartition(self._topic, message.partition() or 0)])
+
+    def _retry(self, now_s: float) -> None:
+        for number, slot in self._slots.items():
+            if not slot.backlog or now_s < slot.retry_at_s:
+                continue
+            try:
+                while slot.backlog:
+                    self._handle(slot, slot.backlog[0])
+                    slot.backlog.popleft()
+                    slot.retry_since_s = 0.0
+            except Retry as e:
+                slot.retry_since_s = slot.retry_since_s or now_s
+                slot.retry_at_s = now_s + RETRY_PAUSE_S
+                if now_s - slot.retry_since_s > RETRY_LIMIT_S:
+                    raise Halt(f"{self._topic} [{number}] {slot.position}: waited {RETRY_LIMIT_S} s: {e}") from e
+                continue
+            self._reader.resume([TopicPartition(self._topic, number)])
+
+    # hot: every record of every pure stage
+    def _handle(self, slot: _Slot, message: Message) -> None:
+        offset = message.offset() or 0
+        if offset < slot.position or (slot.end is not None and offset >= slot.end):
+            return
+        value = value_bytes(message)
+        outputs: Iterable[Output] = ()
+        if value is not None:  # a tombstone says nothing to a task
+            try:
+                item = self._input(slot, message, value, offset)
+                if item is not None:
+                    outputs = slot.task.handle(item)
+                if offset >= slot.publish_from:
+                    for output in outputs:
+                        self._publisher.publish(output)
+                else:
+                    for _ in outputs:
+                        pass
+                self._ok.inc()
+            except Reject as e:
+                self._reject(slot, message, value, e)
+        slot.position = offset + 1
+
+    def _input(self, slot: _Slot, message: Message, value: bytes, offset: int) -> Input | None:
+        record = self._codec.decode(value)
+        if slot.inbox is None:
+            return Input(record, self._spec.topic.noun, message.partition() or 0, offset, key_text(message))
+        stamp = unpack(message.headers())
+        if not slot.inbox.admit(record, stamp):
+            self._duplicates.inc()
+            return None
+        return Input(
+            record,
+            self._spec.topic.noun,
+            message.partition() or 0,
+            offset,
+            key_text(message),
+            slot.inbox.log_ns,
+            stamp.source if stamp else None,
+        )
+
+    def _reject(self, slot: _Slot, message: Message, value: bytes, error: Reject) -> None:
+        self._rejected.inc()
+        name = type(error).__name__
+        metrics.DEAD.labels(self._spec.stage, name).inc()
+        offset = message.offset() or 0
+        if offset < slot.publish_from:
+            return
+        for output in getattr(error, "outputs", ()):
+            self._publisher.publish(output)
+        key = message.key() or b""
+        self._publisher.publish(
+            Output(
+                DEAD[self._spec.stage],
+                key_text(message),
+                Dead(
+                    stage=self._spec.stage,
+                    source_topic=self._topic,
+                    source_partition=message.partition() or 0,
+                    source_offset=offset,
+                    error_class="REJECT",
+                    error=name,
+                    reason=str(error),
+                    key=key.encode() if isinstance(key, str) else key,
+                    value=value,
+                    ts_ns=self._clock.now_ns(),
+                ),
+            )
+        )
+
+    # Offsets
+
+    def _commit(self, *, wait: bool) -> None:
+        self._export_counters()
+        self._last_commit_s = self._clock.monotonic_s()
+        if not self._publisher.wait_acknowledged(_ACK_WAIT_S):
+            log.warning("commit.waiting", reason="outputs are not acknowledged; is the broker up?")
+            self._commit_age.set(_ACK_WAIT_S)
+            return
+        offsets = []
+        for number, slot in self._slots.items():
+            hold = getattr(slot.task, "hold_offset", None)
+            target = slot.position if hold is None else min(slot.position, hold)
+            if slot.end is None and target > max(slot.committed, slot.publish_from):
+                offsets.append(TopicPartition(self._topic, number, target))
+                slot.committed = target
+        if offsets:
+            refused = self._reader.commit(offsets, wait=wait)
+            if refused:
+                log.warning("commit.refused", reason=refused)
+        self._commit_age.set(0.0)
+
+    def _assigned(self, partitions: list[TopicPartition]) -> None:
+        known = {place.partition: place.offset for place in self._reader.committed(partitions)}
+        positions = []
+        for place in partitions:
+            number = place.partition
+            committed = max(known.get(number, 0), 0)
+            start = 0
+            if self._spec.remembers:
+                first, _ = self._reader.edges(TopicPartition(self._topic, number))
+                if first > 0:
+                    raise Misconfigured(
+                        f"{self._topic} [{number}] begins at offset {first}: a task with state needs the whole log; "
+                        "raise the topic's retention or start a new run"
+                    )
+                positions.append(TopicPartition(self._topic, number, OFFSET_BEGINNING))
+            else:
+                start = committed
+                positions.append(TopicPartition(self._topic, number, committed if committed else OFFSET_BEGINNING))
+            self._slots[number] = self._new_slot(number, start=start, publish_from=committed)
+        self._reader.take(positions)
+        if partitions:
+            log.info("partitions.assigned", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+        for place in partitions:
+            if self._on_owned is not None:
+                self._on_owned(place.partition)
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._commit(wait=True)
+        self._drop([place.partition for place in partitions])
+        self._reader.give_up(partitions)
+        log.info("partitions.revoked", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        # A newer owner has them already: committing would be refused, and its state is the one that counts.
+        self._drop([place.partition for place in partitions])
+        self._reader.give_up(partitions)
+        log.warning("partitions.lost", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+
+    def _drop(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if self._slots.pop(number, None) is not None and self._on_dropped is not None:
+                self._on_dropped(number)
+
+    def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
+        context = TaskContext(
+            partition=number,
+            partitions=self._context.partitions,
+            incarnation=self._context.incarnation,
+            tables=self._tables,
+            options=self._context.options,
+        )
+        return _Slot(
+            task=self._factory(context),
+            inbox=Inbox() if self._spec.sequenced else None,
+            position=start,
+            publish_from=publish_from,
+            committed=publish_from,
+            end=end,
+        )
+
+    # Facts
+
+    def _measure_lag(self, messages: list[Message]) -> None:
+        last = {message.partition() or 0: message for message in messages}
+        for number, message in last.items():
+            _, high = self._reader.edges(TopicPartition(self._topic, number), cached=True)
+            left = max(high - (message.offset() or 0) - 1, 0) if high > 0 else 0
+            age = max(self._clock.now_ns() / 1e9 - message.timestamp()[1] / 1e3, 0.0) if left else 0.0
+            metrics.LAG_RECORDS.labels(self._spec.stage, str(number)).set(left)
+            metrics.LAG_SECONDS.labels(self._spec.stage, str(number)).set(age)
+
+    def _export_counters(self) -> None:
+        for slot in self._slots.values():
+            counts: dict[str, int] = getattr(slot.task, "counters", {})
+            for name, value in counts.items():
+                grown = value - slot.counters.get(name, 0)
+                if grown > 0:
+                    metrics.EVENTS.labels(self._spec.stage, name).inc(grown)
+                    slot.counters[name] = value
