@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import jgo
-import requests
 from jgo.maven import Artifact, MavenContext, PythonResolver
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -138,7 +137,7 @@ def _attempt(name: str, context: MavenContext) -> Path:
         artifact = _artifact(name, context)
         try:
             return Path(artifact.resolve())
-        except (requests.RequestException, RuntimeError, OSError) as failure:
+        except (RuntimeError, OSError) as failure:
             error = failure
             if artifact.cached_path is not None:
                 artifact.cached_path.unlink(missing_ok=True)

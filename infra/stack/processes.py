@@ -31,6 +31,7 @@ from infra.stack.settings import PROJECT
 COMMAND_TIMEOUT_S = 60.0
 CONFLICT_PAUSE_S = 0.1
 START_TIMEOUT_S = 20.0
+EXIT_TIMEOUT_S = 0.2
 CHECK_DELAY_S = 0.5
 LOG_BYTES_MAX = 20_000_000
 SOCKET_PATH_MAX = 100  # the kernel takes 107 characters
@@ -181,7 +182,7 @@ class Processes:
         if arbiter is not None:
             try:
                 self._call("quit", timeout_s=timeout_s)
-                arbiter.wait(timeout_s)
+                arbiter.wait(EXIT_TIMEOUT_S)  # its processes have gone; it alone would linger for seconds
             except (Unavailable, psutil.TimeoutExpired):
                 arbiter.kill()
         left = self._left_behind()

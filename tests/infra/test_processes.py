@@ -16,9 +16,9 @@ from infra.stack.respawn import DEATHS_MAX
 ANSWER_S = 10.0
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    group = Processes(tmp_path, "demo")
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    group = Processes(tmp_path_factory.mktemp("data"), "demo")
     group.start_arbiter()
     yield group
     group.stop_all()
@@ -55,7 +55,7 @@ def test_a_killed_process_comes_back_with_the_same_command(processes: Processes)
     assert psutil.Process(successor).cmdline() == ["sleep", "1000"]
 
 
-def test_a_process_that_says_it_is_misconfigured_is_not_started_again(processes: Processes, tmp_path: Path) -> None:
+def test_a_process_that_says_it_is_misconfigured_is_not_started_again(processes: Processes) -> None:
     processes.add("decide", "sh", ["-c", "echo no such topic; exit 2"])
     assert eventually(lambda: not processes.is_active("decide"))
     assert processes.log("decide").read_text() == "no such topic\n"

@@ -1,0 +1,59 @@
+# `make` prints the flow and the targets. Python >= 3.11 and make are all a machine needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_S ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts test test-fast demo bench lock
+
+help:
+	@printf 'venue -> raw -> market -> derived -> decision -> order -> venue\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+env: $(VENV)/.stamp ## make the virtual environment from requirements.lock
+
+$(VENV)/.stamp: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . && touch $@
+
+dev-stack: env ## start Kafka, the schema registry and QuestDB; print where they listen
+	$(BIN)/python -m infra.stack up
+
+dev-stack-down: env ## stop them; their data stays
+	$(BIN)/python -m infra.stack down
+
+dev-stack-reset: env ## stop them and delete their data
+	$(BIN)/python -m infra.stack reset
+
+schemas: env ## generate the record classes from schemas/*/*.avsc
+	$(BIN)/python -m schemas.generate
+
+check: style types contracts test ## everything CI asks for
+
+style: env
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: env
+	$(BIN)/mypy . && $(BIN)/lint-imports
+
+contracts: env
+	$(BIN)/python -m schemas.generate --check
+	$(BIN)/python -m schemas.compatibility
+
+test: env ## all tests, with real servers on free ports
+	$(BIN)/python -m pytest -q
+
+test-fast: env ## the tests that need no server
+	$(BIN)/python -m pytest -q -m "not broker"
+
+demo: env ## the whole flow against simulated venues; DEMO_S=30 runs that long and writes build/demo.json
+	$(BIN)/crossbook demo $(if $(DEMO_S),--seconds $(DEMO_S))
+
+bench: env ## measure; each figure with its machine and its peer
+	$(BIN)/python -m benchmarks
+
+lock: ## pin the newest dependencies (needs uv) and the servers' archives
+	uv pip compile -q --upgrade --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	$(MAKE) env && $(BIN)/python -m infra.stack pin
