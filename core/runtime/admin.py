@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # re-exported from C
 
 from core.domain.errors import Misconfigured, Unavailable
 from core.runtime.clock import Clock, SystemClock
@@ -154,7 +156,7 @@ def find_run(bootstrap: str, codec: Codec, run: str, clock: Clock, timeout_s: fl
 def group_lag(bootstrap: str, run: str) -> dict[str, dict[str, int]]:
     """Return records not yet committed past, by consumer group and topic of a run."""
     from confluent_kafka import ConsumerGroupTopicPartitions
-    from confluent_kafka.admin import OffsetSpec
+    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # re-exported
 
     admin = AdminClient({"bootstrap.servers": bootstrap})
     groups = [
@@ -168,7 +170,7 @@ def group_lag(bootstrap: str, run: str) -> dict[str, dict[str, int]]:
         committed = [p for p in places.topic_partitions or [] if p.offset >= 0]
         if not committed:
             continue
-        asked = {TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in committed}
+        asked = {TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in committed}  # type: ignore[no-untyped-call] # untyped in the client
         ends = {(t.topic, t.partition): f.result(_TIMEOUT_S).offset for t, f in admin.list_offsets(asked).items()}
         for place in committed:
             lag = max(ends[place.topic, place.partition] - place.offset, 0)
@@ -201,10 +203,10 @@ def _new_topic(name: str, topic: Topic, partitions: int, replication: int) -> Ne
     )
 
 
-def _settle(futures: Iterable[str] | dict[str, object]) -> None:
-    for future in futures.values() if isinstance(futures, dict) else ():
+def _settle(futures: Mapping[str, Future[Any]]) -> None:
+    for future in futures.values():
         try:
-            future.result(_TIMEOUT_S)  # type: ignore[attr-defined] # concurrent.futures.Future
+            future.result(_TIMEOUT_S)
         except KafkaException as e:
             if e.args[0].code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.UNKNOWN_TOPIC_OR_PART):
                 raise Unavailable(str(e)) from e
