@@ -43,6 +43,7 @@ contracts: env
 	$(BIN)/python -m schemas.compatibility
 
 test: env ## all tests, with real servers on free ports
+	$(BIN)/python -m infra.stack fetch
 	$(BIN)/python -m pytest -q
 
 test-fast: env ## the tests that need no server

@@ -1,10 +1,10 @@
-"""`python -m infra.stack up | down | reset | status | pin | sweep`."""
+"""`python -m infra.stack up | down | reset | status | fetch | pin | sweep`."""
 
 import argparse
 import sys
 
 from core.domain.errors import CrossbookError
-from infra.stack.jars import pin
+from infra.stack.jars import fetch, pin
 from infra.stack.settings import StackSettings
 from infra.stack.stack import Stack
 from infra.stack.temporary import sweep
@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CrossbookError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -36,6 +39,10 @@ def _reset(stack: Stack) -> None:
     print("the data folder is deleted" if stack.reset() else "there was no data folder")
 
 
+def _fetch(stack: Stack) -> None:
+    print(f"{sum(len(files) for files in fetch().values())} archives at hand")
+
+
 def _pin(stack: Stack) -> None:
     print(f"{pin()} archives pinned")
 
@@ -48,7 +55,15 @@ def _sweep(stack: Stack) -> None:
     print(f"{sweep()} temporary stacks of killed tests stopped")
 
 
-COMMANDS = {"up": _up, "down": _down, "reset": _reset, "status": _status, "pin": _pin, "sweep": _sweep}
+COMMANDS = {
+    "up": _up,
+    "down": _down,
+    "reset": _reset,
+    "status": _status,
+    "fetch": _fetch,
+    "pin": _pin,
+    "sweep": _sweep,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

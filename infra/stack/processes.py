@@ -11,7 +11,6 @@ is repeated, within a bound, while another is under way.
 import configparser
 import hashlib
 import os
-import shlex
 import signal as signals
 import subprocess
 import sys
@@ -74,7 +73,7 @@ class Processes:
         }
         with (self.folder / "circus.ini").open("w") as file:
             config.write(file)
-        self._rotate("arbiter")
+        self._begin_log("arbiter")
         command = [sys.executable, "-m", "circus.circusd", "--daemon", str(self.folder / "circus.ini")]
         subprocess.run(command, cwd=PROJECT, env={**os.environ, OWNER: str(self.folder)}, check=True)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -117,7 +116,7 @@ class Processes:
         """
         if name in self._names():
             self.remove(name)
-        self._rotate(name)
+        self._begin_log(name)
         environment = {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
@@ -226,10 +225,11 @@ class Processes:
                 continue  # another user's, or gone
         return found
 
-    def _rotate(self, name: str) -> None:
+    def _begin_log(self, name: str) -> None:
         log = self.log(name)
         if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
             log.replace(log.with_suffix(".log.1"))
+        log.touch()  # whoever looks right after the start finds it
 
     def _call(self, command: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **properties: Any) -> dict[str, Any]:
         """Give the arbiter a command and return its answer once it is done.
@@ -266,11 +266,6 @@ def groups(data: Path) -> list[str]:
 def python_command(module: str, *args: str) -> tuple[str, list[str]]:
     """Return the program and arguments that run `python -m module` in this environment."""
     return sys.executable, ["-m", module, *args]
-
-
-def quoted(cmd: str, args: Sequence[str]) -> str:
-    """Return a command line as a shell would take it."""
-    return shlex.join([cmd, *args])
 
 
 def _socket_folder(folder: Path) -> Path:

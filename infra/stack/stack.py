@@ -1,9 +1,12 @@
 """The dev stack as a whole: up, down, reset, status."""
 
+import fcntl
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psutil
 from rich.console import Console
@@ -12,11 +15,12 @@ from rich.table import Table
 from core.domain.errors import Misconfigured, Unavailable
 from infra.stack.jars import fetch
 from infra.stack.processes import Processes, groups
-from infra.stack.servers import Server, java, ports, servers
+from infra.stack.servers import is_ready, java, ports, servers
 from infra.stack.settings import HOST, StackSettings
 
 SERVERS = ("kafka", "registry", "questdb")
 MARKER = ".crossbook-data"
+LOCK = ".lock"
 POLL_S = 0.1
 GRACEFUL_TIMEOUT_S = 15.0
 
@@ -52,44 +56,29 @@ class Stack:
             Unavailable: a server does not answer in time.
         """
         program = java()
-        running = self.pids()
-        listening = ports(self.settings)
-        missing = {name: listening[name] for name in self.names if not running.get(name)}
-        _check_ports(missing)
-        if not missing:
-            return []
         self._claim()
-        wanted = [server for server in servers(self.settings, fetch()) if server.name in missing]
-        with ThreadPoolExecutor(len(wanted)) as pool:
-            list(pool.map(lambda server: server.prepare(), wanted))
-        self.processes.start_arbiter()
-        for server in wanted:
-            self.processes.add(
-                server.name,
-                program,
-                server.args,
-                graceful_timeout_s=GRACEFUL_TIMEOUT_S,
-                respawn=self.settings.respawn,
-            )
-        for server in wanted:
-            self.wait(server)
-        return [server.name for server in wanted]
+        with self._alone():  # two at once would start two process managers
+            missing = self._missing()
+            if missing:
+                _check_ports(missing)
+                self._launch(program, list(missing))
+        for name in self.names:
+            self.wait(name)
+        return list(missing)
 
-    def wait(self, server: Server) -> None:
+    def wait(self, name: str) -> None:
         """Return when a server answers.
 
         Raises:
             Unavailable: it ended, or does not answer in time.
         """
         deadline = time.monotonic() + self.settings.ready_timeout_s
-        log = self.processes.log(server.name)
-        while not server.is_ready():
-            if not self.processes.list().get(server.name):
-                raise Unavailable(f"{server.name} ended while starting: {_last_line(log.read_text())} (see {log})")
+        log = self.processes.log(name)
+        while not is_ready(self.settings, name):
+            if not self.processes.list().get(name):
+                raise Unavailable(f"{name} ended while starting: {_last_line(log.read_text())} (see {log})")
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"{server.name} does not answer after {self.settings.ready_timeout_s:.0f} s; look at {log}"
-                )
+                raise Unavailable(f"{name} does not answer after {self.settings.ready_timeout_s:.0f} s; look at {log}")
             time.sleep(POLL_S)
 
     def down(self) -> list[str]:
@@ -142,6 +131,30 @@ class Stack:
         out = console or Console()
         out.print(table)
         out.print(f"data {self.settings.data}\nlogs {self.settings.logs}", soft_wrap=True)
+
+    def _missing(self) -> dict[str, dict[str, int]]:
+        running, listening = self.pids(), ports(self.settings)
+        return {name: listening[name] for name in self.names if not running.get(name)}
+
+    def _launch(self, program: str, names: list[str]) -> None:
+        wanted = [server for server in servers(self.settings, fetch()) if server.name in names]
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            list(pool.map(lambda server: server.prepare(), wanted))
+        self.processes.start_arbiter()
+        for server in wanted:
+            self.processes.add(
+                server.name,
+                program,
+                server.args,
+                graceful_timeout_s=GRACEFUL_TIMEOUT_S,
+                respawn=self.settings.respawn,
+            )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.settings.data / LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _claim(self) -> None:
         data = self.settings.data

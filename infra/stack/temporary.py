@@ -18,8 +18,6 @@ from typing import Protocol, Self
 import psutil
 
 from core.domain.errors import Unavailable
-from infra.stack.jars import fetch
-from infra.stack.servers import servers
 from infra.stack.settings import HOST, StackSettings
 from infra.stack.stack import Stack
 
@@ -98,7 +96,7 @@ class TemporaryStack:
     def start(self, name: str) -> None:
         """Start a killed server on its old port and data, and wait until it answers."""
         self._stack.processes.start(name)
-        self._stack.wait(next(server for server in servers(self.settings, fetch()) if server.name == name))
+        self._stack.wait(name)
 
     def close(self) -> None:
         """Stop everything and delete the folder."""
