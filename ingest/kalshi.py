@@ -1,0 +1,250 @@
+"""Kalshi's WebSocket conversation: subscribe, watch the sequence, ask for snapshots again.
+
+Source: docs.kalshi.com websockets/*, quick_start_websockets; fixtures: `ws__orderbook_trade_yes.jsonl` of the captures.
+
+1. One subscribe for books and trades of this connection's markets; the venue gives each channel a `sid`.
+2. `seq` counts from 1 within a `sid`, over all its markets and over control replies too; it is looked at before the type.
+3. After a skip nothing says which market lost data: all books of the connection are suspect, and `get_snapshot` asks for
+   all of them again. Its answers take their place in the same sequence. Subscribing again would bring no snapshot.
+4. Errors 10 and 25 end a subscription: only a new connection helps.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from core.domain.errors import MalformedFrame
+from core.runtime import log
+from core.runtime.clock import NS_PER_S
+from ingest.conversation import (
+    NOTHING,
+    PUBLISH_ONLY,
+    Action,
+    Actions,
+    Complete,
+    Gap,
+    Ping,
+    Publish,
+    Reconnect,
+    Send,
+)
+from venues.kalshi.control import WireError, decode_error, decode_subscribed, get_snapshot_command, subscribe_command
+from venues.kalshi.wire import Envelope, peek
+
+PING_EVERY_NS = 5 * NS_PER_S
+"""The venue pings every 10 s; asking more often finds a dead connection sooner."""
+ANSWER_NS_MAX = 15 * NS_PER_S
+"""A snapshot that was asked for and has not come by then: the connection is broken."""
+GAPS_MAX = 5
+"""Skips within `GAPS_WINDOW_NS`; with more, a new connection is the better cure."""
+GAPS_WINDOW_NS = 10 * NS_PER_S
+AGAIN_NS = NS_PER_S
+"""Pause before a command is repeated that the venue was too busy for."""
+SNAPSHOT_TICKERS_MAX = 500
+"""Tickers of one `get_snapshot`."""
+COMMANDS_KEPT = 256
+"""Commands remembered, to know which one an error answers."""
+
+_BOOK_CHANNEL = "orderbook_delta"
+_LIFECYCLE_CHANNEL = "market_lifecycle_v2"
+_PLAIN = frozenset({"orderbook_delta", "trade"})
+_SEEN = frozenset(
+    {"ok", "ticker", "market_lifecycle_v2", "event_lifecycle", "event_fee_update", "unsubscribed", "subscribed"}
+)
+_BUSY = frozenset({18, 27})
+_MARKET_LIMIT = 26
+
+
+class _Body(msgspec.Struct):
+    market_ticker: str
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+class KalshiConversation:
+    """One connection's subscriptions, sequences and outstanding snapshots."""
+
+    def __init__(self, subjects: dict[str, str], *, venue_wide: bool) -> None:
+        """Take `subjects`: instrument by ticker. `venue_wide`: subscribe what concerns all markets, too."""
+        self._instruments = subjects
+        self._tickers = {instrument: ticker for ticker, instrument in subjects.items()}
+        self._venue_wide = venue_wide
+        self._missing = set(subjects)
+        self._completed = False
+        self._channels: dict[int, str] = {}
+        self._book_sid: int | None = None
+        self._seq_next: dict[int, int] = {}
+        self._asked: dict[str, int] = {}
+        self._snapshot_ns: dict[str, int] = {}
+        self._gaps_ns: deque[int] = deque(maxlen=GAPS_MAX)
+        self._commands: dict[int, bytes] = {}
+        self._again: deque[tuple[int, bytes]] = deque(maxlen=64)
+        self._last_id = 0
+        self._ping_ns = 0
+        self._odd = 0
+
+    @property
+    def missing(self) -> int:
+        """Number of markets without a snapshot so far."""
+        return len(self._missing)
+
+    @property
+    def odd(self) -> int:
+        """Number of frames that could not be read or are of an unknown type."""
+        return self._odd
+
+    def opened(self, now_ns: int) -> Actions:
+        """Subscribe the books and trades of this connection's markets, and the life cycle of all markets once."""
+        self._ping_ns = now_ns
+        channels = [_BOOK_CHANNEL, "trade"]
+        actions: list[Action] = [self._say(subscribe_command(self._next_id(), channels, list(self._instruments)))]
+        if self._venue_wide:
+            actions.append(self._say(subscribe_command(self._next_id(), [_LIFECYCLE_CHANNEL])))
+        return actions
+
+    # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
+    def received(self, frame: bytes, now_ns: int) -> Actions:
+        """Publish the frame; on a skip of its sequence say so and ask for snapshots."""
+        try:
+            envelope = peek(frame)
+        except MalformedFrame:
+            # If it was a frame of a sequence, the next one shows the skip.
+            self._odd += 1
+            return PUBLISH_ONLY
+        seq, sid = envelope.seq, envelope.sid
+        if seq is not None and sid is not None:
+            expected = self._seq_next.get(sid, 1)
+            self._seq_next[sid] = seq + 1
+            if seq != expected:
+                return self._skipped(envelope, sid, expected, seq, now_ns)
+        if envelope.type in _PLAIN:
+            return PUBLISH_ONLY
+        return self._control(envelope, now_ns)
+
+    def beat(self, now_ns: int) -> Actions:
+        """Ping, repeat what the venue was too busy for, give up on snapshots that do not come."""
+        actions: list[Action] = []
+        if now_ns - self._ping_ns >= PING_EVERY_NS:
+            self._ping_ns = now_ns
+            actions.append(Ping())
+        while self._again and self._again[0][0] <= now_ns:
+            actions.append(Send(self._again.popleft()[1]))
+        if self._asked:
+            ticker, asked_ns = next(iter(self._asked.items()))
+            if now_ns - asked_ns > ANSWER_NS_MAX:
+                actions.append(Reconnect(f"no snapshot of {ticker} within {ANSWER_NS_MAX // NS_PER_S} s of asking"))
+        return actions
+
+    def resync(self, requests: Mapping[str, int], now_ns: int) -> Actions:
+        """Ask for snapshots, except where one is on its way or came after the request."""
+        wanted = []
+        for instrument, asked_ns in requests.items():
+            ticker = self._tickers.get(instrument)
+            if ticker is None or ticker in self._missing or ticker in self._asked:
+                continue
+            if self._snapshot_ns.get(ticker, 0) <= asked_ns:
+                wanted.append(ticker)
+        return self._ask(wanted, now_ns)
+
+    def _skipped(self, envelope: Envelope, sid: int, expected: int, found: int, now_ns: int) -> Actions:
+        reason = f"sid {sid}: expected seq {expected}, found {found}"
+        channel = self._channels.get(sid, "")
+        actions: list[Action] = [*self._control(envelope, now_ns)]
+        if channel not in ("", _BOOK_CHANNEL):
+            # A trade or a status is lost; no book is the worse for it.
+            log.get().warning("feed.sequence_skipped", channel=channel, reason=reason)
+            return actions
+        actions.insert(1, Gap(reason))
+        if len(self._gaps_ns) == GAPS_MAX and now_ns - self._gaps_ns[0] < GAPS_WINDOW_NS:
+            actions.append(Reconnect(f"{reason}, the {GAPS_MAX + 1}th skip in {GAPS_WINDOW_NS // NS_PER_S} s"))
+            return actions
+        self._gaps_ns.append(now_ns)
+        # What was asked for before the skip may be what was skipped.
+        self._asked.clear()
+        # All of them: what was skipped may be the first snapshot of a market.
+        actions.extend(self._ask(list(self._instruments), now_ns))
+        return actions
+
+    def _control(self, envelope: Envelope, now_ns: int) -> Actions:
+        match envelope.type:
+            case "orderbook_snapshot":
+                return self._snapshot(envelope, now_ns)
+            case "subscribed":
+                self._subscribed(envelope)
+            case "error":
+                return (Publish(), *self._refused(envelope, now_ns))
+            case "unsubscribed" if envelope.sid == self._book_sid:
+                return (Publish(), Reconnect("the venue ended the subscription of the books"))
+            case kind if kind not in _SEEN and kind not in _PLAIN:
+                self._odd += 1
+        return PUBLISH_ONLY
+
+    def _snapshot(self, envelope: Envelope, now_ns: int) -> Actions:
+        try:
+            ticker = _BODY.decode(envelope.msg).market_ticker
+        except msgspec.MsgspecError:
+            self._odd += 1
+            return PUBLISH_ONLY
+        self._asked.pop(ticker, None)
+        self._snapshot_ns[ticker] = now_ns
+        self._missing.discard(ticker)
+        if self._missing or self._completed:
+            return PUBLISH_ONLY
+        self._completed = True
+        return (Publish(), Complete())
+
+    def _subscribed(self, envelope: Envelope) -> None:
+        try:
+            granted = decode_subscribed(envelope)
+        except MalformedFrame:
+            self._odd += 1
+            return
+        self._channels[granted.sid] = granted.channel
+        if granted.channel == _BOOK_CHANNEL:
+            self._book_sid = granted.sid
+
+    def _refused(self, envelope: Envelope, now_ns: int) -> Actions:
+        try:
+            error = decode_error(envelope)
+        except MalformedFrame:
+            self._odd += 1
+            return NOTHING
+        said = f"error {error.code}: {error.message}"
+        command = self._commands.get(error.command_id or 0)
+        log.get().warning("feed.refused", venue="kalshi", said=said, command=(command or b"")[:120].decode())
+        if error.ends_subscription:
+            return (Reconnect(said),)
+        if error.code == _MARKET_LIMIT:
+            return (Reconnect(said, fewer=True),)
+        if error.code in _BUSY and command is not None:
+            self._again.append((now_ns + AGAIN_NS, command))
+            return NOTHING
+        return self._not_granted(error, said, command)
+
+    def _not_granted(self, error: WireError, said: str, command: bytes | None) -> Actions:
+        if command is None or _LIFECYCLE_CHANNEL.encode() in command:
+            return NOTHING
+        # Without its books the connection is worth nothing; get_snapshot fails only when the subscription is gone.
+        return (Reconnect(said, refused=error.command_id == 1),)
+
+    def _ask(self, tickers: list[str], now_ns: int) -> Actions:
+        sid = self._book_sid
+        if sid is None or not tickers:
+            return NOTHING
+        actions = []
+        for first in range(0, len(tickers), SNAPSHOT_TICKERS_MAX):
+            some = tickers[first : first + SNAPSHOT_TICKERS_MAX]
+            actions.append(self._say(get_snapshot_command(self._next_id(), sid, some)))
+        self._asked.update(dict.fromkeys(tickers, now_ns))
+        return actions
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _say(self, command: bytes) -> Send:
+        self._commands[self._last_id] = command
+        self._commands.pop(self._last_id - COMMANDS_KEPT, None)
+        return Send(command)

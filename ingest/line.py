@@ -1,0 +1,141 @@
+"""A line: one slot's feed, and after its end the next one under a new epoch, until the line is not wanted any more."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.domain.errors import Unavailable
+from core.runtime import log, metrics
+from core.runtime.clock import Clock
+from ingest.backoff import Backoff, Breaker
+from ingest.connection import HandshakeRefused, open_connection
+from ingest.conversation import Conversation
+from ingest.feed import Feed, FeedEnd, FeedSpec
+from ingest.ports import Producer
+from ingest.settings import IngestSettings
+from ingest.venue import Venue
+
+STABLE_S = 10.0
+"""A feed that lived this long and was ready worked: the next pause is short again."""
+WELL_S = 1.0
+"""While Kafka's oldest acknowledgement is later than this no new feed is opened."""
+_LOOK_S = 0.1
+_REFUSALS = frozenset({401, 403})
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all lines of a worker share."""
+
+    venue: Venue
+    producer: Producer
+    clock: Clock
+    settings: IngestSettings
+    breaker: Breaker
+    say_refused: Callable[[str], None]
+
+
+class Line:
+    """Keeps one set of instruments fed. The set never changes."""
+
+    def __init__(self, spec: FeedSpec, subjects: dict[str, str], around: Surroundings) -> None:
+        self.spec = spec
+        self.instruments = frozenset(spec.instruments)
+        self.feed: Feed | None = None
+        self.too_many = False
+        """The venue refuses so many instruments on one connection."""
+        self.retiring_since_s: float | None = None
+        self.needed: frozenset[str] = frozenset()
+        self.overlap_s_max = 0.0
+        self._subjects = subjects
+        self._around = around
+        self._stopped = asyncio.Event()
+        settings = around.settings
+        self._backoff = Backoff(around.clock, first_s=settings.backoff_first_s, max_s=settings.backoff_s_max)
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether each instrument had its snapshot acknowledged."""
+        return self.feed is not None and self.feed.is_ready
+
+    @property
+    def epoch(self) -> int:
+        """Of the running feed, -1 while there is none."""
+        return self.feed.epoch if self.feed is not None else -1
+
+    def retire(self, needed: frozenset[str], overlap_s_max: float) -> None:
+        """End once others have `needed`, or after `overlap_s_max`."""
+        if self.retiring_since_s is None:
+            self.retiring_since_s = self._around.clock.monotonic_s()
+        self.needed = needed
+        self.overlap_s_max = overlap_s_max
+
+    def stop(self, reason: str) -> None:
+        """End now."""
+        self._stopped.set()
+        if self.feed is not None:
+            self.feed.end(reason)
+
+    async def run(self) -> None:
+        """Feed until stopped."""
+        try:
+            while not self._stopped.is_set():
+                await self._turn()
+        finally:
+            self.stop("the worker stops")
+
+    async def _turn(self) -> None:
+        clock = self._around.clock
+        began_s = clock.monotonic_s()
+        end = await self._attempt()
+        metrics.EVENTS.labels("ingest", "feed_ended").inc()
+        if self._stopped.is_set():
+            return
+        if end.was_ready and clock.monotonic_s() - began_s > STABLE_S:
+            self._backoff.reset()
+        pause_s = self._around.settings.refused_pause_s if end.refused else self._backoff.next_s()
+        log.get().warning("feed.ended", feed=self.spec.name, reason=end.reason, pause_s=round(pause_s, 2))
+        if end.fewer or self.retiring_since_s is not None:
+            self.too_many = end.fewer
+            self._stopped.set()
+            return
+        try:
+            await asyncio.wait_for(self._stopped.wait(), pause_s)
+        except TimeoutError:
+            return
+
+    async def _attempt(self) -> FeedEnd:
+        around = self._around
+        while around.producer.ack_age_s() > WELL_S:  # noqa: ASYNC110 - the producer has no event for it
+            await asyncio.sleep(_LOOK_S)
+        async with around.breaker:
+            if self._stopped.is_set():
+                return FeedEnd("not wanted any more")
+            try:
+                headers = around.venue.headers(around.clock.now_ns())
+                connection = await open_connection(around.venue.url, headers, around.clock)
+            except HandshakeRefused as e:
+                refused = e.status in _REFUSALS
+                if refused:
+                    around.say_refused(str(e))
+                around.breaker.failed(around.settings.refused_pause_s if refused else 0.0)
+                return FeedEnd(str(e), refused=refused)
+            except Unavailable as e:
+                around.breaker.failed()
+                return FeedEnd(str(e))
+            around.breaker.succeeded()
+        feed = Feed(self.spec, self._new_conversation(), around.producer, around.clock)
+        try:
+            await feed.open()
+            self.feed = feed
+            connection.begin(feed)
+            if self._stopped.is_set():
+                feed.end("not wanted any more")
+            return await feed.ended
+        finally:
+            feed.end("the worker stops")
+            self.feed = None
+            connection.close()
+
+    def _new_conversation(self) -> Conversation:
+        return self._around.venue.new_conversation(dict(self._subjects), self.spec.venue_wide)

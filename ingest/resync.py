@@ -1,0 +1,49 @@
+"""Requests for new snapshots (`derived.resync`), handed to the feeds that can answer them, at a bounded rate."""
+
+from collections.abc import Callable, Mapping
+
+from core.runtime import metrics
+from core.runtime.clock import Clock
+from core.runtime.flow import Input
+from schemas.derived import Resync
+
+PENDING_MAX = 10_000
+"""Instruments waiting for their turn; above it requests are dropped, counted, and asked again by derive."""
+BURST_S = 1.0
+
+Ask = Callable[[Mapping[str, int]], None]
+"""Hands on requests: when each instrument's was made."""
+
+
+class Resyncs:
+    """Collects requests by instrument and lets a bounded number through."""
+
+    def __init__(self, venue: str, clock: Clock, per_s: float) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._per_s = per_s
+        self._room = per_s * BURST_S
+        self._filled_s = clock.monotonic_s()
+        self._pending: dict[str, int] = {}
+
+    def take(self, item: Input) -> None:
+        """Note one record."""
+        record = item.record
+        if not isinstance(record, Resync) or record.venue != self._venue:
+            return
+        if record.instrument not in self._pending and len(self._pending) >= PENDING_MAX:
+            metrics.EVENTS.labels("ingest", "resync_dropped").inc()
+            return
+        self._pending[record.instrument] = max(record.ts_ns, self._pending.get(record.instrument, 0))
+
+    def due(self) -> dict[str, int]:
+        """Return the requests whose turn it is."""
+        now_s = self._clock.monotonic_s()
+        self._room = min(self._per_s * BURST_S, self._room + (now_s - self._filled_s) * self._per_s)
+        self._filled_s = now_s
+        count = min(int(self._room), len(self._pending))
+        if count == 0:
+            return {}
+        self._room -= count
+        metrics.EVENTS.labels("ingest", "resync").inc(count)
+        return {instrument: self._pending.pop(instrument) for instrument in list(self._pending)[:count]}

@@ -1,0 +1,46 @@
+"""What a feed worker and a catalogue are told, `CROSSBOOK_*`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from core.runtime.settings import WorkerSettings
+from venues.environment import Environment
+
+
+class IngestSettings(WorkerSettings):
+    """One venue, one process. Simulated venues are the default; production market data is read only when asked for."""
+
+    venue: Literal["kalshi", "polymarket"] = Field("kalshi", description="whose market data")
+    environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
+    kalshi_address: str = Field("127.0.0.1:8801", description="host:port of the simulated Kalshi")
+    kalshi_key_id: str = Field("", description="id of a Kalshi API key with the scope read")
+    kalshi_key_file: Path = Field(Path("kalshi.pem"), description="its private key, PEM")
+    polymarket_address: str = Field("127.0.0.1:8802", description="host:port of the simulated CLOB and its sockets")
+    polymarket_gamma_address: str = Field("127.0.0.1:8803", description="host:port of the simulated Gamma API")
+
+    kalshi_markets_per_connection: int = Field(500, ge=1, le=100_000, description="the venue publishes no limit")
+    polymarket_markets_per_connection: int = Field(
+        200, ge=1, le=700, description="near 750 the venue silently leaves books out"
+    )
+    connections_max: int = Field(50, ge=1, le=200, description="of one worker")
+    connecting_max: int = Field(4, ge=1, le=50, description="handshakes under way at a time")
+    silence_s_max: float = Field(15.0, ge=1, le=60, description="without a frame or pong a feed ends")
+
+    backoff_first_s: float = Field(0.5, gt=0, description="longest first pause before a new connection")
+    backoff_s_max: float = Field(30.0, gt=0, description="longest pause before a new connection")
+    refused_pause_s: float = Field(60.0, gt=0, description="after the venue refused the key")
+    breaker_failures_max: int = Field(5, ge=1, description="failures in a row before a host is left alone")
+    breaker_pause_s: float = Field(15.0, gt=0, description="how long a host is left alone")
+
+    overlap_s_max: float = Field(10.0, ge=0, description="how long a moved feed waits for its successor")
+    stop_overlap_s_max: float = Field(2.0, ge=0, description="the same when the worker is stopped")
+    settle_s: float = Field(1.0, ge=0, description="how long new instruments are collected before a feed is opened")
+    resyncs_per_s: float = Field(20.0, gt=0, description="snapshots asked for again, at most")
+
+    catalogue_poll_s: float = Field(30.0, ge=0.2, description="between two looks at the venue's list")
+    catalogue_page: int = Field(100, ge=1, le=1_000, description="markets a request")
+    catalogue_markets_max: int = Field(20_000, ge=1, description="more are left out, and said so")
+    catalogue_series: str = Field("", description="Kalshi: only these series, by comma; empty: all")
+    catalogue_request_s_max: float = Field(10.0, gt=0, description="for one answer")
