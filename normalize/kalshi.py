@@ -1,0 +1,328 @@
+"""Kalshi's frames and descriptions to ours.
+
+Books come on the YES scale (`venues.kalshi.wire` mirrors the NO side where the subscription did not), so a `no` level is
+an ask as it stands. Deltas are signed. Trades and deltas of one match are not linked by the venue. The life-cycle channel
+speaks of every market of the exchange, on one feed only.
+
+The venue answers the subscription of an unknown or settled ticker with an empty snapshot that has no `market_id`. That
+is no empty book: it becomes a reset, so the book never turns LIVE by it, and a Status that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+import msgspec
+
+from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument, UnknownSchema
+from core.domain.units import MICRO, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.runtime.flow import Tables
+from normalize.grids import bands_of, grid_of, off_grid
+from normalize.ports import Counter, FrameContext, Normalized
+from schemas import market, raw
+from schemas.enums import FeeModel, InstrumentStatus
+from schemas.record import Record
+from venues.kalshi import rest, rules, wire
+
+_BOOK_TYPES = frozenset({"orderbook_snapshot", "orderbook_delta"})
+_SILENT_TYPES = frozenset(
+    {"subscribed", "unsubscribed", "ok", "error", "ticker", "event_lifecycle", "event_fee_update"}
+)
+"""Known, and nothing follows from them here."""
+
+_LIFECYCLE_STATUS: dict[str, InstrumentStatus] = {
+    "activated": "OPEN",
+    "deactivated": "PAUSED",
+    "determined": "DETERMINED",
+    "settled": "SETTLED",
+    "close_date_updated": "UNKNOWN",
+    "price_level_structure_updated": "UNKNOWN",
+}
+_STATUS: dict[str, InstrumentStatus] = {
+    "initialized": "PENDING",
+    "inactive": "PAUSED",
+    "active": "OPEN",
+    "closed": "CLOSED",
+    "determined": "DETERMINED",
+    "disputed": "DETERMINED",
+    "amended": "DETERMINED",
+    "finalized": "SETTLED",
+}
+
+NO_SUCH_MARKET = "the venue has no open market of this name"
+
+
+class _Named(msgspec.Struct):
+    """The least a message must say for its book to be known."""
+
+    market_ticker: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+class _Market:
+    """One market: our id and the prices it may have."""
+
+    __slots__ = ("grid", "instrument")
+
+    def __init__(self, instrument: str, grid: frozenset[int]) -> None:
+        self.instrument = instrument
+        self.grid = grid
+
+
+class KalshiNormaliser:
+    """Implements `normalize.ports.Normaliser`."""
+
+    def __init__(self, tables: Tables, count: Counter) -> None:
+        self._tables = tables
+        self._count = count
+        self._markets: dict[str, _Market] = {}
+        self._handlers: dict[str, Callable[[wire.Envelope, FrameContext], list[Record]]] = {
+            "orderbook_delta": self._delta,
+            "orderbook_snapshot": self._snapshot,
+            "trade": self._trade,
+            "market_lifecycle_v2": self._lifecycle,
+        }
+
+    # hot
+    def normalize_frame(self, payload: bytes, frame: FrameContext) -> Normalized:
+        try:
+            envelope = wire.peek(payload)
+        except Reject as e:
+            return Normalized([frame.reset(f"unreadable frame: {e}")], e)
+        handler = self._handlers.get(envelope.type)
+        if handler is None:
+            known = envelope.type in _SILENT_TYPES
+            self._count(f"kalshi.{'ignored' if known else 'unknown'}.{envelope.type[:40]}")
+            return Normalized([])
+        try:
+            return Normalized(handler(envelope, frame))
+        except Reject as e:
+            return Normalized(self._resets(envelope, frame, e), e)
+
+    # hot
+    def _delta(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
+        delta = wire.decode_delta(envelope)
+        place = self._market(delta.ticker, frame)
+        if delta.price not in place.grid:
+            self._check(place, delta.price)
+        return [
+            market.BookDelta(
+                instrument=place.instrument,
+                epoch=frame.epoch,
+                frame_no=frame.frame_no,
+                index=0,
+                price_exp=PREDICTION_PRICE_EXP,
+                size_exp=PREDICTION_SIZE_EXP,
+                side="BUY" if delta.side == "yes" else "SELL",
+                kind="SIGNED",
+                price=delta.price,
+                size=delta.size_delta,
+                venue_ts_ns=delta.time_ns,
+                recv_ts_ns=frame.recv_ts_ns,
+                trail=frame.trail,
+            )
+        ]
+
+    def _snapshot(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
+        book = wire.decode_snapshot(envelope)
+        place = self._market(book.ticker, frame)
+        venue_ts_ns = envelope.sending_ts_ms * 1_000_000
+        if not (book.market_id or book.yes or book.no):
+            self._count("kalshi.snapshot.no_such_market")
+            return [
+                _status(place.instrument, frame, "UNKNOWN", venue_ts_ns=venue_ts_ns, reason=NO_SUCH_MARKET),
+                frame.reset(NO_SUCH_MARKET, place.instrument),
+            ]
+        for level in (*book.yes, *book.no):
+            if level[0] not in place.grid:
+                self._check(place, level[0])
+        return [
+            market.BookSnapshot(
+                instrument=place.instrument,
+                epoch=frame.epoch,
+                frame_no=frame.frame_no,
+                index=0,
+                price_exp=PREDICTION_PRICE_EXP,
+                size_exp=PREDICTION_SIZE_EXP,
+                bid_prices=[price for price, _ in book.yes],
+                bid_sizes=[size for _, size in book.yes],
+                ask_prices=[price for price, _ in book.no],
+                ask_sizes=[size for _, size in book.no],
+                venue_ts_ns=venue_ts_ns,
+                recv_ts_ns=frame.recv_ts_ns,
+                trail=frame.trail,
+            )
+        ]
+
+    def _trade(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
+        trade = wire.decode_trade(envelope)
+        return [
+            market.Trade(
+                instrument=self._market(trade.ticker, frame).instrument,
+                epoch=frame.epoch,
+                frame_no=frame.frame_no,
+                index=0,
+                price_exp=PREDICTION_PRICE_EXP,
+                size_exp=PREDICTION_SIZE_EXP,
+                price=trade.price,
+                size=trade.size,
+                aggressor="BUY" if trade.taker == "bid" else "SELL",
+                trade_id=trade.trade_id,
+                venue_ts_ns=trade.time_ns,
+                recv_ts_ns=frame.recv_ts_ns,
+                trail=frame.trail,
+            )
+        ]
+
+    def _lifecycle(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
+        life = wire.decode_lifecycle(envelope)
+        status = _LIFECYCLE_STATUS.get(life.event_type)
+        if status is None:
+            # A new market, or new words for one: the catalogue brings both.
+            self._count(f"kalshi.lifecycle.{life.event_type[:40]}")
+            return []
+        bands = [(band.start, band.end, band.step) for band in life.price_ranges]
+        known = self._markets.get(life.ticker)
+        if known is not None and bands:
+            known.grid |= grid_of(tuple(bands))
+        reason = life.event_type
+        if life.settlement_value is not None:
+            reason += f" at {life.settlement_value}e-4"
+        return [
+            _status(
+                f"{frame.venue}:{life.ticker}",
+                frame,
+                status,
+                venue_ts_ns=envelope.sending_ts_ms * 1_000_000 or life.settled_ns or life.determined_ns,
+                reason=reason,
+                result=life.result,
+                bands=bands,
+            )
+        ]
+
+    # hot
+    def _market(self, ticker: str, frame: FrameContext) -> _Market:
+        known = self._markets.get(ticker)
+        if known is not None and known.instrument in frame.listed:
+            return known
+        instrument = f"{frame.venue}:{ticker}"
+        if instrument not in frame.listed:
+            raise UnknownInstrument(f"{instrument} is not among the {len(frame.listed)} instruments of {frame.feed}")
+        described = self._tables.instrument(instrument)
+        if described is None:
+            raise Retry(f"{instrument} is listed by {frame.feed} but market.instrument does not describe it yet")
+        known = self._markets[ticker] = _Market(instrument, grid_of(bands_of(described)))
+        return known
+
+    def _check(self, place: _Market, price: int) -> None:
+        """Let the newest tick table speak before a price is refused."""
+        described = self._tables.instrument(place.instrument)
+        if described is not None:
+            place.grid |= grid_of(bands_of(described))
+        if price not in place.grid:
+            raise off_grid(place.instrument, price, place.grid)
+
+    def _resets(self, envelope: wire.Envelope, frame: FrameContext, error: Reject) -> list[Record]:
+        if envelope.type not in _BOOK_TYPES:
+            return []
+        reason = f"rejected {envelope.type}: {error}"
+        try:
+            ticker = _NAMED.decode(envelope.msg).market_ticker
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            ticker = ""
+        return [frame.reset(reason, f"{frame.venue}:{ticker}") if ticker else frame.reset(reason)]
+
+
+def _status(
+    instrument: str,
+    frame: FrameContext,
+    status: InstrumentStatus,
+    *,
+    venue_ts_ns: int,
+    reason: str,
+    result: str = "",
+    bands: list[tuple[int, int, int]] | None = None,
+) -> market.Status:
+    return market.Status(
+        instrument=instrument,
+        epoch=frame.epoch,
+        frame_no=frame.frame_no,
+        index=0,
+        status=status,
+        price_exp=PREDICTION_PRICE_EXP,
+        tick_from=[start for start, _, _ in bands or []],
+        tick_to=[end for _, end, _ in bands or []],
+        tick_step=[step for _, _, step in bands or []],
+        result=result,
+        reason=reason,
+        venue_ts_ns=venue_ts_ns,
+        recv_ts_ns=frame.recv_ts_ns,
+        trail=frame.trail,
+    )
+
+
+# --- descriptions
+
+
+def describe(description: raw.Description) -> market.Instrument:
+    """Return the instrument of a Kalshi market; `context` is its series. Implements `normalize.ports.Describer`."""
+    ours = rest.decode_market(description.payload)
+    expected = f"kalshi:{ours.ticker}"
+    if description.instrument != expected:
+        raise MalformedFrame(f"expected the description of {description.instrument}, found that of {expected}")
+    series = _series(description.context)
+    model, taker_fee_e6, maker_fee_e6 = _fees(series)
+    rules_text = f"{ours.rules_primary}\n{ours.rules_secondary}"
+    return market.Instrument(
+        instrument=expected,
+        venue="kalshi",
+        kind="BINARY" if ours.market_type == "binary" and ours.notional_e6 == MICRO else "UNKNOWN",
+        status=_STATUS.get(ours.status, "UNKNOWN"),
+        title=ours.title or ours.yes_sub_title,
+        event_group=f"kalshi:{ours.event_ticker}",
+        category=series.category if series else "",
+        price_exp=PREDICTION_PRICE_EXP,
+        size_exp=PREDICTION_SIZE_EXP,
+        tick_from=[band.start for band in ours.price_ranges],
+        tick_to=[band.end for band in ours.price_ranges],
+        tick_step=[band.step for band in ours.price_ranges],
+        size_min=rules.SIZE_MIN,
+        size_step=rules.SIZE_STEP,
+        fee_model=model,
+        taker_fee_e6=taker_fee_e6,
+        maker_fee_e6=maker_fee_e6,
+        exchange_index=ours.exchange_index,
+        open_ts_ns=ours.open_ns,
+        close_ts_ns=ours.close_ns,
+        rules_hash=sha256(rules_text.encode()).hexdigest(),
+        recv_ts_ns=description.recv_ts_ns,
+        trail=description.trail,
+    )
+
+
+def _series(context: bytes) -> rest.Series | None:
+    """Return the series, which the venue answers wrapped in an object and a catalogue may have unwrapped."""
+    if not context:
+        return None
+    try:
+        wrapped = "series" in msgspec.json.decode(context, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError as e:
+        raise MalformedFrame(f"kalshi series: {e}") from e
+    return rest.decode_series(context if wrapped else b'{"series":' + context + b"}")
+
+
+def _fees(series: rest.Series | None) -> tuple[FeeModel, int, int]:
+    """Return model and coefficients of taker and maker; UNKNOWN (nothing may be traded) where no bound is known."""
+    if series is None:
+        return "UNKNOWN", 0, 0
+    try:
+        taker, maker = (
+            rules.coefficient_e6(fee_type=series.fee_type, multiplier_e6=series.multiplier_e6, is_taker=is_taker)
+            for is_taker in (True, False)
+        )
+    except UnknownSchema:
+        return "UNKNOWN", 0, 0
+    return "QUADRATIC", taker, maker

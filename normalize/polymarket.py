@@ -1,0 +1,349 @@
+"""Polymarket's frames and descriptions to ours.
+
+A market has two tokens whose books mirror each other exactly. The instrument is the first (Yes, Up): of every message
+only what speaks of that token is taken, the second's repeats it and is dropped, never summed. Sizes are absolute, and
+the venue sends the same change again at will. There is no sequence and no trade id.
+
+A new tick is an era of its own: the book is reset until a fresh snapshot. Near 0 and 1 the venue refines a market's tick
+by ten and back, and orders rest on through both, so a level may stand on a tenth of the tick.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from core.domain.errors import MalformedFrame, Reject, Retry
+from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.runtime.flow import Tables
+from normalize.grids import EVERY_PRICE, grid_of, off_grid
+from normalize.ports import Counter, FrameContext, Normalized
+from schemas import market, raw
+from schemas.enums import FeeModel, InstrumentStatus
+from schemas.record import Record
+from venues.polymarket import events, rest, rules, wire
+
+_FINER = 10
+"""How much finer than the tick a resting order may stand."""
+
+
+class _Named(msgspec.Struct):
+    """The least a message must say for its book to be known."""
+
+    market: str = ""
+    event_type: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_NO_BOOK = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_resolved"})
+"""A message of these types changes no book, however broken it is."""
+
+
+class _Market:
+    """One market: our id, its first and second token, and the prices its book may hold."""
+
+    __slots__ = ("grid", "instrument", "no", "yes")
+
+    def __init__(self, described: market.Instrument) -> None:
+        self.instrument = described.instrument
+        self.yes, self.no = described.tokens if len(described.tokens) == 2 else ("", "")
+        self.grid = frozenset[int]()
+        self.learn(described)
+
+    def learn(self, described: market.Instrument) -> None:
+        """Allow what the tick table allows."""
+        self.grid |= _grid(described.tick_step[0]) if described.tick_step else EVERY_PRICE
+
+
+def _grid(tick: int) -> frozenset[int]:
+    """Return the prices that may rest in a book whose tick is, or was, `tick`."""
+    finer = tick // _FINER if tick % _FINER == 0 else 1
+    return grid_of(((finer, ONE_DOLLAR_E4 - finer, finer),))
+
+
+class PolymarketNormaliser:
+    """Implements `normalize.ports.Normaliser`."""
+
+    def __init__(self, tables: Tables, count: Counter) -> None:
+        self._tables = tables
+        self._count = count
+        self._markets: dict[str, _Market] = {}
+
+    # hot
+    def normalize_frame(self, payload: bytes, frame: FrameContext) -> Normalized:
+        records: list[Record] = []
+        try:
+            for event in wire.decode_frame(payload):
+                self._event(event, frame, records)
+        except Reject as e:
+            return self._piecewise(payload, frame, e)
+        return Normalized(records)
+
+    def _piecewise(self, payload: bytes, frame: FrameContext, error: Reject) -> Normalized:
+        """Return what follows from a frame that is wrong somewhere: one bad message does not cost the others."""
+        try:
+            items = _ITEMS.decode(payload) if payload.lstrip()[:1] == b"[" else [msgspec.Raw(payload)]
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return Normalized([frame.reset(f"unreadable frame: {error}")], error)
+        records: list[Record] = []
+        for item in items:
+            mark = len(records)
+            try:
+                for event in wire.decode_frame(bytes(item)):
+                    self._event(event, frame, records)
+            except Reject as e:
+                del records[mark:]
+                records += self._resets(bytes(item), frame, e, place=mark)
+        return Normalized(records, error)
+
+    def _resets(self, item: bytes, frame: FrameContext, error: Reject, *, place: int) -> list[Record]:
+        try:
+            named = _NAMED.decode(item)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return [frame.reset(f"rejected message: {error}")]
+        if named.event_type in _NO_BOOK:
+            return []
+        instrument = f"{frame.venue}:{named.market}"
+        reason = f"rejected {named.event_type or 'message'}: {error}"
+        if not named.market:
+            return [frame.reset(reason)]
+        return [frame.reset(reason, instrument, place=place)] if instrument in frame.listed else []
+
+    # hot
+    def _event(self, event: events.Event, frame: FrameContext, records: list[Record]) -> None:
+        match event:
+            case events.PriceChange():
+                self._changes(event, frame, records)
+            case events.Book():
+                self._book(event, frame, records)
+            case events.LastTrade():
+                self._trade(event, frame, records)
+            case events.TickSizeChange():
+                self._tick(event, frame, records)
+            case events.MarketResolved():
+                self._resolved(event, frame, records)
+            case events.Unknown():
+                self._count(f"polymarket.unknown.{event.event_type[:40]}")
+            case _:
+                self._count(f"polymarket.ignored.{type(event).__name__}")
+
+    # hot
+    def _changes(self, event: events.PriceChange, frame: FrameContext, records: list[Record]) -> None:
+        place = self._market(event.market, frame)
+        if place is None:
+            return
+        for change in event.changes:
+            if not self._is_ours(change.asset_id, place):
+                continue
+            if change.price not in place.grid:
+                self._check(place, change.price)
+            records.append(
+                market.BookDelta(
+                    instrument=place.instrument,
+                    epoch=frame.epoch,
+                    frame_no=frame.frame_no,
+                    index=len(records),
+                    price_exp=PREDICTION_PRICE_EXP,
+                    size_exp=PREDICTION_SIZE_EXP,
+                    side=change.side,
+                    kind="ABSOLUTE",
+                    price=change.price,
+                    size=change.size,
+                    hash=change.hash,
+                    venue_ts_ns=event.time_ns,
+                    recv_ts_ns=frame.recv_ts_ns,
+                    trail=frame.trail,
+                )
+            )
+
+    def _book(self, book: events.Book, frame: FrameContext, records: list[Record]) -> None:
+        place = self._market(book.market, frame)
+        if place is None or not self._is_ours(book.asset_id, place):
+            return
+        if book.tick:
+            place.grid |= _grid(book.tick)
+        for level in (*book.bids, *book.asks):
+            if level[0] not in place.grid:
+                self._check(place, level[0])
+        records.append(
+            market.BookSnapshot(
+                instrument=place.instrument,
+                epoch=frame.epoch,
+                frame_no=frame.frame_no,
+                index=len(records),
+                price_exp=PREDICTION_PRICE_EXP,
+                size_exp=PREDICTION_SIZE_EXP,
+                bid_prices=[price for price, _ in book.bids],
+                bid_sizes=[size for _, size in book.bids],
+                ask_prices=[price for price, _ in book.asks],
+                ask_sizes=[size for _, size in book.asks],
+                hash=book.hash,
+                venue_ts_ns=book.time_ns,
+                recv_ts_ns=frame.recv_ts_ns,
+                trail=frame.trail,
+            )
+        )
+
+    def _trade(self, trade: events.LastTrade, frame: FrameContext, records: list[Record]) -> None:
+        place = self._market(trade.market, frame)
+        if place is None or not self._is_ours(trade.asset_id, place):
+            return
+        records.append(
+            market.Trade(
+                instrument=place.instrument,
+                epoch=frame.epoch,
+                frame_no=frame.frame_no,
+                index=len(records),
+                price_exp=PREDICTION_PRICE_EXP,
+                size_exp=PREDICTION_SIZE_EXP,
+                price=trade.price,
+                size=trade.size,
+                aggressor=trade.side,
+                venue_ts_ns=trade.time_ns,
+                recv_ts_ns=frame.recv_ts_ns,
+                trail=frame.trail,
+            )
+        )
+
+    def _tick(self, change: events.TickSizeChange, frame: FrameContext, records: list[Record]) -> None:
+        place = self._market(change.market, frame)
+        if place is None or not self._is_ours(change.asset_id, place):
+            return
+        place.grid |= _grid(change.new_tick)
+        reason = f"tick size {change.old_tick}e-4 became {change.new_tick}e-4"
+        records.append(self._status(place, frame, len(records), change.time_ns, reason=reason, tick=change.new_tick))
+        records.append(frame.reset(reason, place.instrument, place=len(records)))
+
+    def _resolved(self, event: events.MarketResolved, frame: FrameContext, records: list[Record]) -> None:
+        place = self._market(event.condition_id, frame)
+        if place is None:
+            return
+        result = {place.yes: "yes", place.no: "no"}.get(event.winning_asset_id, event.winning_outcome)
+        records.append(
+            self._status(
+                place, frame, len(records), event.time_ns, reason="market_resolved", status="SETTLED", result=result
+            )
+        )
+
+    @staticmethod
+    def _status(
+        place: _Market,
+        frame: FrameContext,
+        index: int,
+        venue_ts_ns: int,
+        *,
+        reason: str,
+        status: InstrumentStatus = "UNKNOWN",
+        result: str = "",
+        tick: int = 0,
+    ) -> market.Status:
+        return market.Status(
+            instrument=place.instrument,
+            epoch=frame.epoch,
+            frame_no=frame.frame_no,
+            index=index,
+            status=status,
+            price_exp=PREDICTION_PRICE_EXP,
+            tick_from=[tick] if tick else [],
+            tick_to=[ONE_DOLLAR_E4 - tick] if tick else [],
+            tick_step=[tick] if tick else [],
+            result=result,
+            reason=reason,
+            venue_ts_ns=venue_ts_ns,
+            recv_ts_ns=frame.recv_ts_ns,
+            trail=frame.trail,
+        )
+
+    # hot
+    def _market(self, condition_id: str, frame: FrameContext) -> _Market | None:
+        """Return a market of this feed, None for another: the venue speaks of markets nobody asked for."""
+        known = self._markets.get(condition_id)
+        if known is not None and known.instrument in frame.listed:
+            return known
+        instrument = f"{frame.venue}:{condition_id}"
+        if instrument not in frame.listed:
+            self._count("polymarket.ignored.unlisted")
+            return None
+        described = self._tables.instrument(instrument)
+        if described is None:
+            raise Retry(f"{instrument} is listed by {frame.feed} but market.instrument does not describe it yet")
+        known = _Market(described)
+        if known.yes:
+            # One without tokens may be described better later.
+            self._markets[condition_id] = known
+        return known
+
+    # hot
+    def _is_ours(self, token: str, place: _Market) -> bool:
+        if token == place.yes:
+            return True
+        self._count("polymarket.ignored.second_token" if token == place.no else "polymarket.ignored.foreign_token")
+        return False
+
+    def _check(self, place: _Market, price: int) -> None:
+        """Let the newest tick table speak before a price is refused."""
+        described = self._tables.instrument(place.instrument)
+        if described is not None:
+            place.learn(described)
+        if price not in place.grid:
+            raise off_grid(place.instrument, price, place.grid)
+
+
+# --- descriptions
+
+
+def describe(description: raw.Description) -> market.Instrument:
+    """Return the instrument of a Gamma market. Implements `normalize.ports.Describer`."""
+    ours = rest.decode_gamma_market(description.payload)
+    expected = f"polymarket:{ours.condition_id}"
+    if description.instrument != expected:
+        raise MalformedFrame(f"expected the description of {description.instrument}, found that of {expected}")
+    if not ours.is_binary:
+        raise MalformedFrame(f"{expected}: expected two tokens with an outcome each, found {ours.outcomes!r}")
+    group = ours.neg_risk_market_id or ours.event_id or ours.condition_id
+    rules_text = f"{ours.description}\n{ours.resolution_source}"
+    return market.Instrument(
+        instrument=expected,
+        venue="polymarket",
+        kind="BINARY",
+        status=_status_of(ours),
+        title=ours.question,
+        event_group=f"polymarket:{group}",
+        category=ours.category,
+        price_exp=PREDICTION_PRICE_EXP,
+        size_exp=PREDICTION_SIZE_EXP,
+        tick_from=[ours.tick] if ours.tick else [],
+        tick_to=[ONE_DOLLAR_E4 - ours.tick] if ours.tick else [],
+        tick_step=[ours.tick] if ours.tick else [],
+        size_min=ours.size_min,
+        size_step=rules.SHARE_STEP,
+        notional_min_e6=rules.MARKETABLE_NOTIONAL_MIN,
+        fee_model=_fee_model(ours.fee_rate_e6),
+        taker_fee_e6=ours.fee_rate_e6 or 0,
+        fee_exponent=ours.fee_exponent,
+        tokens=ours.token_ids,
+        neg_risk=ours.neg_risk,
+        taker_delay_ms=ours.taker_delay_s * 1_000,
+        open_ts_ns=ours.open_ns,
+        close_ts_ns=ours.end_ns,
+        rules_hash=sha256(rules_text.encode()).hexdigest(),
+        recv_ts_ns=description.recv_ts_ns,
+        trail=description.trail,
+    )
+
+
+def _status_of(ours: rest.GammaMarket) -> InstrumentStatus:
+    if ours.closed or ours.archived:
+        return "CLOSED"
+    if not (ours.active and ours.enable_order_book):
+        return "PENDING"
+    return "OPEN" if ours.accepting_orders else "PAUSED"
+
+
+def _fee_model(rate_e6: int | None) -> FeeModel:
+    """Return UNKNOWN (nothing may be traded) where the market charges fees it does not state."""
+    if rate_e6 is None:
+        return "UNKNOWN"
+    return "CURVE" if rate_e6 else "NONE"

@@ -1,0 +1,93 @@
+"""What a venue's normaliser is asked and answers. Implement `Normaliser` for a new venue."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from core.domain.errors import Reject
+from schemas import market, raw
+from schemas.record import Record
+
+AFTER_FRAME = 2**31 - 1
+"""Place of a reset that follows everything else of its frame."""
+
+
+class FrameContext(NamedTuple):
+    """Where a frame came from.
+
+    Attributes:
+        listed: instruments the feed was opened for.
+    """
+
+    feed: str
+    venue: str
+    epoch: int
+    frame_no: int
+    recv_ts_ns: int
+    trail: list[int]
+    listed: frozenset[str]
+
+    def reset(self, reason: str, *instruments: str, place: int = AFTER_FRAME) -> market.FeedReset:
+        """Return the reset of `instruments`, of all books of the feed if none is named."""
+        return market.FeedReset(
+            feed=self.feed,
+            venue=self.venue,
+            epoch=self.epoch,
+            frame_no=self.frame_no,
+            index=place,
+            instruments=list(instruments),
+            reason=reason,
+            recv_ts_ns=self.recv_ts_ns,
+            trail=self.trail,
+        )
+
+
+class Normalized(NamedTuple):
+    """What follows from one frame.
+
+    Attributes:
+        records: market records in order; with an error they include the resets of what it could have changed.
+        error: why the frame, or a part of it, is rejected.
+    """
+
+    records: list[Record]
+    error: Reject | None = None
+
+
+class Normaliser(Protocol):
+    """One venue's frames to market records."""
+
+    def normalize_frame(self, payload: bytes, frame: FrameContext) -> Normalized:
+        """Return what follows from one whole frame.
+
+        Raises:
+            Retry: a listed instrument is not described yet; ask again with the same frame.
+        """
+        ...
+
+
+class Describer(Protocol):
+    """One venue's description of an instrument to ours."""
+
+    def __call__(self, description: raw.Description) -> market.Instrument:
+        """Return the instrument.
+
+        Raises:
+            Reject: the description is not what the venue's protocol says.
+        """
+        ...
+
+
+class Counter:
+    """Counts by name, with a bound on the names that venues can invent."""
+
+    NAMES_MAX = 256
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def __call__(self, name: str) -> None:
+        """Count one `name`."""
+        if name not in self.counts and len(self.counts) >= self.NAMES_MAX:
+            name = "other"
+        self.counts[name] = self.counts.get(name, 0) + 1

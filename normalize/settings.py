@@ -1,0 +1,7 @@
+"""What a normalize process is told beyond every worker's settings: nothing yet; `CROSSBOOK_*` as in `WorkerSettings`."""
+
+from core.runtime.settings import WorkerSettings
+
+
+class NormalizeSettings(WorkerSettings):
+    """Settings of `python -m normalize`."""
