@@ -65,7 +65,7 @@ class Plan(Protocol):
         ...
 
 
-class Sequencer(threading.Thread):
+class Sequencer:
     """Appends to one partition of one log until stopped."""
 
     def __init__(
@@ -83,7 +83,6 @@ class Sequencer(threading.Thread):
         stage: str,
     ) -> None:
         """Prepare. Sources are read from `read_run`; the log is that of the publisher's run."""
-        super().__init__(name=f"sequencer-{log_topic.noun}-{partition}", daemon=True)
         self._topic = log_topic
         self._partition = partition
         self._sources = {source.topic.name(self._run_of(source, read_run, publisher.run)): source for source in sources}
@@ -98,14 +97,18 @@ class Sequencer(threading.Thread):
         self._now_ns = 0
         self._clock_ns = 0
         self.failure: CrossbookError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sequencer-{log_topic.noun}-{partition}", daemon=True)
 
     @staticmethod
     def _run_of(source: SourceTopic, read_run: str, write_run: str) -> str:
         # Paper trading reads live market data, but its decisions, orders and configuration are its own run's.
         return read_run if source.topic.layer in ("raw", "market", "derived") else write_run
 
-    def run(self) -> None:
+    def start(self) -> None:
         """Resume where the log ends, then forward until stopped. A failure ends the thread and is kept."""
+        self._thread.start()
+
+    def _run(self) -> None:
         try:
             self._resume()
             self._forward()
@@ -116,8 +119,8 @@ class Sequencer(threading.Thread):
     def stop(self, timeout_s: float = 5.0) -> None:
         """Ask to stop and wait."""
         self._stopping.set()
-        if self.is_alive():
-            self.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def _resume(self) -> None:
         """Find the highest offset of each source in the log, and the log's time."""
