@@ -1,6 +1,7 @@
 """What many tests share: the real servers, and the folder with recorded venue messages."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 from infra.stack.temporary import StackProvider, TemporaryStack
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_sessionstart() -> None:
+    """End as with Ctrl-C on SIGTERM, so that fixtures stop the servers they started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
