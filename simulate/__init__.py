@@ -1,0 +1,10 @@
+"""Simulated venues: Kalshi and Polymarket on loopback, speaking the venues' own REST and WebSocket protocols.
+
+Place in the flow: outside it. `python -m simulate` is the world: ingest and execute reach it over sockets only.
+
+Reads nothing of ours; writes a truth log of its own (each frame sent, each order, fill and account), which the demo
+compares with what arrived at the far end. Promises: authentication is really checked with code of its own, order books
+match by price and time, cash is exact to a millionth of a dollar, errors have the bodies the venues send.
+
+Source: the venue pages; bodies follow the recorded responses where one exists.
+"""

@@ -1,0 +1,177 @@
+"""The control port: what only the simulators know, for tests, the demo and the console. No venue has it."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from simulate.flow import Flow
+from simulate.kalshi.exchange import account_state as kalshi_state
+from simulate.kalshi.rest import KalshiServer
+from simulate.polymarket.clob import ClobServer
+from simulate.polymarket.ledger import account_state as polymarket_state
+from simulate.sockets import Connection
+from simulate.truth import TruthLog
+
+
+class ControlServer:
+    """`/sim/*`."""
+
+    def __init__(self, kalshi: KalshiServer, clob: ClobServer, flow: Flow, truth: TruthLog) -> None:
+        self.kalshi = kalshi
+        self.clob = clob
+        self.flow = flow
+        self.truth = truth
+
+    def app(self) -> web.Application:
+        """Return the application with all routes."""
+        app = web.Application()
+        app.router.add_get("/sim/accounts", self.accounts)
+        app.router.add_get("/sim/orders", self.orders)
+        app.router.add_get("/sim/stats", self.stats)
+        app.router.add_get("/sim/frames", self.frames)
+        app.router.add_post("/sim/flow", self.set_flow)
+        app.router.add_post("/sim/edge", self.edge)
+        app.router.add_post("/sim/market", self.market)
+        app.router.add_post("/sim/drop", self.drop)
+        app.router.add_post("/sim/faults", self.faults)
+        return app
+
+    async def accounts(self, request: web.Request) -> web.Response:
+        return _reply(self.account_states())
+
+    def account_states(self) -> dict[str, Any]:
+        """Return all accounts of both venues."""
+        return {
+            "kalshi": [kalshi_state(account) for account in self.kalshi.exchange.accounts.values()],
+            "polymarket": [polymarket_state(account) for account in self.clob.exchange.accounts.values()],
+        }
+
+    async def orders(self, request: web.Request) -> web.Response:
+        return _reply(self.order_ids())
+
+    def order_ids(self) -> dict[str, Any]:
+        """Return every order id a client ever used: how often it was sent, how often accepted."""
+        kalshi = {
+            account.name: {
+                client_id: _order_fact(attempts, account.by_client_id.get(client_id))
+                for client_id, attempts in account.attempts.items()
+            }
+            for account in self.kalshi.exchange.accounts.values()
+        }
+        polymarket = {
+            account.name: {
+                order_id: _order_fact(attempts, account.orders.get(order_id))
+                for order_id, attempts in account.attempts.items()
+            }
+            for account in self.clob.exchange.accounts.values()
+        }
+        return {"kalshi": kalshi, "polymarket": polymarket}
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return _reply(
+            {
+                "flow": {
+                    "running": self.flow.running,
+                    "rate_per_s": self.flow.rate,
+                    "messages": self.flow.messages,
+                    "edges_begun": self.flow.edges_begun,
+                },
+                "frames_sent": self.truth.frames_sent,
+                "connections": {
+                    "kalshi": _connections(self.kalshi.connections),
+                    "polymarket": _connections(self.clob.connections),
+                },
+            }
+        )
+
+    async def frames(self, request: web.Request) -> web.StreamResponse:
+        """Send the truth log's frame lines of one venue, of one connection if asked."""
+        venue = request.query.get("venue", "")
+        if venue not in {"kalshi", "polymarket"}:
+            return _reply({"error": "venue must be kalshi or polymarket"}, 400)
+        self.truth.flush()
+        path = self.truth.path(f"frames-{venue}.jsonl")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        if path.exists():
+            wanted = f"[{request.query['connection']},".encode() if "connection" in request.query else b""
+            with path.open("rb") as file:
+                while lines := file.readlines(1 << 20):
+                    await response.write(b"".join(line for line in lines if line.startswith(wanted)))
+        await response.write_eof()
+        return response
+
+    async def set_flow(self, request: web.Request) -> web.Response:
+        """Stop, start or pace the flow."""
+        body = orjson.loads(await request.read())
+        self.flow.running = bool(body.get("running", self.flow.running))
+        self.flow.rate = int(body.get("rate_per_s", self.flow.rate))
+        return _reply({"running": self.flow.running, "rate_per_s": self.flow.rate})
+
+    async def edge(self, request: web.Request) -> web.Response:
+        """Push one venue's view of one market away: `{"index", "venue", "cents", "seconds"}`."""
+        body = orjson.loads(await request.read())
+        venue = {"kalshi": 0, "polymarket": 1}[body["venue"]]
+        self.flow.push(int(body["index"]), venue, float(body["cents"]) / 100, float(body["seconds"]))
+        return _reply({})
+
+    async def market(self, request: web.Request) -> web.Response:
+        """Change a market: `{"ticker", "status"}` or `{"condition_id", "tick_e4"}` or `{"trading": bool}`."""
+        body = orjson.loads(await request.read())
+        if "trading" in body:
+            self.kalshi.exchange.trading = bool(body["trading"])
+        if "ticker" in body:
+            self.kalshi.exchange.set_status(body["ticker"], body["status"])
+        if "condition_id" in body:
+            self.clob.exchange.set_tick(body["condition_id"], int(body["tick_e4"]))
+        return _reply({})
+
+    async def drop(self, request: web.Request) -> web.Response:
+        """Cut connections of a venue without a closing handshake: `{"venue", "connection"?}`."""
+        body = orjson.loads(await request.read())
+        connections = self.kalshi.connections if body["venue"] == "kalshi" else self.clob.connections
+        chosen = [
+            found
+            for found in connections
+            if not found.closed_ns and body.get("connection", found.number) == found.number
+        ]
+        for connection in chosen:
+            connection.abort()
+        return _reply({"dropped": [connection.number for connection in chosen]})
+
+    async def faults(self, request: web.Request) -> web.Response:
+        """Set faults of a venue: `{"venue", "order_answer_delay_ms"?, "order_swallow_answer_rate"?}`."""
+        body = orjson.loads(await request.read())
+        faults = self.kalshi.faults if body["venue"] == "kalshi" else self.clob.faults
+        faults.order_answer_delay_ms = int(body.get("order_answer_delay_ms", faults.order_answer_delay_ms))
+        faults.order_swallow_answer_rate = float(
+            body.get("order_swallow_answer_rate", faults.order_swallow_answer_rate)
+        )
+        return _reply({})
+
+
+def _order_fact(attempts: int, own: Any) -> dict[str, Any]:
+    return {
+        "attempts": attempts,
+        "accepted": 0 if own is None else 1,
+        "filled_e6": 0 if own is None else own.engine.filled,
+    }
+
+
+def _connections(connections: list[Connection]) -> list[dict[str, Any]]:
+    return [
+        {
+            "connection": connection.number,
+            "frames": connection.ordinal,
+            "kinds": connection.kinds,
+            "opened_ns": connection.opened_ns,
+            "closed_ns": connection.closed_ns,
+            "dropped_frames": connection.dropped_frames,
+        }
+        for connection in connections
+    ]
+
+
+def _reply(body: Any, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

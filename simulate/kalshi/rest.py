@@ -1,0 +1,425 @@
+"""Kalshi's REST and the WebSocket upgrade, on aiohttp."""
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from core.domain.errors import NotExact
+from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, to_fixed
+from simulate.buckets import TokenBucket
+from simulate.faults import Faults
+from simulate.kalshi.auth import KeyRing, Refused
+from simulate.kalshi.catalogue import event_row, market_row, orderbook, series_row
+from simulate.kalshi.exchange import KalshiExchange, NewOrder, OrderRefused
+from simulate.kalshi.ledger import KalshiAccount
+from simulate.kalshi.messages import fill_row, order_row, position_row
+from simulate.kalshi.stream import Client, KalshiStream
+from simulate.kalshi.text import price_text
+from simulate.matching import FOREVER_NS, Side, TimeInForce
+from simulate.settings import SimulateSettings
+from simulate.sockets import Connection
+from simulate.truth import TruthLog
+from simulate.universe import KALSHI_SERIES
+
+BASE = "/trade-api/v2"
+WS_PATH = "/trade-api/ws/v2"
+COMMAND_BYTES_MAX = 16 * 1024 * 1024
+TIERS = {
+    "basic": (200, 100),
+    "advanced": (300, 300),
+    "expert": (600, 600),
+    "premier": (1_200, 1_200),
+    "paragon": (2_400, 2_400),
+    "prime": (4_800, 4_800),
+    "prestige": (12_000, 9_600),
+}
+DEFAULT_COST = 10
+ENDPOINT_COSTS = (
+    {"method": "DELETE", "path": f"{BASE}/portfolio/events/orders", "cost": 2},
+    {"method": "DELETE", "path": f"{BASE}/portfolio/events/orders/:order_id", "cost": 2},
+    {"method": "GET", "path": f"{BASE}/portfolio/orders/:order_id", "cost": 2},
+)
+_TIME_IN_FORCE = {
+    "good_till_canceled": TimeInForce.GTC,
+    "immediate_or_cancel": TimeInForce.IOC,
+    "fill_or_kill": TimeInForce.FOK,
+}
+_STATUS_FILTER = {"open": "active", "paused": "inactive", "closed": "closed", "settled": "finalized"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SignedHandler = Callable[[web.Request, KalshiAccount], Awaitable[web.StreamResponse]]
+
+
+class BadRequest(Exception):
+    """A request of the wrong shape: the flat 400 body."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(details)
+        self.body = {"code": "bad_request", "message": "bad request", "details": details}
+
+
+def reply(body: Any, status: int = 200) -> web.Response:
+    """Return a JSON response."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+
+
+class KalshiServer:
+    """The venue's HTTP side."""
+
+    def __init__(
+        self,
+        settings: SimulateSettings,
+        exchange: KalshiExchange,
+        stream: KalshiStream,
+        keys: KeyRing,
+        truth: TruthLog,
+        faults: Faults,
+    ) -> None:
+        self.settings = settings
+        self.exchange = exchange
+        self.stream = stream
+        self.faults = faults
+        self.connections: list[Connection] = []
+        self._keys = keys
+        self._truth = truth
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
+
+    def app(self) -> web.Application:
+        """Return the application with all routes."""
+        app = web.Application()
+        route = app.router.add_route
+        route("GET", f"{BASE}/exchange/status", self.status)
+        route("GET", f"{BASE}/markets", self.markets)
+        route("GET", f"{BASE}/markets/{{ticker}}", self.market)
+        route("GET", f"{BASE}/markets/{{ticker}}/orderbook", self.orderbook)
+        route("GET", f"{BASE}/series/{{series}}", self.series)
+        route("GET", f"{BASE}/events", self.events)
+        route("GET", f"{BASE}/events/{{event}}", self.event)
+        route("GET", f"{BASE}/account/endpoint_costs", self.endpoint_costs)
+        for method, path, handler in (
+            ("GET", "/account/limits", self.limits),
+            ("GET", "/portfolio/balance", self.balance),
+            ("GET", "/portfolio/positions", self.positions),
+            ("GET", "/portfolio/fills", self.fills),
+            ("GET", "/portfolio/orders", self.orders),
+            ("GET", "/portfolio/orders/{order_id}", self.order),
+            ("POST", "/portfolio/events/orders", self.create),
+            ("DELETE", "/portfolio/events/orders", self.cancel_all),
+            ("DELETE", "/portfolio/events/orders/{order_id}", self.cancel),
+            ("POST", "/portfolio/orders", self.gone),
+            ("DELETE", "/portfolio/orders/{order_id}", self.gone),
+        ):
+            route(method, BASE + path, self._signed(handler))
+        route("GET", WS_PATH, self.socket)
+        return app
+
+    # ------------------------------------------------------------------ public
+    async def status(self, request: web.Request) -> web.Response:
+        return reply({"exchange_active": True, "trading_active": self.exchange.trading})
+
+    async def markets(self, request: web.Request) -> web.Response:
+        query = request.query
+        limit = query.get("limit", "100")
+        if not limit.isdecimal() or int(limit) > 1_000:
+            return reply(
+                {
+                    "msg": "Parameter validation failed for GetMarkets: Key: 'GetMarketsParams.Limit' "
+                    "Error:Field validation for 'Limit' failed on the 'lte' tag"
+                },
+                400,
+            )
+        rows = self.exchange.markets
+        if query.get("tickers"):
+            wanted = set(query["tickers"].split(","))
+            rows = [market for market in rows if market.ticker in wanted]
+        if query.get("event_ticker"):
+            rows = [market for market in rows if market.linked.kalshi_event == query["event_ticker"]]
+        if query.get("series_ticker"):
+            rows = [market for market in rows if market.linked.kalshi_series == query["series_ticker"]]
+        if query.get("status"):
+            rows = [market for market in rows if market.status == _STATUS_FILTER.get(query["status"])]
+        page, cursor = _page(rows, int(limit) or 100, query.get("cursor", ""))
+        return reply({"cursor": cursor, "markets": [market_row(market) for market in page]})
+
+    async def market(self, request: web.Request) -> web.Response:
+        market = self.exchange.by_ticker.get(request.match_info["ticker"])
+        if market is None:
+            return _not_found()
+        return reply({"market": market_row(market)})
+
+    async def orderbook(self, request: web.Request) -> web.Response:
+        market = self.exchange.by_ticker.get(request.match_info["ticker"])
+        if market is None:
+            return _not_found()
+        depth = request.query.get("depth", "0")
+        return reply(orderbook(market, int(depth) if depth.isdecimal() else 0))
+
+    async def series(self, request: web.Request) -> web.Response:
+        series = request.match_info["series"]
+        return reply({"series": series_row(series)}) if series in KALSHI_SERIES else _not_found()
+
+    async def events(self, request: web.Request) -> web.Response:
+        query = request.query
+        names = list(dict.fromkeys(market.linked.kalshi_event for market in self.exchange.markets))
+        if query.get("series_ticker"):
+            names = [name for name in names if name.startswith(query["series_ticker"] + "-")]
+        limit = query.get("limit", "200")
+        page, cursor = _page(names, min(int(limit) if limit.isdecimal() else 200, 200), query.get("cursor", ""))
+        nested = query.get("with_nested_markets") == "true"
+        return reply({"cursor": cursor, "events": [event_row(self.exchange.markets, name, nested) for name in page]})
+
+    async def event(self, request: web.Request) -> web.Response:
+        name = request.match_info["event"]
+        if not any(market.linked.kalshi_event == name for market in self.exchange.markets):
+            return _not_found()
+        return reply({"event": event_row(self.exchange.markets, name, True)})
+
+    async def endpoint_costs(self, request: web.Request) -> web.Response:
+        return reply({"default_cost": DEFAULT_COST, "endpoint_costs": ENDPOINT_COSTS})
+
+    # ------------------------------------------------------------------ signed
+    async def limits(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        read, write = self._bucket(account.name, "read"), self._bucket(account.name, "write")
+        return reply(
+            {
+                "usage_tier": self.settings.kalshi_tier,
+                "read": {"refill_rate": read.rate, "bucket_capacity": read.capacity},
+                "write": {"refill_rate": write.rate, "bucket_capacity": write.capacity},
+                "grants": [],
+            }
+        )
+
+    async def balance(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        cash = account.cash_e6 - account.reserved_e6()
+        value = sum(position.cost_e6 for position in account.positions.values())
+        text = price_text(cash // 100)
+        return reply(
+            {
+                "balance": cash // 10_000,
+                "balance_dollars": text,
+                "balance_breakdown": [{"exchange_index": 0, "balance": text}],
+                "portfolio_value": value // 10_000,
+                "updated_ts": int(time.time()),
+            }
+        )
+
+    async def positions(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        ticker = request.query.get("ticker")
+        names = [name for name in account.positions if not ticker or name == ticker]
+        page, cursor = _page(names, _limit(request), request.query.get("cursor", ""))
+        rows = [position_row(account, name) for name in page]
+        return reply({"cursor": cursor, "market_positions": rows, "event_positions": []})
+
+    async def fills(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        query = request.query
+        tickers = set(query["ticker"].split(",")) if query.get("ticker") else None
+        since = int(query.get("min_ts", "0")) * 1_000_000_000
+        rows = [
+            fill
+            for fill in reversed(account.fills)
+            if (tickers is None or fill.order.market.ticker in tickers)
+            and (not query.get("order_id") or fill.order.engine.order_id == query["order_id"])
+            and fill.at_ns >= since
+        ]
+        page, cursor = _page(rows, _limit(request), query.get("cursor", ""))
+        return reply({"cursor": cursor, "fills": [fill_row(fill) for fill in page]})
+
+    async def orders(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        query = request.query
+        since = int(query.get("min_ts", "0")) * 1_000_000_000
+        rows = [
+            own
+            for own in reversed(account.orders.values())
+            if (not query.get("ticker") or own.market.ticker == query["ticker"])
+            and (not query.get("status") or own.status == query["status"])
+            and own.created_ns >= since
+        ]
+        page, cursor = _page(rows, _limit(request), query.get("cursor", ""))
+        return reply({"cursor": cursor, "orders": [order_row(account, own) for own in page]})
+
+    async def order(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        own = account.orders.get(request.match_info["order_id"])
+        return reply({"order": order_row(account, own)}) if own is not None else _not_found()
+
+    async def create(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        body = self.exchange.create(account, parse_create(await request.read()))
+        await self.faults.answer()
+        return reply(body, 201)
+
+    async def cancel(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        own = account.orders.get(request.match_info["order_id"])
+        if own is None:
+            return _not_found()
+        body = self.exchange.cancel(account, own)
+        await self.faults.answer()
+        return reply(body)
+
+    async def cancel_all(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        self.exchange.cancel_all(account)
+        return web.Response(status=204)
+
+    async def gone(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        code = "deprecated_v1_order_endpoint"
+        return reply({"error": {"code": code, "message": code.replace("_", " ")}}, 410)
+
+    # ------------------------------------------------------------------ websocket
+    async def socket(self, request: web.Request) -> web.StreamResponse:
+        try:
+            name = self._keys.check(request.headers, "GET", request.path, _now_ms())
+        except Refused as refused:
+            return reply(refused.body, 401)
+        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX)
+        await socket.prepare(request)
+        connection = Connection(
+            "kalshi",
+            len(self.connections) + 1,
+            socket,
+            self._truth,
+            self.faults,
+            self.settings.write_buffer_bytes_max,
+        )
+        connection.attach(request)
+        self.connections.append(connection)
+        client = Client(connection, self.exchange.accounts[name])
+        self.stream.clients.append(client)
+        self._truth.note("connections", venue="kalshi", event="opened", connection=connection.number, account=name)
+        pings = asyncio.create_task(self._ping(socket))
+        try:
+            async for message in socket:
+                if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                    self.stream.command(client, message.data)
+        finally:
+            pings.cancel()
+            self.stream.drop(client)
+            connection.detach()
+            self._truth.note(
+                "connections", venue="kalshi", event="closed", connection=connection.number, frames=connection.ordinal
+            )
+        return socket
+
+    async def _ping(self, socket: web.WebSocketResponse) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not socket.closed:
+                await asyncio.sleep(self.settings.ping_s)
+                await socket.ping(b"heartbeat")
+
+    # ------------------------------------------------------------------ plumbing
+    def _bucket(self, account: str, kind: str) -> TokenBucket:
+        bucket = self._buckets.get((account, kind))
+        if bucket is None:
+            tier = self.settings.kalshi_tier
+            read, write = TIERS[tier]
+            # 3 s of budget for writes above Basic and for reads on Basic and Advanced, else 1 s.
+            if kind == "read":
+                bucket = TokenBucket(read, read * (3 if tier in {"basic", "advanced"} else 1))
+            else:
+                bucket = TokenBucket(write, write * (1 if tier == "basic" else 3))
+            self._buckets[account, kind] = bucket
+        return bucket
+
+    def _signed(self, handler: SignedHandler) -> Handler:
+        async def checked(request: web.Request) -> web.StreamResponse:
+            try:
+                name = self._keys.check(request.headers, request.method, request.path, _now_ms())
+            except Refused as refused:
+                return reply(refused.body, 401)
+            kind = "read" if request.method == "GET" else "write"
+            if not self._bucket(name, kind).take(_cost(request)):
+                return reply({"error": "too many requests"}, 429)
+            try:
+                return await handler(request, self.exchange.accounts[name])
+            except OrderRefused as refused:
+                self._truth.note("orders", venue="kalshi", event="refused", account=name, reason=str(refused))
+                return reply(refused.body, refused.status)
+            except BadRequest as bad:
+                return reply(bad.body, 400)
+
+        return checked
+
+
+def parse_create(raw: bytes) -> NewOrder:
+    """Return the order of a V2 create body.
+
+    Raises:
+        BadRequest: the flat 400.
+        OrderRefused: a value the exchange names itself.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(str(error)) from error
+    if not isinstance(body, dict):
+        raise BadRequest("json: cannot unmarshal into Go value of type CreateOrderV2Request")
+    for name in ("ticker", "side", "count", "price", "time_in_force", "self_trade_prevention_type"):
+        value = body.get(name)
+        if isinstance(value, int | float):
+            raise BadRequest(
+                f"json: cannot unmarshal number into Go struct field CreateOrderV2Request.{name} of type string"
+            )
+        if not isinstance(value, str) or not value:
+            raise BadRequest(f"{name} is required")
+    time_in_force = _TIME_IN_FORCE.get(body["time_in_force"])
+    if body["side"] not in {"bid", "ask"} or time_in_force is None:
+        raise BadRequest("side or time_in_force has no known value")
+    if body["self_trade_prevention_type"] not in {"taker_at_cross", "maker"}:
+        raise BadRequest("self_trade_prevention_type has no known value")
+    try:
+        price = to_fixed(body["price"], PREDICTION_PRICE_EXP)
+    except NotExact as error:
+        raise OrderRefused(400, "invalid_price") from error
+    try:
+        size = to_fixed(body["count"], PREDICTION_SIZE_EXP)
+    except NotExact as error:
+        raise OrderRefused(400, "invalid_order_size") from error
+    expires = body.get("expiration_time") or 0
+    if expires and (time_in_force is not TimeInForce.GTC or expires * 1_000 <= _now_ms()):
+        raise BadRequest("expiration_time must be in the future and needs good_till_canceled")
+    return NewOrder(
+        ticker=body["ticker"],
+        client_order_id=str(body.get("client_order_id") or ""),
+        side=Side(body["side"]),
+        price_e4=price,
+        size_e6=size,
+        time_in_force=TimeInForce.GTD if expires else time_in_force,
+        post_only=bool(body.get("post_only", False)),
+        expires_ns=int(expires) * 1_000_000_000 if expires else FOREVER_NS,
+        body=body,
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _cost(request: web.Request) -> int:
+    resource = request.match_info.route.resource
+    pattern = (resource.canonical if resource is not None else request.path).replace("{order_id}", ":order_id")
+    for row in ENDPOINT_COSTS:
+        if row["method"] == request.method and row["path"] == pattern:
+            return int(str(row["cost"]))
+    return DEFAULT_COST
+
+
+def _limit(request: web.Request) -> int:
+    limit = request.query.get("limit", "100")
+    return min(int(limit), 1_000) if limit.isdecimal() and int(limit) else 100
+
+
+def _page(rows: list[Any], limit: int, cursor: str) -> tuple[list[Any], str]:
+    """Return one page and the cursor of the next, empty on the last; a garbage cursor starts anew, as recorded."""
+    start = 0
+    with contextlib.suppress(ValueError):
+        start = int(base64.urlsafe_b64decode(cursor)) if cursor else 0
+    page = rows[start : start + limit]
+    more = start + limit < len(rows)
+    return page, base64.urlsafe_b64encode(str(start + limit).encode()).decode() if more else ""
+
+
+def _not_found() -> web.Response:
+    return reply({"error": {"code": "not_found", "message": "not found"}}, 404)

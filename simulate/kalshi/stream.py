@@ -1,0 +1,434 @@
+"""Kalshi's WebSocket: commands, one sid for each channel, one `seq` for each sid over everything sent on it."""
+
+import time
+from typing import Any, cast
+
+import orjson
+
+from core.domain.units import ONE_DOLLAR_E4
+from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
+from simulate.kalshi.market import KalshiMarket
+from simulate.kalshi.messages import fill_message, order_message, position_message
+from simulate.kalshi.text import Stamp, count_text, price_text
+from simulate.matching import Matcher, Order, Side
+from simulate.sockets import Connection
+
+BOOK = "orderbook_delta"
+PRIVATE = ("fill", "user_orders", "market_positions")
+UNSEQUENCED = frozenset({"ticker", *PRIVATE})
+CHANNELS = frozenset({BOOK, "trade", "ticker", "market_lifecycle_v2", *PRIVATE})
+SUBSCRIPTION_MARKETS_MAX = 500_000
+ERRORS = {
+    1: "Unable to process message",
+    2: "Params required",
+    3: "Channels required",
+    4: "Subscription IDs required",
+    5: "Unknown command",
+    7: "Unknown subscription ID",
+    8: "Unknown channel name",
+    11: "Invalid parameter",
+    12: "Exactly one subscription ID is required",
+    13: "Unsupported action",
+    14: "Market Ticker required",
+    15: "Action required",
+    26: "Subscription market limit exceeded",
+}
+
+
+class CommandError(Exception):
+    """A command that is answered with one of `ERRORS`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(ERRORS[code])
+        self.code = code
+
+
+class Subscription:
+    """One channel of one connection; `tickers` None means all markets."""
+
+    __slots__ = ("channel", "seq", "sid", "skip_ack", "tickers", "use_yes_price")
+
+    def __init__(self, sid: int, channel: str, tickers: dict[str, None] | None, *, use_yes_price: bool) -> None:
+        self.sid = sid
+        self.channel = channel
+        self.tickers = tickers
+        self.use_yes_price = use_yes_price
+        self.skip_ack = False
+        self.seq = 0
+
+
+class Client:
+    """One connection with its subscriptions."""
+
+    def __init__(self, connection: Connection, account: KalshiAccount) -> None:
+        self.connection = connection
+        self.account = account
+        self.subscriptions: dict[int, Subscription] = {}
+        self._sid = 0
+
+    def add(self, channel: str, tickers: dict[str, None] | None, *, use_yes_price: bool) -> Subscription:
+        """Open a subscription under the next sid."""
+        self._sid += 1
+        subscription = Subscription(self._sid, channel, tickers, use_yes_price=use_yes_price)
+        self.subscriptions[self._sid] = subscription
+        return subscription
+
+    def on_channel(self, channel: str) -> Subscription | None:
+        """Return the subscription of a channel; there is at most one."""
+        return next((sub for sub in self.subscriptions.values() if sub.channel == channel), None)
+
+
+class KalshiStream:
+    """All connections; the exchange tells it what happened."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.markets: dict[str, KalshiMarket] = {}
+        self._books: dict[str, list[tuple[Client, Subscription]]] = {}
+        self._stamp = Stamp()
+
+    def drop(self, client: Client) -> None:
+        """Forget a closed connection."""
+        self.clients.remove(client)
+        for subscription in list(client.subscriptions.values()):
+            self._close(client, subscription)
+
+    # ------------------------------------------------------------------ public messages
+    # hot: each change of each book
+    def delta(self, market: KalshiMarket, order: Order, change_e6: int, now_ns: int) -> None:
+        """Send a signed change of one level to everybody who follows the book."""
+        followers = self._books.get(market.ticker)
+        if not followers:
+            return
+        now_ms = now_ns // 1_000_000
+        texts: dict[bool, str] = {}
+        for client, subscription in followers:
+            text = texts.get(subscription.use_yes_price)
+            if text is None:
+                text = texts[subscription.use_yes_price] = self._delta_text(
+                    market, order, change_e6, now_ns, use_yes_price=subscription.use_yes_price
+                )
+            if order.tag is not None and order.owner == client.account.name:
+                own = cast("tuple[KalshiAccount, OwnOrder]", order.tag)[1]
+                if own.client_order_id:
+                    text = f'{text[:-1]},"client_order_id":{_quoted(own.client_order_id)}}}'
+            self._send(client, subscription, "orderbook_delta", market.ticker, text, now_ms)
+
+    def trade(self, market: KalshiMarket, trade_id: str, price_e4: int, size_e6: int, taker: Side, now_ns: int) -> None:
+        """Send a public trade."""
+        side = "yes" if taker is Side.BID else "no"
+        text = (
+            f'{{"trade_id":"{trade_id}","market_ticker":"{market.ticker}","yes_price_dollars":"{price_text(price_e4)}",'
+            f'"no_price_dollars":"{price_text(ONE_DOLLAR_E4 - price_e4)}","count_fp":"{count_text(size_e6)}",'
+            f'"taker_side":"{side}","taker_outcome_side":"{side}","taker_book_side":"{taker.value}",'
+            f'"is_block_trade":false,"ts":{now_ns // 1_000_000_000},"ts_ms":{now_ns // 1_000_000}}}'
+        )
+        self._broadcast("trade", "trade", market.ticker, text, now_ns // 1_000_000)
+
+    def ticker(self, market: KalshiMarket, now_ns: int) -> int:
+        """Send the top of the book where it changed and somebody listens; return the number of messages."""
+        if not any(client.on_channel("ticker") for client in self.clients):
+            return 0
+        top = top_of(market.matcher)
+        if top == market.top:
+            return 0
+        market.top = top
+        self._broadcast("ticker", "ticker", market.ticker, _ticker_text(market, now_ns), now_ns // 1_000_000)
+        return 1
+
+    def lifecycle(self, market: KalshiMarket, fields: dict[str, Any]) -> None:
+        """Send a change of a market's life."""
+        text = orjson.dumps({"market_ticker": market.ticker, **fields}).decode()
+        self._broadcast("market_lifecycle_v2", "market_lifecycle_v2", market.ticker, text, time.time_ns() // 1_000_000)
+
+    # ------------------------------------------------------------------ private messages
+    def fill(self, account: KalshiAccount, fill: Fill) -> None:
+        """Tell the account about one execution."""
+        self._private(account, "fill", "fill", fill.order.market.ticker, fill_message(fill))
+
+    def user_order(self, account: KalshiAccount, own: OwnOrder) -> None:
+        """Tell the account an order's state."""
+        self._private(account, "user_orders", "user_order", own.market.ticker, order_message(account, own))
+
+    def position(self, account: KalshiAccount, market: KalshiMarket) -> None:
+        """Tell the account its position in a market."""
+        self._private(
+            account, "market_positions", "market_position", market.ticker, position_message(account, market.ticker)
+        )
+
+    # ------------------------------------------------------------------ commands
+    def command(self, client: Client, raw: str | bytes) -> None:
+        """Handle one text frame of a client."""
+        try:
+            command = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            command = None
+        if not isinstance(command, dict):
+            self._reply(client, {"type": "error", "msg": {"code": 1, "msg": ERRORS[1]}})
+            return
+        try:
+            self._handle(client, command)
+        except CommandError as error:
+            reply: dict[str, Any] = {"type": "error"}
+            if command.get("id"):
+                reply["id"] = command["id"]
+            reply["msg"] = {"code": error.code, "msg": str(error)}
+            self._reply(client, reply)
+
+    def _handle(self, client: Client, command: dict[str, Any]) -> None:
+        name = command.get("cmd")
+        number = command.get("id") or 0
+        if name == "list_subscriptions":
+            listed = [{"channel": sub.channel, "sid": sub.sid} for sub in client.subscriptions.values()]
+            self._reply(client, {"id": number, "type": "ok", "msg": listed})
+            return
+        if name not in {"subscribe", "unsubscribe", "update_subscription"}:
+            raise CommandError(5)
+        params = command.get("params")
+        if not isinstance(params, dict):
+            raise CommandError(2)
+        if name == "subscribe":
+            self._subscribe(client, number, params)
+        elif name == "unsubscribe":
+            self._unsubscribe(client, number, params)
+        else:
+            self._update(client, number, params)
+
+    def _subscribe(self, client: Client, number: int, params: dict[str, Any]) -> None:
+        channels = params.get("channels")
+        if not isinstance(channels, list) or not channels:
+            raise CommandError(3)
+        if any(channel not in CHANNELS for channel in channels):
+            raise CommandError(8)
+        tickers = self._tickers(params)
+        if BOOK in channels and not tickers:
+            raise CommandError(14)
+        use_yes_price = bool(params.get("use_yes_price", False))
+        for channel in channels:
+            chosen = None if channel == "market_lifecycle_v2" else tickers
+            existing = client.on_channel(channel)
+            if existing is not None:
+                self._add_markets(client, existing, number, chosen or {})
+                continue
+            subscription = client.add(channel, dict(chosen) if chosen else None, use_yes_price=use_yes_price)
+            subscription.skip_ack = bool(params.get("skip_ticker_ack", False))
+            reply: dict[str, Any] = {"type": "subscribed"}
+            if number:
+                reply["id"] = number
+            reply["msg"] = {"channel": channel, "sid": subscription.sid}
+            self._reply(client, reply)
+            if channel == BOOK:
+                self._follow(client, subscription, list(chosen or ()))
+            elif channel == "ticker" and params.get("send_initial_snapshot"):
+                self._initial_tickers(client, subscription)
+
+    def _unsubscribe(self, client: Client, number: int, params: dict[str, Any]) -> None:
+        sids = params.get("sids")
+        if not isinstance(sids, list) or not sids:
+            raise CommandError(4)
+        if any(sid not in client.subscriptions for sid in sids):
+            raise CommandError(7)
+        for sid in sids:
+            subscription = client.subscriptions[sid]
+            self._answer(client, subscription, number, "unsubscribed", None)
+            self._close(client, subscription)
+
+    def _update(self, client: Client, number: int, params: dict[str, Any]) -> None:
+        sids = params["sids"] if "sids" in params else [params["sid"]] if "sid" in params else []
+        if not isinstance(sids, list) or len(sids) != 1 or ("sid" in params and "sids" in params):
+            raise CommandError(12)
+        subscription = client.subscriptions.get(sids[0])
+        if subscription is None:
+            raise CommandError(7)
+        action = params.get("action")
+        if not action:
+            raise CommandError(15)
+        tickers = self._tickers(params)
+        if not tickers:
+            raise CommandError(14)
+        if action == "get_snapshot" and subscription.channel == BOOK:
+            for ticker in tickers:
+                self._snapshot(client, subscription, ticker, number)
+        elif action == "add_markets" and subscription.channel != "market_lifecycle_v2":
+            self._add_markets(client, subscription, number, tickers)
+        elif action == "delete_markets" and subscription.channel != "market_lifecycle_v2":
+            for ticker in tickers:
+                if subscription.tickers is not None and ticker in subscription.tickers:
+                    del subscription.tickers[ticker]
+                    self._unfollow(client, subscription, ticker)
+            self._acknowledge(client, subscription, number)
+        else:
+            raise CommandError(13)
+
+    def _add_markets(self, client: Client, subscription: Subscription, number: int, tickers: dict[str, None]) -> None:
+        have = subscription.tickers
+        new = [ticker for ticker in tickers if have is None or ticker not in have]
+        if have is not None:
+            if len(have) + len(new) > SUBSCRIPTION_MARKETS_MAX:
+                raise CommandError(26)
+            have.update(dict.fromkeys(new))
+        self._acknowledge(client, subscription, number)
+        # A repeated subscription gives no snapshot of what it already had: it is no way to resynchronise.
+        if subscription.channel == BOOK:
+            self._follow(client, subscription, new)
+
+    def _tickers(self, params: dict[str, Any]) -> dict[str, None]:
+        one, many = params.get("market_ticker"), params.get("market_tickers")
+        if one is not None and many is not None:
+            raise CommandError(11)
+        found = [one] if one is not None else (many or [])
+        if not isinstance(found, list) or not all(isinstance(ticker, str) for ticker in found):
+            raise CommandError(11)
+        return dict.fromkeys(found)
+
+    # ------------------------------------------------------------------ plumbing
+    def _follow(self, client: Client, subscription: Subscription, tickers: list[str]) -> None:
+        for ticker in tickers:
+            self._books.setdefault(ticker, []).append((client, subscription))
+            self._snapshot(client, subscription, ticker, 0)
+
+    def _unfollow(self, client: Client, subscription: Subscription, ticker: str) -> None:
+        followers = self._books.get(ticker, [])
+        followers[:] = [pair for pair in followers if pair[0] is not client or pair[1] is not subscription]
+
+    def _close(self, client: Client, subscription: Subscription) -> None:
+        del client.subscriptions[subscription.sid]
+        if subscription.channel == BOOK:
+            for ticker in subscription.tickers or ():
+                self._unfollow(client, subscription, ticker)
+
+    def _snapshot(self, client: Client, subscription: Subscription, ticker: str, number: int) -> None:
+        market = self.markets.get(ticker)
+        if market is None:
+            text = f'{{"market_ticker":{_quoted(ticker)},"market_id":""}}'
+        else:
+            sides = book_sides(market.matcher, use_yes_price=subscription.use_yes_price)
+            text = f'{{"market_ticker":"{ticker}","market_id":"{market.market_id}"{sides}}}'
+        now_ms = time.time_ns() // 1_000_000
+        self._send(client, subscription, "orderbook_snapshot", ticker, text, now_ms, number)
+
+    def _initial_tickers(self, client: Client, subscription: Subscription) -> None:
+        now_ns = time.time_ns()
+        for ticker in subscription.tickers or self.markets:
+            market = self.markets.get(ticker)
+            if market is not None:
+                text = _ticker_text(market, now_ns)
+                self._send(client, subscription, "ticker", ticker, text, now_ns // 1_000_000)
+
+    def _delta_text(
+        self, market: KalshiMarket, order: Order, change_e6: int, now_ns: int, *, use_yes_price: bool
+    ) -> str:
+        if order.side is Side.BID:
+            side, price = "yes", order.price
+        else:
+            side, price = "no", order.price if use_yes_price else ONE_DOLLAR_E4 - order.price
+        return (
+            f'{{"market_ticker":"{market.ticker}","market_id":"{market.market_id}",'
+            f'"price_dollars":"{price_text(price)}","delta_fp":"{count_text(change_e6)}","side":"{side}",'
+            f'"ts":"{self._stamp.text(now_ns)}","ts_ms":{now_ns // 1_000_000}}}'
+        )
+
+    def _broadcast(self, channel: str, kind: str, ticker: str, text: str, now_ms: int) -> None:
+        for client in self.clients:
+            subscription = client.on_channel(channel)
+            if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
+                self._send(client, subscription, kind, ticker, text, now_ms)
+
+    def _private(self, account: KalshiAccount, channel: str, kind: str, ticker: str, message: dict[str, Any]) -> None:
+        text = ""
+        for client in self.clients:
+            if client.account is not account:
+                continue
+            subscription = client.on_channel(channel)
+            if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
+                text = text or orjson.dumps(message).decode()
+                self._send(client, subscription, kind, ticker, text, time.time_ns() // 1_000_000)
+
+    def _acknowledge(self, client: Client, subscription: Subscription, number: int) -> None:
+        listed = None if subscription.skip_ack else {"market_tickers": list(subscription.tickers or ())}
+        self._answer(client, subscription, number, "ok", listed)
+
+    def _answer(
+        self, client: Client, subscription: Subscription, number: int, kind: str, message: dict[str, Any] | None
+    ) -> None:
+        """Send a control reply, which takes a number of its subscription's sequence."""
+        reply: dict[str, Any] = {"type": kind}
+        if number:
+            reply["id"] = number
+        reply["sid"] = subscription.sid
+        if subscription.channel not in UNSEQUENCED:
+            subscription.seq += 1
+            reply["seq"] = subscription.seq
+        if message is not None:
+            reply["msg"] = message
+        self._reply(client, reply)
+
+    def _reply(self, client: Client, reply: dict[str, Any]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        reply["sending_ts_ms"] = now_ms
+        client.connection.send(orjson.dumps(reply), str(reply["type"]), "", now_ms)
+
+    # hot: once for each frame of each connection
+    def _send(
+        self,
+        client: Client,
+        subscription: Subscription,
+        kind: str,
+        ticker: str,
+        text: str,
+        now_ms: int,
+        number: int = 0,
+    ) -> None:
+        sequence = ""
+        if subscription.channel not in UNSEQUENCED:
+            subscription.seq += 1
+            sequence = f'"seq":{subscription.seq},'
+        identity = f'"id":{number},' if number else ""
+        payload = (
+            f'{{"type":"{kind}",{identity}"sid":{subscription.sid},{sequence}"sending_ts_ms":{now_ms},"msg":{text}}}'
+        )
+        client.connection.send(payload.encode(), kind, ticker, now_ms)
+
+
+def top_of(book: Matcher) -> tuple[int, int, int, int]:
+    """Return best bid, its size, best ask, its size; 0 and 10,000 where there is none."""
+    bid, ask = book.best_bid(), book.best_ask()
+    return (
+        bid or 0,
+        book.level_size(Side.BID, bid) if bid else 0,
+        ask or ONE_DOLLAR_E4,
+        book.level_size(Side.ASK, ask) if ask else 0,
+    )
+
+
+def book_sides(book: Matcher, *, use_yes_price: bool) -> str:
+    """Return the sides of a snapshot, ascending prices; an empty side has no key."""
+    text = ""
+    bids = book.levels(Side.BID)[::-1]
+    if bids:
+        text += ',"yes_dollars_fp":[' + _level_texts(bids) + "]"
+    asks = book.levels(Side.ASK)
+    if asks:
+        levels = asks if use_yes_price else [(ONE_DOLLAR_E4 - price, size) for price, size in reversed(asks)]
+        text += ',"no_dollars_fp":[' + _level_texts(levels) + "]"
+    return text
+
+
+def _level_texts(levels: list[tuple[int, int]]) -> str:
+    return ",".join(f'["{price_text(price)}","{count_text(size)}"]' for price, size in levels)
+
+
+def _ticker_text(market: KalshiMarket, now_ns: int) -> str:
+    bid, bid_size, ask, ask_size = top_of(market.matcher)
+    return (
+        f'{{"market_id":"{market.market_id}","market_ticker":"{market.ticker}",'
+        f'"price_dollars":"{price_text(market.last_price_e4)}","yes_bid_dollars":"{price_text(bid)}",'
+        f'"yes_ask_dollars":"{price_text(ask)}","volume_fp":"{count_text(market.volume_e6)}",'
+        f'"open_interest_fp":"{count_text(market.volume_e6)}","yes_bid_size_fp":"{count_text(bid_size)}",'
+        f'"yes_ask_size_fp":"{count_text(ask_size)}","last_trade_size_fp":"{count_text(market.last_size_e6)}",'
+        f'"ts":{now_ns // 1_000_000_000},"ts_ms":{now_ns // 1_000_000}}}'
+    )
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
