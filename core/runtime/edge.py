@@ -43,8 +43,8 @@ class EdgeProducer:
             bootstrap=bootstrap, codec=codec, clock=clock, run=run, stage=stage, partitions=partitions
         )
 
-    def send(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> None:
-        """Produce without waiting.
+    def send(self, topic: Topic, key: str, record: Record | None, partition: int = BY_KEY) -> None:
+        """Produce without waiting; None is a tombstone, which takes the key off a compacted topic.
 
         Raises:
             Retry: the queue is full, or a record was lost.

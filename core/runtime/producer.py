@@ -186,18 +186,18 @@ class AckingProducer:
         self,
         topic: Topic,
         key: str,
-        record: Record,
+        record: Record | None,
         partition: int = BY_KEY,
         on_offset: OnOffset | None = None,
     ) -> None:
-        """Produce one record; `on_offset(offset | None, reason)` is called on the polling thread.
+        """Produce one record (None: a tombstone); `on_offset(offset | None, reason)` is called on the polling thread.
 
         Raises:
             Unavailable: the queue is full, or a record was lost before.
         """
         if self._failure:
             raise Unavailable(self._failure)
-        value = self._codec.encode(record, self._clock.now_ns())
+        value = None if record is None else self._codec.encode(record, self._clock.now_ns())
         targets = [partition]
         if partition == ALL_PARTITIONS:
             targets = list(range(self._partitions if topic.partitions == "hot" else 1))
@@ -216,7 +216,7 @@ class AckingProducer:
             except KafkaException as e:
                 with self._lock:
                     self._pending.pop(number, None)
-                raise InvariantBroken(f"{name}: {len(value)} bytes cannot be produced: {e}") from e
+                raise InvariantBroken(f"{name}: {len(value or b'')} bytes cannot be produced: {e}") from e
         self._outputs.inc(len(targets))
 
     def ack_age_s(self) -> float:
