@@ -103,6 +103,20 @@ class Cancelled(msgspec.Struct, frozen=True):
     time_ns: int
 
 
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a market paid us. `value` is the payout of one YES at 1e-4 (None: not stated)."""
+
+    ticker: str
+    result: str
+    yes_size: int
+    no_size: int
+    revenue: int
+    fee: int
+    value: int | None
+    time_ns: int
+    exchange_index: int
+
+
 # --- as they stand on the wire
 
 
@@ -187,6 +201,23 @@ class _Cancelled(msgspec.Struct):
     ts_ms: int = 0
 
 
+class _Settlement(msgspec.Struct):
+    ticker: str
+    market_result: str
+    revenue: int
+    settled_time: str
+    yes_count_fp: str = "0"
+    no_count_fp: str = "0"
+    fee_cost: str = "0"
+    value: int | None = None
+    exchange_index: int = 0
+
+
+class _Settlements(msgspec.Struct):
+    settlements: list[_Settlement]
+    cursor: str = ""
+
+
 class _Fills(msgspec.Struct):
     fills: list[_Fill]
     cursor: str = ""
@@ -212,6 +243,7 @@ def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
 
 _FILL, _ORDER, _POSITION = _decoder(_Fill), _decoder(_Order), _decoder(_Position)
 _FILLS, _ORDERS, _POSITIONS = _decoder(_Fills), _decoder(_Orders), _decoder(_Positions)
+_SETTLEMENTS = _decoder(_Settlements)
 _ONE_ORDER, _BALANCE, _CREATED, _CANCELLED = (
     _decoder(_OneOrder),
     _decoder(_Balance),
@@ -262,6 +294,12 @@ def decode_positions(body: bytes) -> tuple[list[Position], str]:
     """Return a page of positions and the cursor of the next."""
     page = decode(_POSITIONS, body, "kalshi positions")
     return [_position(raw) for raw in page.market_positions], page.cursor
+
+
+def decode_settlements(body: bytes) -> tuple[list[Settlement], str]:
+    """Return a page of settlements and the cursor of the next; the wire counts revenue and value in whole cents."""
+    page = decode(_SETTLEMENTS, body, "kalshi settlements")
+    return [_settlement(raw) for raw in page.settlements], page.cursor
 
 
 def decode_balance(body: bytes) -> Balance:
@@ -345,6 +383,21 @@ def _position(raw: _Position) -> Position:
         money(raw.fees_paid_dollars, where, signed=True),
         money(raw.realized_pnl_dollars, where, signed=True),
         instant_ns(raw.last_updated_ts, where),
+    )
+
+
+def _settlement(raw: _Settlement) -> Settlement:
+    where = f"settlement of {raw.ticker}"
+    return Settlement(
+        ticker=raw.ticker,
+        result=raw.market_result,
+        yes_size=size(raw.yes_count_fp, where),
+        no_size=size(raw.no_count_fp, where),
+        revenue=raw.revenue * 10_000,
+        fee=money(raw.fee_cost, where, signed=True),
+        value=None if raw.value is None else raw.value * 100,
+        time_ns=instant_ns(raw.settled_time, where),
+        exchange_index=raw.exchange_index,
     )
 
 
