@@ -24,9 +24,7 @@ def pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey, 
 
 
 def public_pem(signer: auth.Signer) -> bytes:
-    return signer.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return signer.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +69,9 @@ def test_verify_accepts_the_request_and_nothing_else(
     signature = signer.headers("GET", "/trade-api/ws/v2", TIMESTAMP_MS)["KALSHI-ACCESS-SIGNATURE"]
     public = auth.load_public_key(public_pem(signer))
 
-    def accepts(method: str = "GET", path: str = "/trade-api/ws/v2", ts: str = "1703123456789", sig: str = signature) -> bool:
+    def accepts(
+        method: str = "GET", path: str = "/trade-api/ws/v2", ts: str = "1703123456789", sig: str = signature
+    ) -> bool:
         return auth.verify(public, method=method, path=path, timestamp_ms=ts, signature=sig)
 
     assert accepts()

@@ -69,9 +69,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("is_taker", "size", "price", "six", "four", "cents"), PUBLISHED)
 def test_fees_equal_the_published_table(is_taker: bool, size: int, price: int, six: int, four: int, cents: int) -> None:
-    coefficient = rules.coefficient_e6(
-        fee_type="quadratic_with_maker_fees", multiplier_e6=1_000_000, is_taker=is_taker
-    )
+    coefficient = rules.coefficient_e6(fee_type="quadratic_with_maker_fees", multiplier_e6=1_000_000, is_taker=is_taker)
     for unit, expected in ((1, six), (100, four), (10_000, cents)):
         assert rules.trade_fee(price=price, size=size, coefficient_e6=coefficient, unit_e6=unit) == expected
     whole = size % 1_000_000 == 0

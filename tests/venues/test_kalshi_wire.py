@@ -35,7 +35,17 @@ def test_an_unknown_type_is_passed_on_not_refused() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"heartbeat", b"[]", b"{}", b'{"type":1}', b'{"type":"x","sid":"1"}', b'{"type":"x"', b"\xff\xfe", b"[" * 5000],
+    [
+        b"",
+        b"heartbeat",
+        b"[]",
+        b"{}",
+        b'{"type":1}',
+        b'{"type":"x","sid":"1"}',
+        b'{"type":"x"',
+        b"\xff\xfe",
+        b"[" * 5000,
+    ],
     ids=["empty", "text", "array", "no-type", "number-type", "text-sid", "cut-off", "not-utf8", "deep"],
 )
 def test_what_is_no_frame_is_malformed(payload: bytes) -> None:
@@ -249,7 +259,9 @@ def test_fee_update_keeps_null_apart_from_a_number() -> None:
 def test_control_replies_are_read() -> None:
     granted = control.decode_subscribed(frame("subscribed", {"channel": "trade", "sid": 2}, id=1))
     assert (granted.channel, granted.sid) == ("trade", 2)
-    error = control.decode_error(frame("error", {"code": 25, "msg": "Subscription buffer overflow"}, id=3, sid=1, seq=9))
+    error = control.decode_error(
+        frame("error", {"code": 25, "msg": "Subscription buffer overflow"}, id=3, sid=1, seq=9)
+    )
     assert (error.code, error.command_id, error.sid, error.ends_subscription) == (25, 3, 1, True)
     assert not control.decode_error(frame("error", {"code": 8, "msg": "Unknown channel name"})).ends_subscription
     assert control.decode_ok(frame("ok", {"market_tickers": ["A", "B"]}, sid=1, seq=2)) == ["A", "B"]
@@ -274,4 +286,8 @@ def test_commands_are_what_the_venue_documents() -> None:
         "cmd": "update_subscription",
         "params": {"sids": [1], "action": "get_snapshot", "market_tickers": ["A", "B"]},
     }
-    assert json.loads(control.unsubscribe_command(2, [1, 2])) == {"id": 2, "cmd": "unsubscribe", "params": {"sids": [1, 2]}}
+    assert json.loads(control.unsubscribe_command(2, [1, 2])) == {
+        "id": 2,
+        "cmd": "unsubscribe",
+        "params": {"sids": [1, 2]},
+    }
