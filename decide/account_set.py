@@ -1,0 +1,162 @@
+"""What one mind decides over: the venue accounts that may be combined, their orders, sagas, claims and limit."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from decide.claims import Claims
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6
+from decide.ledger import Account
+from decide.orders import Order, Orders
+from decide.saga import LegState, Saga
+from schemas.decision import Limit, Profile
+from schemas.enums import Outcome, Side
+from schemas.order import Alive
+
+NS_PER_S = 1_000_000_000
+ALIVE_AGE_NS_MAX = 2 * NS_PER_S
+
+
+@dataclass
+class AccountSet:
+    """One account set."""
+
+    name: str
+    limit: Limit | None = None
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    ledgers: dict[str, Account] = field(default_factory=dict)
+    alive: dict[str, Alive] = field(default_factory=dict)
+    orders: Orders = field(default_factory=Orders)
+    claims: Claims = field(default_factory=Claims)
+    sagas: dict[str, Saga] = field(default_factory=dict)
+    saga_of_order: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    """saga -> what it waits for before its next order may be granted"""
+    _open: dict[str, Saga] = field(default_factory=dict)
+
+    def add_profile(self, profile: Profile) -> None:
+        """Take a venue account in, or change its profile; what was counted stays."""
+        self.profiles[profile.id] = profile
+        if profile.id not in self.ledgers:
+            conduct = CONDUCTS[profile.venue]
+            self.ledgers[profile.id] = Account(profile.id, nets=conduct.nets, settles_later=conduct.settles_later)
+
+    def is_ready(self, account: str, now_ns: int) -> bool:
+        """Say whether the account's gateway said lately that it can trade."""
+        alive = self.alive.get(account)
+        return alive is not None and alive.ready and now_ns - alive.ts_ns < ALIVE_AGE_NS_MAX
+
+    def is_halted(self) -> bool:
+        """Say whether not even hedges may be granted."""
+        return self.limit is None or self.limit.state not in {"RUNNING", "REDUCING"}
+
+    # Sagas
+
+    def add_saga(self, saga: Saga) -> None:
+        """Begin a saga."""
+        self.sagas[saga.intent.id] = saga
+        self._open[saga.intent.id] = saga
+
+    def open_sagas(self) -> Collection[Saga]:
+        """Return the sagas that are not at their end, oldest first."""
+        return self._open.values()
+
+    def note_state(self, saga: Saga) -> None:
+        """Keep the list of open sagas right after a state changed."""
+        if saga.is_open:
+            self._open[saga.intent.id] = saga
+        else:
+            self._open.pop(saga.intent.id, None)
+            self.waiting.pop(saga.intent.id, None)
+
+    # Money
+
+    def exposure_e6(self, account: str, instrument: str) -> int:
+        """Return what an instrument's holdings cost and its sagas have reserved."""
+        reserved = sum(
+            self.ledgers[account].reserved.get(reservation_name(saga, index), 0)
+            for saga in self._open.values()
+            for index, leg in enumerate(saga.legs)
+            if leg.leg.account == account and leg.leg.instrument == instrument
+        )
+        return self.ledgers[account].cost_of(instrument) + reserved
+
+    def reserve(self, saga: Saga) -> None:
+        """Set both reservations of a saga to what its next and open orders may still cost."""
+        for index, leg in enumerate(saga.legs):
+            self.ledgers[leg.leg.account].reserve(reservation_name(saga, index), self._need_e6(saga, index, leg))
+
+    def _need_e6(self, saga: Saga, index: int, leg: LegState) -> int:
+        """Return what one leg may still cost: its open order's rest, else the leg that is planned.
+
+        A surprise may leave an order incomplete in a saga that had ended: its rest is reserved all the same.
+        """
+        for order in leg.orders:
+            if not order.complete:
+                return self._order_need_e6(order, leg)
+        if index == 1 and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
+            is_sized = bool(saga.legs[0].orders) and not saga.is_waiting_for_orders
+            return self._plan_need_e6(leg, saga.legs[0].exposure - leg.exposure if is_sized else saga.size)
+        return 0
+
+    def _plan_need_e6(self, leg: LegState, size: int) -> int:
+        if size <= 0:
+            return 0
+        wanted = leg.leg
+        fills = FILLS_PER_LEVEL * len(wanted.level_prices)
+        fee = fee_max_e6(leg.instrument, wanted.price, wanted.level_prices[0], size, fills)
+        return open_cost_e6(wanted.side, wanted.price, size) + fee
+
+    def _order_need_e6(self, order: Order, leg: LegState) -> int:
+        grant = order.grant
+        rest = max(grant.size - order.filled, 0)
+        fee = max(grant.fee_max_e6 - order.fees_e6, 0)
+        if grant.purpose != "UNWIND":
+            return open_cost_e6(grant.side, grant.price, rest) + fee
+        ledger = self.ledgers[grant.account]
+        if not ledger.nets:
+            # Sold from what is held; its fee comes out of what it brings.
+            return 0
+        position = ledger.holding(grant.instrument, "YES").size
+        closing = max(position if grant.side == "SELL" else -position, 0)
+        return open_cost_e6(grant.side, grant.price, max(rest - closing, 0)) + fee
+
+    # Our own orders
+
+    def crosses_own(self, instrument: str, side: Side, price: int, *, but: str = "") -> bool:
+        """Say whether an order would trade with an open or planned one of ours; `but` names its own saga."""
+        return any(
+            other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
+            for saga in self._open.values()
+            if saga.intent.id != but
+            for other_side, other in _prices(saga, instrument)
+        )
+
+    def sellable(self, order_size: int, account: str, instrument: str, side: Side) -> bool:
+        """Say whether enough is confirmed, and in no other sale, to take back `order_size` by a YES `side`."""
+        ledger = self.ledgers[account]
+        if ledger.nets:
+            return True
+        outcome: Outcome = "YES" if side == "SELL" else "NO"
+        committed = sum(
+            order.grant.size - order.filled
+            for order in self.orders.open_on(instrument)
+            if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.outcome == outcome
+        )
+        return ledger.holding(instrument, outcome).sellable - committed >= order_size
+
+
+def reservation_name(saga: Saga, index: int) -> str:
+    """Return the name of a leg's reservation and claims."""
+    return f"{saga.intent.id}/{index}"
+
+
+def _prices(saga: Saga, instrument: str) -> list[tuple[Side, int]]:
+    """Return side and limit of what a saga has open on an instrument or will send there."""
+    found: list[tuple[Side, int]] = []
+    for index, leg in enumerate(saga.legs):
+        if leg.leg.instrument != instrument:
+            continue
+        found += [(order.grant.side, order.grant.price) for order in leg.orders if not order.complete]
+        if index == 1 and not leg.orders and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
+            found.append((leg.leg.side, leg.leg.price))
+    return found

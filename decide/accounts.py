@@ -1,0 +1,391 @@
+"""The accounts' task: one partition of `decision.account`, in; grants, cancels, beats, sagas and ledger, out. Pure.
+
+It only routes records to what keeps them (`account_set`, `ledger`, `orders`, `claims`), lets `saga.advance` say what is
+next, and writes down what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.domain.ids import record_id
+from core.runtime import log as logs
+from core.runtime import topics
+from core.runtime.flow import Input, Output, TaskContext
+from decide.account_set import AccountSet, reservation_name
+from decide.admission import Known, Refusal, admit, trim
+from decide.conduct import CONDUCTS
+from decide.grants import make_grant
+from decide.ledger import Account, Booked, HoldingKey
+from decide.orders import Order
+from decide.saga import HEDGE_WAIT_NS, Figures, LegState, Place, Saga, advance
+from decide.shards import shard_of
+from schemas import decision
+from schemas.decision import Beat, Cancel, Clock, Grant, Intent, Ledger, Limit, Link, Profile
+from schemas.market import Instrument
+from schemas.order import Alive, Fill, OrderUpdate, Settled, Submitting, VenueReport
+from schemas.record import Record
+
+log = logs.get()
+
+
+class _Turn:
+    """What one record leads to: orders first, then what became of sagas, then the ledger."""
+
+    def __init__(self, item: Input, incarnation: int) -> None:
+        self.item = item
+        self.now_ns = item.log_ns
+        self.trail: list[int] = getattr(item.record, "trail", [])
+        self.recv_ts_ns: int = getattr(item.record, "recv_ts_ns", 0) or item.log_ns
+        self._incarnation = incarnation
+        self._index = 0
+        self._orders: list[Output] = []
+        self._sagas: dict[str, Output] = {}
+        self._ledger: dict[str, Output] = {}
+
+    def new_id(self, leg: int = 0, attempt: int = 0) -> str:
+        self._index += 1
+        return record_id(self._incarnation, self.item.partition, self.item.offset, self._index, leg, attempt)
+
+    def order(self, account: str, record: Grant | Cancel | Beat) -> None:
+        self._orders.append(Output(topics.DECISION_ORDER, account, record))
+
+    def saga(self, record: decision.Saga) -> None:
+        self._sagas[record.id] = Output(topics.DECISION_SAGA, record.id, record)
+
+    def ledger(self, record: Ledger) -> None:
+        self._ledger[record.id] = Output(topics.DECISION_LEDGER, record.id, record)
+
+    def outputs(self) -> list[Output]:
+        return [*self._orders, *self._sagas.values(), *self._ledger.values()]
+
+
+class AccountsTask:
+    """Decides for the account sets whose log this partition is."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._known = Known({}, {})
+        self._sets: dict[str, AccountSet] = {}
+        self._set_of: dict[str, AccountSet] = {}
+        """venue account -> its set"""
+        self._intents: set[str] = set()
+
+    def handle(self, item: Input) -> Iterable[Output]:
+        """Return what follows from one record of `decision.account`."""
+        turn = _Turn(item, self._context.incarnation)
+        record = item.record
+        match record:
+            case Clock():
+                self._on_clock(record, turn)
+            case Intent():
+                self._on_intent(record, turn)
+            case Submitting() | OrderUpdate() | Fill() | Settled() | VenueReport() | Alive():
+                accounts = self._set_of.get(record.account)
+                if accounts is not None:
+                    self._on_event(record, accounts, turn)
+            case _:
+                self._learn(record, turn)
+        return turn.outputs()
+
+    def reserved_e6(self) -> int:
+        """Return all money reserved; 0 when no order is open."""
+        return sum(account.reserved_e6 for accounts in self._sets.values() for account in accounts.ledgers.values())
+
+    # Configuration
+
+    def _learn(self, record: Record, turn: _Turn) -> None:
+        match record:
+            case Link():
+                known = self._known.links.get(record.id)
+                if known is None or record.version >= known.version:
+                    self._known.links[record.id] = record
+            case Instrument():
+                self._known.instruments[record.instrument] = record
+            case Profile() if self._is_ours(record.account_set) and record.venue in CONDUCTS:
+                accounts = self._set(record.account_set)
+                accounts.add_profile(record)
+                self._set_of[record.id] = accounts
+            case Limit() if self._is_ours(record.id):
+                accounts = self._set(record.id)
+                accounts.limit = record
+                if accounts.is_halted():
+                    self._cancel_all(accounts, turn)
+            case _:
+                # Another's, or a record type for readers of later versions.
+                return
+
+    def _is_ours(self, account_set: str) -> bool:
+        return shard_of(account_set, self._context.partitions) == self._context.partition
+
+    def _set(self, name: str) -> AccountSet:
+        return self._sets.setdefault(name, AccountSet(name))
+
+    def _cancel_all(self, accounts: AccountSet, turn: _Turn) -> None:
+        for name in sorted(accounts.orders.open_ids):
+            self._cancel(accounts.orders.by_id[name], "HALTED", turn)
+
+    # Time
+
+    def _on_clock(self, clock: Clock, turn: _Turn) -> None:
+        """Beat for every account, and look again at what waits. Time releases nothing."""
+        for name, accounts in sorted(self._sets.items()):
+            for account in sorted(accounts.profiles):
+                turn.order(account, Beat(account=account, account_set=name, now_ns=clock.now_ns))
+            for intent in list(accounts.waiting):
+                self._advance(accounts, accounts.sagas[intent], turn)
+
+    # Intents
+
+    def _on_intent(self, intent: Intent, turn: _Turn) -> None:
+        if intent.id in self._intents or not self._is_ours(intent.account_set):
+            return
+        self._intents.add(intent.id)
+        accounts = self._set(intent.account_set)
+        admitted = admit(intent, accounts, self._known, turn.now_ns)
+        if isinstance(admitted, Refusal):
+            turn.saga(_refused(intent, admitted, turn))
+            return
+        # The limit is there: without one the intent was refused.
+        budget_e6 = accounts.limit.unwind_budget_e6 if accounts.limit is not None else 0
+        first, second = (trim(leg, walked) for leg, walked in zip(intent.legs, admitted.walk.legs, strict=True))
+        legs = (LegState(first, admitted.instruments[0]), LegState(second, admitted.instruments[1]))
+        saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6)
+        accounts.add_saga(saga)
+        for index, leg in enumerate((first, second)):
+            accounts.claims.take(reservation_name(saga, index), leg)
+        accounts.reserve(saga)
+        self._advance(accounts, saga, turn)
+
+    # What gateways say
+
+    def _on_event(
+        self,
+        record: Submitting | OrderUpdate | Fill | Settled | VenueReport | Alive,
+        accounts: AccountSet,
+        turn: _Turn,
+    ) -> None:
+        match record:
+            case Submitting():
+                accounts.orders.submitting(record)
+            case OrderUpdate():
+                order = accounts.orders.update(record)
+                if order is not None:
+                    self._on_update(accounts, order, record, turn)
+            case Fill():
+                self._on_fill(accounts, record, turn)
+            case Settled():
+                self._on_settled(accounts, record, turn)
+            case VenueReport():
+                self._on_report(accounts, record, turn)
+            case Alive():
+                last = accounts.alive.get(record.account)
+                if last is None or record.ts_ns >= last.ts_ns:
+                    accounts.alive[record.account] = record
+
+    def _on_update(self, accounts: AccountSet, order: Order, update: OrderUpdate, turn: _Turn) -> None:
+        stands = update.status in {"ACCEPTED", "OUTCOME_UNKNOWN"} and not order.terminal
+        # An order that may rest is taken back at once when it was not matched in full.
+        if stands and order.grant.time_in_force in {"GTC", "GTD"} and order.stated < order.grant.size:
+            self._cancel(order, "NOT_FILLED_AT_ONCE", turn)
+        self._moved(accounts, order.grant.id, turn)
+
+    def _on_fill(self, accounts: AccountSet, fill: Fill, turn: _Turn) -> None:
+        ledger = accounts.ledgers[fill.account]
+        booked = ledger.book(fill)
+        if booked is None:
+            return
+        self._write_ledger(ledger, [booked.key], turn)
+        accounts.orders.fill(fill, booked.cash_e6)
+        self._moved(accounts, fill.order, turn)
+
+    def _on_settled(self, accounts: AccountSet, settled: Settled, turn: _Turn) -> None:
+        ledger = accounts.ledgers[settled.account]
+        booked = ledger.settle(settled.fill, settled.settlement, settled.venue_ts_ns or settled.ts_ns)
+        if booked is None:
+            return
+        if settled.settlement == "FAILED":
+            self._on_failed(accounts, booked, turn)
+            self._write_ledger(ledger, [booked.key], turn)
+        self._moved(accounts, booked.fill.order, turn)
+
+    def _on_failed(self, accounts: AccountSet, booked: Booked, turn: _Turn) -> None:
+        accounts.orders.fail(booked.fill, booked.cash_e6)
+        saga = self._saga_of(accounts, booked.fill.order)
+        if saga is not None:
+            saga.failed = True
+
+    def _on_report(self, accounts: AccountSet, report: VenueReport, turn: _Turn) -> None:
+        ledger = accounts.ledgers[report.account]
+        if not ledger.known:
+            self._write_ledger(ledger, ledger.open(report), turn)
+            return
+        in_flight = any(
+            accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
+        )
+        if not in_flight and report.as_of_ns > ledger.moved_ns and ledger.compare(report):
+            log.warning("ledger.differs", account=report.account, cash_e6=ledger.cash_e6, stated_e6=report.cash_e6)
+
+    # Sagas
+
+    def _saga_of(self, accounts: AccountSet, order: str) -> Saga | None:
+        name = accounts.saga_of_order.get(order)
+        return accounts.sagas[name] if name is not None else None
+
+    def _moved(self, accounts: AccountSet, order: str, turn: _Turn) -> None:
+        """Go on after something about an order changed."""
+        saga = self._saga_of(accounts, order)
+        if saga is not None:
+            self._advance(accounts, saga, turn)
+
+    def _advance(self, accounts: AccountSet, saga: Saga, turn: _Turn) -> None:
+        """Take the saga's next step if there is one and nothing stands in its way, then write down where it is."""
+        step = advance(saga, turn.now_ns)
+        if isinstance(step, Place):
+            self._place(accounts, saga, step, turn)
+        elif step is not None:
+            saga.state, saga.reason = step.state, step.reason
+        accounts.note_state(saga)
+        self._free_claims(accounts, saga)
+        accounts.reserve(saga)
+        for ledger in {leg.leg.account: accounts.ledgers[leg.leg.account] for leg in saga.legs}.values():
+            self._write_ledger(ledger, [], turn)
+        figures = saga.figures(accounts.waiting.get(saga.intent.id, ""))
+        if figures != saga.said:
+            saga.said = figures
+            turn.saga(_record(saga, figures, turn))
+
+    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: _Turn) -> None:
+        saga.state = place.state
+        if place.purpose == "HEDGE" and not saga.hedge_until_ns:
+            saga.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
+        obstacle = "" if place.purpose == "ENTRY" else _obstacle(accounts, saga, place, turn.now_ns)
+        if obstacle:
+            accounts.waiting[saga.intent.id] = obstacle
+            return
+        accounts.waiting.pop(saga.intent.id, None)
+        leg = saga.legs[place.leg]
+        grant_id = turn.new_id(place.leg, len(leg.orders) + 1)
+        grant = make_grant(saga, place, grant_id=grant_id, now_ns=turn.now_ns, trail=turn.trail)
+        leg.orders.append(accounts.orders.add(grant))
+        accounts.saga_of_order[grant.id] = saga.intent.id
+        saga.budget_e6 -= place.cost_e6
+        turn.order(grant.account, grant)
+
+    def _free_claims(self, accounts: AccountSet, saga: Saga) -> None:
+        for index, leg in enumerate(saga.legs):
+            if (leg.orders or not saga.is_open) and all(order.complete for order in leg.orders):
+                ended_ns = max((order.ended_ns for order in saga.orders), default=0)
+                accounts.claims.free(reservation_name(saga, index), ended_ns)
+
+    def _cancel(self, order: Order, reason: str, turn: _Turn) -> None:
+        """Take an order back; said once, the gateway repeats it until a terminal event."""
+        if order.cancel_sent:
+            return
+        order.cancel_sent = True
+        grant = order.grant
+        turn.order(
+            grant.account,
+            Cancel(
+                id=turn.new_id(grant.leg, grant.attempt),
+                order=grant.id,
+                account=grant.account,
+                instrument=grant.instrument,
+                reason=reason,
+                now_ns=turn.now_ns,
+                recv_ts_ns=turn.recv_ts_ns,
+                trail=turn.trail,
+            ),
+        )
+
+    # Ledger records
+
+    def _write_ledger(self, ledger: Account, keys: list[HoldingKey], turn: _Turn) -> None:
+        """Write the account's cash if it changed, and the named holdings, as they are now."""
+        figures = (ledger.known, ledger.cash_e6, ledger.reserved_e6, ledger.fees_e6)
+        if figures != ledger.said:
+            ledger.said = figures
+            turn.ledger(
+                Ledger(
+                    id=ledger.name,
+                    account=ledger.name,
+                    outcome="NONE",
+                    cash_e6=ledger.cash_e6,
+                    reserved_e6=ledger.reserved_e6,
+                    fees_e6=ledger.fees_e6,
+                    known=ledger.known,
+                    now_ns=turn.now_ns,
+                    log_partition=turn.item.partition,
+                    log_offset=turn.item.offset,
+                    trail=turn.trail,
+                )
+            )
+        for instrument, outcome in keys:
+            holding = ledger.holding(instrument, outcome)
+            turn.ledger(
+                Ledger(
+                    id=f"{ledger.name}|{instrument}|{outcome}",
+                    account=ledger.name,
+                    instrument=instrument,
+                    outcome=outcome,
+                    size=holding.size,
+                    cost_e6=holding.cost_e6,
+                    known=ledger.known,
+                    now_ns=turn.now_ns,
+                    log_partition=turn.item.partition,
+                    log_offset=turn.item.offset,
+                    trail=turn.trail,
+                )
+            )
+
+
+def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> str:
+    """Return what an order has to wait for, empty if nothing."""
+    leg = saga.legs[place.leg].leg
+    if accounts.is_halted():
+        return "HALTED"
+    if not accounts.is_ready(leg.account, now_ns):
+        return "GATEWAY"
+    if place.purpose == "UNWIND" and not accounts.sellable(place.size, leg.account, leg.instrument, place.side):
+        return "CONFIRMATION"
+    if accounts.crosses_own(leg.instrument, place.side, place.price, but=saga.intent.id):
+        return "SELF_CROSS"
+    return ""
+
+
+def _refused(intent: Intent, refusal: Refusal, turn: _Turn) -> decision.Saga:
+    return decision.Saga(
+        id=intent.id,
+        strategy=intent.strategy,
+        link=intent.link,
+        account_set=intent.account_set,
+        state="REFUSED",
+        reason=refusal.value,
+        now_ns=turn.now_ns,
+        log_partition=turn.item.partition,
+        log_offset=turn.item.offset,
+        recv_ts_ns=intent.recv_ts_ns,
+        trail=turn.trail,
+    )
+
+
+def _record(saga: Saga, figures: Figures, turn: _Turn) -> decision.Saga:
+    intent = saga.intent
+    return decision.Saga(
+        id=intent.id,
+        strategy=intent.strategy,
+        link=intent.link,
+        account_set=intent.account_set,
+        state=figures.state,
+        reason=figures.reason,
+        filled_first=figures.filled_first,
+        filled_second=figures.filled_second,
+        unwound=figures.unwound,
+        cash_e6=figures.cash_e6,
+        fees_e6=figures.fees_e6,
+        now_ns=turn.now_ns,
+        log_partition=turn.item.partition,
+        log_offset=turn.item.offset,
+        recv_ts_ns=intent.recv_ts_ns,
+        trail=turn.trail,
+    )

@@ -1,0 +1,229 @@
+"""Whether an intent may start, decided by one mind: limits, capital, caps, what is taken already, our own orders.
+
+A refusal is a word of a closed set, said in a Saga record; it is never an error.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from decide.account_set import AccountSet
+from decide.conduct import is_tradable, open_cost_e6
+from decide.edges import Level, OpenLeg, SizedLeg, Walk, payout_floor, size_walk
+from schemas.decision import Intent, Leg, Link
+from schemas.market import Instrument
+
+NS_PER_MS = 1_000_000
+INTENT_AGE_NS_MAX = 1_000 * NS_PER_MS
+ENTRY_LIFE_NS = 500 * NS_PER_MS
+"""An entry may be sent this long after the input that triggered it was received."""
+
+
+class Refusal(StrEnum):
+    """Why an intent is not done. For the operator: what has to change."""
+
+    NO_LIMIT = "NO_LIMIT"
+    """no limit record of the account set: that means HALTED"""
+    HALTED = "HALTED"
+    REDUCING = "REDUCING"
+    """only hedges are allowed"""
+    OFF_TIME = "OFF_TIME"
+    """decided more than a second away from log time"""
+    LATE = "LATE"
+    """its orders could not leave within 500 ms of the input that triggered it"""
+    MALFORMED = "MALFORMED"
+    """not two legs of its link, or sizes that do not add up"""
+    UNKNOWN_LINK = "UNKNOWN_LINK"
+    LINK_NOT_APPROVED = "LINK_NOT_APPROVED"
+    """or expired"""
+    UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
+    """not described, or its costs cannot be bounded"""
+    NOT_OPEN = "NOT_OPEN"
+    """the instrument does not trade"""
+    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+    """no profile of that venue account in this account set"""
+    NOT_READY = "NOT_READY"
+    """its gateway did not say within 2 s that it can trade"""
+    NO_REPORT = "NO_REPORT"
+    """cash and holdings of the account are not known yet"""
+    OPEN_SAGA = "OPEN_SAGA"
+    """this strategy has a saga on this link"""
+    SAGAS = "SAGAS"
+    """as many sagas as the limit allows are open"""
+    OFF_GRID = "OFF_GRID"
+    """a price is off the tick table, or a size below the minimum or off the step"""
+    TAKEN = "TAKEN"
+    """what it counted on has been taken by ourselves"""
+    NO_PROFIT = "NO_PROFIT"
+    """the worst state of the link loses, fees included"""
+    ORDER_NOTIONAL = "ORDER_NOTIONAL"
+    MARKET_NOTIONAL = "MARKET_NOTIONAL"
+    CAPITAL = "CAPITAL"
+    """not enough free cash for all legs at once"""
+    SELF_CROSS = "SELF_CROSS"
+    """it would cross an order of our own"""
+
+
+class Known(NamedTuple):
+    """Reference data of the log: links and instruments by id."""
+
+    links: dict[str, Link]
+    instruments: dict[str, Instrument]
+
+
+class Admitted(NamedTuple):
+    """An intent that may start, at `walk.size` contracts of each leg."""
+
+    walk: Walk
+    floor_e6: int
+    instruments: tuple[Instrument, Instrument]
+
+
+Check = Callable[[Intent, AccountSet, Known, int], Refusal | None]
+
+
+def admit(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Admitted | Refusal:
+    """Decide on one intent at log time `now_ns`; the first reason found is given."""
+    for check in _CHECKS:
+        refusal = check(intent, accounts, known, now_ns)
+        if refusal is not None:
+            return refusal
+    sized = _size(intent, accounts, known)
+    if isinstance(sized, Refusal):
+        return sized
+    return _afford(intent, sized, accounts) or sized
+
+
+def trim(leg: Leg, walked: SizedLeg) -> Leg:
+    """Return the leg as it was admitted: what was taken by ourselves is not asked for."""
+    return msgspec.structs.replace(
+        leg,
+        price=walked.limit,
+        size=walked.size,
+        fee_max_e6=walked.fee_max_e6,
+        level_prices=[level.price for level in walked.taken],
+        level_sizes=[level.size for level in walked.taken],
+    )
+
+
+# --- what must hold before sizes are looked at
+
+
+def _state(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    limit = accounts.limit
+    if limit is None:
+        return Refusal.NO_LIMIT
+    if limit.state == "REDUCING":
+        return Refusal.REDUCING
+    if limit.state != "RUNNING":
+        return Refusal.HALTED
+    if any(
+        saga.intent.strategy == intent.strategy and saga.intent.link == intent.link for saga in accounts.open_sagas()
+    ):
+        return Refusal.OPEN_SAGA
+    return Refusal.SAGAS if len(accounts.open_sagas()) >= limit.open_sagas_max else None
+
+
+def _time(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    if abs(now_ns - intent.now_ns) > INTENT_AGE_NS_MAX:
+        return Refusal.OFF_TIME
+    return Refusal.LATE if now_ns > intent.recv_ts_ns + ENTRY_LIFE_NS else None
+
+
+def _link(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    link = known.links.get(intent.link)
+    if link is None:
+        return Refusal.UNKNOWN_LINK
+    if link.status != "APPROVED" or 0 < link.expires_ts_ns <= now_ns:
+        return Refusal.LINK_NOT_APPROVED
+    if len(intent.legs) != 2 or {leg.instrument for leg in intent.legs} != {link.instrument_a, link.instrument_b}:
+        return Refusal.MALFORMED
+    for leg in intent.legs:
+        instrument = known.instruments.get(leg.instrument)
+        if instrument is None or not is_tradable(instrument):
+            return Refusal.UNKNOWN_INSTRUMENT
+        if instrument.status != "OPEN":
+            return Refusal.NOT_OPEN
+        if not _is_whole(leg, instrument):
+            return Refusal.MALFORMED
+    return None
+
+
+def _is_whole(leg: Leg, instrument: Instrument) -> bool:
+    """Say whether a leg's levels are sorted, positive, end at its limit and add up to its size."""
+    ordered = sorted(leg.level_prices, reverse=leg.side == "SELL")
+    return (
+        leg.side in {"BUY", "SELL"}
+        and (leg.price_exp, leg.size_exp) == (instrument.price_exp, instrument.size_exp)
+        and len(leg.level_prices) == len(leg.level_sizes) > 0
+        and leg.level_prices == ordered
+        and min(leg.level_sizes) > 0
+        and leg.level_prices[-1] == leg.price
+        and sum(leg.level_sizes) == leg.size
+    )
+
+
+def _accounts(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    for leg in intent.legs:
+        profile = accounts.profiles.get(leg.account)
+        if profile is None or profile.venue != known.instruments[leg.instrument].venue:
+            return Refusal.UNKNOWN_ACCOUNT
+        if not accounts.is_ready(leg.account, now_ns):
+            return Refusal.NOT_READY
+        if not accounts.ledgers[leg.account].known:
+            return Refusal.NO_REPORT
+    return None
+
+
+_CHECKS: tuple[Check, ...] = (_state, _time, _link, _accounts)
+
+
+# --- sizes and money
+
+
+def _size(intent: Intent, accounts: AccountSet, known: Known) -> Admitted | Refusal:
+    """Size the intent by what of its levels is not taken already, and see what the worst state brings."""
+    first, second = intent.legs
+    link = known.links[intent.link]
+    sides = {leg.instrument: leg.side for leg in intent.legs}
+    floor_e6 = payout_floor(link, sides[link.instrument_a], sides[link.instrument_b])
+    instruments = (known.instruments[first.instrument], known.instruments[second.instrument])
+    left = (accounts.claims.left(first), accounts.claims.left(second))
+    step = max(instruments[0].size_step, instruments[1].size_step)
+    size = min(first.size, second.size, sum(left[0]), sum(left[1])) // step * step
+    is_whole = size == first.size == second.size
+    if not is_whole and size == 0:
+        return Refusal.TAKEN
+    walk = size_walk(
+        _open_leg(first, instruments[0], left[0]), _open_leg(second, instruments[1], left[1]), size, floor_e6=floor_e6
+    )
+    if walk is None:
+        return Refusal.OFF_GRID if is_whole else Refusal.TAKEN
+    if walk.profit_e6 <= 0:
+        return Refusal.NO_PROFIT if is_whole else Refusal.TAKEN
+    return Admitted(walk, floor_e6, instruments)
+
+
+def _open_leg(leg: Leg, instrument: Instrument, left: list[int]) -> OpenLeg:
+    levels = [Level(price, size) for price, size in zip(leg.level_prices, left, strict=True)]
+    return OpenLeg(instrument, leg.side, levels)
+
+
+def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | None:
+    limit = accounts.limit
+    needs: dict[str, int] = {}
+    for leg, walked in zip(intent.legs, sized.walk.legs, strict=True):
+        cost_e6 = open_cost_e6(leg.side, walked.limit, sized.walk.size)
+        if limit is None or cost_e6 > limit.order_notional_max_e6:
+            return Refusal.ORDER_NOTIONAL
+        if accounts.exposure_e6(leg.account, leg.instrument) + cost_e6 > limit.market_notional_max_e6:
+            return Refusal.MARKET_NOTIONAL
+        if accounts.crosses_own(leg.instrument, leg.side, walked.limit):
+            return Refusal.SELF_CROSS
+        needs[leg.account] = needs.get(leg.account, 0) + cost_e6 + walked.fee_max_e6
+    for account, need in needs.items():
+        if need > accounts.ledgers[account].usable_e6(accounts.profiles[account].capital_e6):
+            return Refusal.CAPITAL
+    return None

@@ -1,0 +1,221 @@
+"""What a venue account has, counted by us: cash, holdings, fees, reservations. Exact to the venue's last unit.
+
+Opening figures are those of the account's first report; from then on fills and settlements move them, once per venue
+fill id, and later reports are compared only. Kalshi nets: one signed number per market, and cash is the signed flow of
+trades less one dollar per contract short. Polymarket holds YES and NO tokens apart, and only confirmed ones can be sold.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.enums import Outcome, Settlement
+from schemas.order import Fill, VenueReport
+
+HoldingKey = tuple[str, Outcome]
+"""Instrument and outcome; where a venue nets, the outcome is YES and the size signed."""
+
+REPORTS_DIFFERING_MAX = 2
+"""Reports in a row, each with nothing in flight, that may differ before it is said."""
+
+
+@dataclass
+class Holding:
+    """What is held of one outcome at 1e-6; `cost_e6` is what the held part cost to open, fees aside."""
+
+    size: int = 0
+    sellable: int = 0
+    cost_e6: int = 0
+
+
+class Booked(NamedTuple):
+    """What one fill did, so that a failed settlement can take it back."""
+
+    fill: Fill
+    key: HoldingKey
+    cash_e6: int
+    """without the fee"""
+    cost_e6: int
+
+
+@dataclass
+class Account:
+    """One venue account."""
+
+    name: str
+    nets: bool
+    settles_later: bool
+    known: bool = False
+    opening_cash_e6: int = 0
+    cash_e6: int = 0
+    fees_e6: int = 0
+    holdings: dict[HoldingKey, Holding] = field(default_factory=dict)
+    differs: int = 0
+    """reports in a row that differed with nothing in flight"""
+    moved_ns: int = 0
+    """the venue's time of the newest fill or settlement"""
+    said: tuple[bool, int, int, int] = (False, 0, 0, 0)
+    """what was written down last: known, cash, reserved, fees"""
+    reserved: dict[str, int] = field(default_factory=dict)
+    """reservation (intent and leg) -> money"""
+    _booked: dict[str, Booked] = field(default_factory=dict)
+    _final: dict[str, Settlement] = field(default_factory=dict)
+    """fill -> CONFIRMED or FAILED, also of fills not seen yet"""
+
+    # Reservations
+
+    @property
+    def reserved_e6(self) -> int:
+        """All money reserved."""
+        return sum(self.reserved.values())
+
+    def usable_e6(self, capital_e6: int) -> int:
+        """Return cash that may be reserved: with `capital_e6` above 0, as if the account had opened with that."""
+        excess = max(self.opening_cash_e6 - capital_e6, 0) if capital_e6 > 0 else 0
+        return self.cash_e6 - excess - self.reserved_e6
+
+    def reserve(self, name: str, amount_e6: int) -> None:
+        """Set a reservation; 0 ends it."""
+        if amount_e6 > 0:
+            self.reserved[name] = amount_e6
+        else:
+            self.reserved.pop(name, None)
+
+    # Holdings
+
+    def holding(self, instrument: str, outcome: Outcome) -> Holding:
+        """Return a holding, empty if there is none."""
+        return self.holdings.get(self.key_of(instrument, outcome), Holding())
+
+    def key_of(self, instrument: str, outcome: Outcome) -> HoldingKey:
+        """Return where an outcome is counted."""
+        return (instrument, "YES" if self.nets else outcome)
+
+    def cost_of(self, instrument: str) -> int:
+        """Return what is held of an instrument cost, all outcomes."""
+        return sum(holding.cost_e6 for key, holding in self.holdings.items() if key[0] == instrument)
+
+    # What moves them
+
+    def open(self, report: VenueReport) -> list[HoldingKey]:
+        """Take cash and holdings from the first report; return the holdings it names.
+
+        What was held before has no cost here: it was paid for before this log began.
+        """
+        self.known = True
+        self.opening_cash_e6 = self.cash_e6 = report.cash_e6
+        for key, size in self._sizes(report).items():
+            self.holdings[key] = Holding(size=size, sellable=max(size, 0))
+        return list(self.holdings)
+
+    def compare(self, report: VenueReport) -> bool:
+        """Count a later report that differs; return True when that is to be said (once per series)."""
+        ours = {key: holding.size for key, holding in self.holdings.items() if holding.size}
+        theirs = {key: size for key, size in self._sizes(report).items() if size}
+        if report.cash_e6 == self.cash_e6 and ours == theirs:
+            self.differs = 0
+            return False
+        self.differs += 1
+        return self.differs == REPORTS_DIFFERING_MAX
+
+    def book(self, fill: Fill) -> Booked | None:
+        """Move cash and holding by a fill; None if it was booked before or has failed already."""
+        final: Settlement | None = self._final.get(fill.fill)
+        if fill.fill in self._booked or final == "FAILED" or fill.settlement == "FAILED":
+            return None
+        key = self.key_of(fill.instrument, fill.outcome)
+        if self.nets:
+            cash_e6, cost_e6 = self._book_netted(key, fill)
+        else:
+            is_final = "CONFIRMED" in {final, fill.settlement} or not self.settles_later
+            cash_e6, cost_e6 = self._book_token(key, fill, is_final=is_final)
+            if is_final:
+                self._final[fill.fill] = "CONFIRMED"
+        self.moved_ns = max(self.moved_ns, fill.venue_ts_ns or fill.ts_ns)
+        self.cash_e6 += cash_e6 - fill.fee_e6
+        self.fees_e6 += fill.fee_e6
+        booked = self._booked[fill.fill] = Booked(fill, key, cash_e6, cost_e6)
+        return booked
+
+    def settle(self, fill_id: str, settlement: Settlement, ts_ns: int) -> Booked | None:
+        """Note the end of a fill's settlement; return the fill if that changed what is held or sellable."""
+        if settlement not in {"CONFIRMED", "FAILED"} or fill_id in self._final:
+            return None
+        self._final[fill_id] = settlement
+        booked = self._booked.get(fill_id)
+        if booked is None:
+            return None
+        self.moved_ns = max(self.moved_ns, ts_ns)
+        if settlement == "CONFIRMED":
+            if bought_token(booked.fill) and not self.nets:
+                self.holdings[booked.key].sellable += booked.fill.size
+        else:
+            self._reverse(booked)
+        return booked
+
+    def is_settled(self, fill_id: str) -> bool:
+        """Say whether a fill's settlement has ended (at once where the venue settles as it matches)."""
+        return self.nets or not self.settles_later or fill_id in self._final
+
+    # Parts
+
+    def _sizes(self, report: VenueReport) -> dict[HoldingKey, int]:
+        sizes: dict[HoldingKey, int] = {}
+        for held in report.holdings:
+            key = self.key_of(held.instrument, held.outcome)
+            signed = -held.size if self.nets and held.outcome == "NO" else held.size
+            sizes[key] = sizes.get(key, 0) + signed
+        return sizes
+
+    def _book_netted(self, key: HoldingKey, fill: Fill) -> tuple[int, int]:
+        """Move a signed position; return cash and the change of its cost."""
+        buys, notional = yes_terms(fill)
+        holding = self.holdings.setdefault(key, Holding())
+        before, after = holding.size, holding.size + (fill.size if buys else -fill.size)
+        short_change = max(-after, 0) - max(-before, 0)
+        cash_e6 = (-notional if buys else notional) - short_change
+        against = -before if buys else before
+        closing = min(fill.size, max(against, 0))
+        released = holding.cost_e6 * closing // against if closing else 0
+        opening_unit = notional if buys else fill.size - notional
+        cost_e6 = opening_unit * (fill.size - closing) // fill.size - released
+        holding.size = after
+        holding.sellable = max(after, 0)
+        holding.cost_e6 += cost_e6
+        return cash_e6, cost_e6
+
+    def _book_token(self, key: HoldingKey, fill: Fill, *, is_final: bool) -> tuple[int, int]:
+        holding = self.holdings.setdefault(key, Holding())
+        if bought_token(fill):
+            holding.size += fill.size
+            holding.sellable += fill.size if is_final else 0
+            holding.cost_e6 += fill.notional_e6
+            return -fill.notional_e6, fill.notional_e6
+        released = holding.cost_e6 * min(fill.size, holding.size) // holding.size if holding.size > 0 else 0
+        holding.size -= fill.size
+        holding.sellable -= fill.size
+        holding.cost_e6 -= released
+        return fill.notional_e6, -released
+
+    def _reverse(self, booked: Booked) -> None:
+        """Take a failed fill back, fee included."""
+        fill = booked.fill
+        holding = self.holdings[booked.key]
+        buys = yes_terms(fill)[0] if self.nets else bought_token(fill)
+        holding.size += -fill.size if buys else fill.size
+        if not buys:
+            holding.sellable += fill.size
+        holding.cost_e6 = max(holding.cost_e6 - booked.cost_e6, 0)
+        self.cash_e6 += fill.fee_e6 - booked.cash_e6
+        self.fees_e6 -= fill.fee_e6
+
+
+def yes_terms(fill: Fill) -> tuple[bool, int]:
+    """Return whether a fill buys YES, and its notional at the YES price: buying NO at q sells YES at 1 - q."""
+    buys = bought_token(fill)
+    return (not buys, fill.size - fill.notional_e6) if fill.outcome == "NO" else (buys, fill.notional_e6)
+
+
+def bought_token(fill: Fill) -> bool:
+    """Say whether the fill bought the token it names."""
+    side = fill.token_side
+    return side == "BUY"

@@ -1,0 +1,143 @@
+"""The life of our orders, from grant to the last fill: what the gateways said, each word counted once.
+
+    granted -> submitting -> accepted -> filled | cancelled | expired
+                          -> outcome unknown -> any of them
+                          -> rejected
+    granted -> expired unsent
+
+An order is complete when a terminal event stands in the log and the fills reach the venue's cumulative figure.
+"""
+
+from dataclasses import dataclass, field
+
+from decide.ledger import yes_terms
+from schemas.decision import Grant
+from schemas.enums import OrderStatus
+from schemas.order import Fill, OrderUpdate, Submitting
+
+
+@dataclass
+class Order:
+    """One granted order."""
+
+    grant: Grant
+    status: OrderStatus = "UNKNOWN"
+    reason: str = ""
+    terminal: bool = False
+    stated: int = 0
+    """cumulative fill as the venue states it"""
+    filled: int = 0
+    """sum of the fills seen"""
+    failed: int = 0
+    """part of them whose settlement failed"""
+    cash_e6: int = 0
+    """signed cash of the fills that stand, fees aside"""
+    yes_notional_e6: int = 0
+    """the same fills at their YES prices, unsigned"""
+    fees_e6: int = 0
+    cancel_sent: bool = False
+    ended_ns: int = 0
+    """receive time of the event that ended it"""
+    writer: str = ""
+    """gateway that may send it: that of the first Submitting"""
+    heard: bool = False
+    """some record about it was read"""
+
+    @property
+    def complete(self) -> bool:
+        """Say whether nothing more is to come. Fills beyond the figure are a surprise that is booked, not waited for."""
+        return self.terminal and self.filled >= self.stated
+
+    @property
+    def effective(self) -> int:
+        """What was filled and stands."""
+        return self.filled - self.failed
+
+    @property
+    def rests(self) -> bool:
+        """Say whether it may be filled yet."""
+        return not self.terminal
+
+
+@dataclass
+class Orders:
+    """All orders of one account set."""
+
+    by_id: dict[str, Order] = field(default_factory=dict)
+    open_ids: set[str] = field(default_factory=set)
+    """not complete"""
+    _events: set[str] = field(default_factory=set)
+
+    def add(self, grant: Grant) -> Order:
+        """Remember a grant."""
+        order = self.by_id[grant.id] = Order(grant)
+        self.open_ids.add(grant.id)
+        return order
+
+    def is_new(self, event_id: str) -> bool:
+        """Say whether an event is seen for the first time; the second time it is not."""
+        if event_id in self._events:
+            return False
+        self._events.add(event_id)
+        return True
+
+    def submitting(self, record: Submitting) -> None:
+        """Note who may send an order: the first Submitting, unless something was said before it."""
+        order = self.by_id.get(record.order)
+        if self.is_new(record.event_id) and order is not None:
+            if not order.heard:
+                order.writer = record.writer
+            order.heard = True
+
+    def update(self, update: OrderUpdate) -> Order | None:
+        """Take one word about an order; None if it changes nothing."""
+        if not self.is_new(update.event_id):
+            return None
+        order = self.by_id.get(update.order)
+        if order is None:
+            return None
+        is_first, order.heard = not order.heard, True
+        if update.status == "EXPIRED_UNSENT" and not is_first and update.writer != order.writer:
+            # Another gateway's opinion: the writer of Submitting may have sent it.
+            return None
+        order.stated = max(order.stated, update.filled)
+        if not order.terminal:
+            order.status = update.status
+            order.reason = update.reason
+            order.terminal = update.terminal
+            if update.terminal:
+                order.ended_ns = update.recv_ts_ns or update.ts_ns
+        self._close(order)
+        return order
+
+    def fill(self, fill: Fill, cash_e6: int) -> Order | None:
+        """Count one booked fill; None if the order is not ours."""
+        order = self.by_id.get(fill.order)
+        if order is None:
+            return None
+        order.filled += fill.size
+        order.cash_e6 += cash_e6
+        order.yes_notional_e6 += yes_terms(fill)[1]
+        order.fees_e6 += fill.fee_e6
+        self._close(order)
+        return order
+
+    def fail(self, fill: Fill, cash_e6: int) -> Order | None:
+        """Take back one fill whose settlement failed."""
+        order = self.by_id.get(fill.order)
+        if order is None:
+            return None
+        order.failed += fill.size
+        order.cash_e6 -= cash_e6
+        order.yes_notional_e6 -= yes_terms(fill)[1]
+        order.fees_e6 -= fill.fee_e6
+        return order
+
+    def open_on(self, instrument: str) -> list[Order]:
+        """Return the orders on an instrument that are not complete, in the order of their ids."""
+        found = (self.by_id[name] for name in sorted(self.open_ids))
+        return [order for order in found if order.grant.instrument == instrument]
+
+    def _close(self, order: Order) -> None:
+        if order.complete:
+            self.open_ids.discard(order.grant.id)

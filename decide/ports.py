@@ -1,0 +1,103 @@
+"""What a strategy is and what it sees.
+
+A strategy remembers what it likes but is a pure function of the calls it gets: time is `view.now_ns`, ids are
+`view.new_id()`. It returns records: edges to publish, intents to execute. Third parties add a kind through the entry
+point group `crossbook.strategies`: the entry point's name is the kind, its object a `StrategyKind`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from schemas import decision
+from schemas.decision import Edge, Intent, Link, Saga
+from schemas.derived import Depth, Quote
+from schemas.market import Instrument, Trade
+
+Decision = Edge | Intent
+
+
+class View(Protocol):
+    """What stands in the strategy's log up to the record in hand."""
+
+    strategy: decision.Strategy
+    now_ns: int
+    """Log time."""
+    partition: int
+    offset: int
+    """Place of the record in hand."""
+
+    def links(self) -> Sequence[Link]:
+        """Return the approved links of which both instruments are known, in the order of their ids."""
+        ...
+
+    def links_of(self, instrument: str) -> Sequence[Link]:
+        """Return those of one instrument."""
+        ...
+
+    def link(self, link: str) -> Link | None:
+        """Return one of them."""
+        ...
+
+    def instrument(self, instrument: str) -> Instrument | None:
+        """Return what is known of an instrument, with the newest ticks and status."""
+        ...
+
+    def depth(self, instrument: str) -> Depth | None:
+        """Return the depth the newest quote names, None unless that quote is usable now."""
+        ...
+
+    def account(self, venue: str) -> str | None:
+        """Return the venue account of the strategy's account set."""
+        ...
+
+    def is_busy(self, link: str) -> bool:
+        """Say whether an intent of this strategy on this link has not come to its end."""
+        ...
+
+    def may_trade(self) -> bool:
+        """Say whether the strategy is RUNNING: intents of any other are not published."""
+        ...
+
+    def new_id(self) -> str:
+        """Return the next id of this record's decisions."""
+        ...
+
+
+class Strategy(Protocol):
+    """One running strategy."""
+
+    def on_quote(self, quote: Quote, view: View) -> Iterable[Decision]:
+        """Decide on a quote that is not a repeat; it may not be usable."""
+        ...
+
+    def on_depth(self, depth: Depth, view: View) -> Iterable[Decision]:
+        """Decide on a depth; its quote follows."""
+        ...
+
+    def on_trade(self, trade: Trade, view: View) -> Iterable[Decision]:
+        """Decide on a public trade."""
+        ...
+
+    def on_outcome(self, saga: Saga, view: View) -> Iterable[Decision]:
+        """Decide on what became of one of its intents."""
+        ...
+
+    def on_timer(self, view: View) -> Iterable[Decision]:
+        """Decide on time alone; called on every time record of the log."""
+        ...
+
+    def on_stop(self, view: View) -> Iterable[Decision]:
+        """End what was begun: it is stopped, or its parameters change."""
+        ...
+
+
+class StrategyKind(Protocol):
+    """Makes a strategy of one kind."""
+
+    def __call__(self, config: decision.Strategy) -> Strategy:
+        """Return a strategy that remembers nothing yet.
+
+        Raises:
+            Reject: its parameters do not parse.
+        """
+        ...

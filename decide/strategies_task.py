@@ -1,0 +1,305 @@
+"""The strategies' task: one shard of `decision.input`, in; edges and intents, out. Pure.
+
+It keeps the newest usable book of each instrument, the configuration of its shard's strategies, and which links have an
+intent under way, and calls the strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core.domain.errors import MalformedFrame
+from core.domain.ids import record_id
+from core.runtime import topics
+from core.runtime.flow import Input, Output, TaskContext
+from decide.ports import Decision, StrategyKind
+from decide.ports import Strategy as Running
+from decide.shards import shard_of
+from schemas.decision import Clock, Edge, Intent, Link, Profile, Saga, Strategy
+from schemas.derived import Depth, Quote, Tick
+from schemas.market import Instrument, Status, Trade
+
+TICK_AGE_NS_MAX = 1_000_000_000
+"""A quote is not usable when the last tick of its partition is this old."""
+
+OPEN_STATES = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
+
+
+@dataclass
+class _Book:
+    """The newest of one instrument."""
+
+    quote: Quote | None = None
+    depth: Depth | None = None
+    partition: int = 0
+    """of `derived.book`, whose ticks vouch for it"""
+
+
+@dataclass
+class _Slot:
+    """One strategy of this shard."""
+
+    config: Strategy
+    running: Running | None
+    busy: dict[str, str] = field(default_factory=dict)
+    """link -> intent under way; outlives a change of parameters"""
+
+
+@dataclass
+class _State:
+    """What stands in the log so far."""
+
+    books: dict[str, _Book] = field(default_factory=dict)
+    ticks: dict[int, int] = field(default_factory=dict)
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    status_ns: dict[str, int] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(account set, venue) -> venue account"""
+    _ready: list[Link] | None = None
+    _ready_of: dict[str, list[Link]] = field(default_factory=dict)
+
+    def ready(self) -> list[Link]:
+        """Return the approved links of which both instruments are known."""
+        if self._ready is None:
+            self._ready = [
+                link
+                for _, link in sorted(self.links.items())
+                if link.status == "APPROVED"
+                and link.instrument_a in self.instruments
+                and link.instrument_b in self.instruments
+            ]
+            self._ready_of = {}
+            for link in self._ready:
+                self._ready_of.setdefault(link.instrument_a, []).append(link)
+                self._ready_of.setdefault(link.instrument_b, []).append(link)
+        return self._ready
+
+    def ready_of(self, instrument: str) -> Sequence[Link]:
+        """Return those of one instrument."""
+        self.ready()
+        return self._ready_of.get(instrument, ())
+
+    def forget_ready(self) -> None:
+        """Find them again at the next use; thousands of links arrive one by one at the start."""
+        self._ready = None
+
+
+class _View:
+    """`ports.View` of one strategy at one record."""
+
+    def __init__(self, state: _State, slot: _Slot, item: Input, new_id: Callable[[], str]) -> None:
+        self._state = state
+        self._slot = slot
+        self.strategy = slot.config
+        self.now_ns = item.log_ns
+        self.partition = item.partition
+        self.offset = item.offset
+        self.new_id = new_id
+
+    def links(self) -> Sequence[Link]:
+        return [link for link in self._state.ready() if not self._has_expired(link)]
+
+    def links_of(self, instrument: str) -> Sequence[Link]:
+        return [link for link in self._state.ready_of(instrument) if not self._has_expired(link)]
+
+    def link(self, link: str) -> Link | None:
+        found = self._state.links.get(link)
+        if found is None or found.status != "APPROVED" or self._has_expired(found):
+            return None
+        return found
+
+    def instrument(self, instrument: str) -> Instrument | None:
+        return self._state.instruments.get(instrument)
+
+    def depth(self, instrument: str) -> Depth | None:
+        book = self._state.books.get(instrument)
+        if book is None or book.quote is None or book.depth is None or book.quote.state != "LIVE":
+            return None
+        tick_ns = self._state.ticks.get(book.partition)
+        if tick_ns is None or self.now_ns - tick_ns >= TICK_AGE_NS_MAX:
+            return None
+        named = (book.quote.depth_offset, book.quote.depth_index)
+        return book.depth if (book.depth.version_offset, book.depth.version_index) == named else None
+
+    def account(self, venue: str) -> str | None:
+        return self._state.accounts.get((self.strategy.account_set, venue))
+
+    def is_busy(self, link: str) -> bool:
+        return link in self._slot.busy
+
+    def may_trade(self) -> bool:
+        return self.strategy.status == "RUNNING"
+
+    def _has_expired(self, link: Link) -> bool:
+        return 0 < link.expires_ts_ns <= self.now_ns
+
+
+class StrategiesTask:
+    """Runs the strategies of one shard."""
+
+    def __init__(self, context: TaskContext, kinds: Mapping[str, StrategyKind]) -> None:
+        self._context = context
+        self._kinds = kinds
+        self._state = _State()
+        self._slots: dict[str, _Slot] = {}
+        self._ids = 0
+
+    def handle(self, item: Input) -> Iterable[Output]:
+        """Return the edges and intents that follow from one record of `decision.input`.
+
+        Raises:
+            Reject: a strategy's configuration that does not parse, or names an unknown kind.
+        """
+        self._ids = 0
+        record = item.record
+        match record:
+            case Tick():
+                last = self._state.ticks.get(record.partition, 0)
+                self._state.ticks[record.partition] = max(last, record.ts_ns)
+                return ()
+            case Quote():
+                return self._on_quote(record, item)
+            case Depth():
+                return self._on_depth(record, item)
+            case Clock():
+                return self._each(item, lambda running, view: running.on_timer(view))
+            case Trade():
+                return self._each(item, lambda running, view: running.on_trade(record, view))
+            case Saga():
+                return self._on_saga(record, item)
+            case Strategy():
+                return self._on_strategy(record, item)
+        self._learn(record)
+        return ()
+
+    # The market
+
+    def _on_quote(self, quote: Quote, item: Input) -> Iterable[Output]:
+        book = self._state.books.setdefault(quote.instrument, _Book())
+        last = book.quote
+        if last is not None:
+            version, newest = (quote.version_offset, quote.version_index), (last.version_offset, last.version_index)
+            if version <= newest:
+                return ()
+        book.quote = quote
+        book.partition = item.source.partition if item.source is not None else item.partition
+        if not self._state.ready_of(quote.instrument):
+            return ()
+        return self._each(item, lambda running, view: running.on_quote(quote, view))
+
+    def _on_depth(self, depth: Depth, item: Input) -> Iterable[Output]:
+        book = self._state.books.setdefault(depth.instrument, _Book())
+        last = book.depth
+        if last is not None:
+            version, newest = (depth.version_offset, depth.version_index), (last.version_offset, last.version_index)
+            if version <= newest:
+                return ()
+        book.depth = depth
+        return self._each(item, lambda running, view: running.on_depth(depth, view))
+
+    # What is known
+
+    def _learn(self, record: object) -> None:
+        state = self._state
+        match record:
+            case Link():
+                known = state.links.get(record.id)
+                if known is not None and record.version < known.version:
+                    return
+                state.links[record.id] = record
+                state.forget_ready()
+            case Instrument():
+                is_new = record.instrument not in state.instruments
+                state.instruments[record.instrument] = record
+                if is_new:
+                    state.forget_ready()
+            case Profile():
+                state.accounts[record.account_set, record.venue] = record.id
+            case Status():
+                self._learn_status(record)
+            case _:
+                # Another record type is for readers of later versions.
+                return
+
+    def _learn_status(self, status: Status) -> None:
+        """Apply what changed, newest venue time wins whichever feed brought it."""
+        known = self._state.instruments.get(status.instrument)
+        if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
+            return
+        self._state.status_ns[status.instrument] = status.venue_ts_ns
+        if status.status != "UNKNOWN":
+            known = msgspec.structs.replace(known, status=status.status)
+        if status.tick_step:
+            known = msgspec.structs.replace(
+                known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
+            )
+        self._state.instruments[status.instrument] = known
+
+    # Strategies
+
+    def _on_strategy(self, config: Strategy, item: Input) -> Iterable[Output]:
+        if shard_of(config.id, self._context.partitions) != self._context.partition:
+            return ()
+        slot = self._slots.get(config.id)
+        if slot is not None and slot.config == config:
+            return ()
+        running = slot.running if slot is not None else None
+        fresh = config.status in {"RUNNING", "DRAINING"} and (
+            running is None or slot is None or (slot.config.kind, slot.config.params) != (config.kind, config.params)
+        )
+        # Made before anything changes: a configuration that does not parse leaves the running one alone.
+        made = self._make(config) if fresh else running
+        outputs: list[Output] = []
+        if slot is not None and running is not None and (fresh or config.status == "STOPPED"):
+            view = _View(self._state, slot, item, lambda: self._new_id(item))
+            outputs = list(self._published(slot, running.on_stop(view)))
+        if slot is None:
+            slot = self._slots[config.id] = _Slot(config, None)
+        slot.config = config
+        slot.running = None if config.status == "STOPPED" else made
+        return outputs
+
+    def _make(self, config: Strategy) -> Running:
+        kind = self._kinds.get(config.kind)
+        if kind is None:
+            known = ", ".join(sorted(self._kinds))
+            raise MalformedFrame(f"strategy {config.id}: kind {config.kind!r} is not installed; known: {known}")
+        return kind(config)
+
+    def _on_saga(self, saga: Saga, item: Input) -> Iterable[Output]:
+        slot = self._slots.get(saga.strategy)
+        if slot is None:
+            return ()
+        if saga.state in OPEN_STATES:
+            # Also one that a failed settlement reopened.
+            slot.busy[saga.link] = saga.id
+        elif slot.busy.get(saga.link) == saga.id:
+            del slot.busy[saga.link]
+        if slot.running is None:
+            return ()
+        view = _View(self._state, slot, item, lambda: self._new_id(item))
+        return list(self._published(slot, slot.running.on_outcome(saga, view)))
+
+    def _each(self, item: Input, call: Callable[[Running, _View], Iterable[Decision]]) -> Iterable[Output]:
+        outputs: list[Output] = []
+        for _, slot in sorted(self._slots.items()):
+            if slot.running is not None:
+                view = _View(self._state, slot, item, lambda: self._new_id(item))
+                outputs.extend(self._published(slot, call(slot.running, view)))
+        return outputs
+
+    def _published(self, slot: _Slot, decisions: Iterable[Decision]) -> Iterator[Output]:
+        for decision in decisions:
+            if isinstance(decision, Edge):
+                yield Output(topics.DECISION_EDGE, decision.link, decision)
+            elif isinstance(decision, Intent) and slot.config.status == "RUNNING" and decision.link not in slot.busy:
+                slot.busy[decision.link] = decision.id
+                yield Output(topics.DECISION_ACCOUNT, decision.account_set, decision)
+
+    def _new_id(self, item: Input) -> str:
+        self._ids += 1
+        return record_id(self._context.incarnation, item.partition, item.offset, self._ids)
