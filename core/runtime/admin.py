@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,6 +23,7 @@ from schemas.record import schema_texts
 COMPATIBILITY = "FULL_TRANSITIVE"
 LIVE_REPLICAS_MIN = 3
 _TIMEOUT_S = 20.0
+_METADATA_PAUSE_S = 0.05
 _INCARNATION_BITS = 48
 
 
@@ -63,6 +65,7 @@ def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 
             except KafkaException as e:
                 if e.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise Unavailable(f"topic {name} cannot be created: {e}") from e
+        _wait_until(admin, run, lambda there: wanted.keys() <= there, "topics are created but not visible")
     return len(missing)
 
 
@@ -83,6 +86,7 @@ def delete_run(bootstrap: str, run: str) -> int:
     ]
     _settle(admin.delete_consumer_groups(groups, request_timeout=_TIMEOUT_S) if groups else {})
     _settle(admin.delete_topics(names, operation_timeout=_TIMEOUT_S) if names else {})
+    _wait_until(admin, run, lambda there: not there & set(names), "topics are deleted but still visible")
     return len(names)
 
 
@@ -177,6 +181,15 @@ def group_lag(bootstrap: str, run: str) -> dict[str, dict[str, int]]:
             by_topic = lags.setdefault(group, {})
             by_topic[place.topic] = by_topic.get(place.topic, 0) + lag
     return lags
+
+
+def _wait_until(admin: AdminClient, run: str, holds: Callable[[Set[str]], bool], complaint: str) -> None:
+    """Return once metadata shows what was done: the broker answers before every part of it knows."""
+    for _ in range(int(_TIMEOUT_S / _METADATA_PAUSE_S)):
+        if holds(_topics_of(admin, run).keys()):
+            return
+        time.sleep(_METADATA_PAUSE_S)
+    raise Unavailable(f"run {run}: {complaint} after {_TIMEOUT_S} s")
 
 
 def _topics_of(admin: AdminClient, run: str) -> dict[str, int]:

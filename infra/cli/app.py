@@ -1,0 +1,164 @@
+"""The commands of `crossbook`. Each is a few lines; what it does stands in a module of its own, imported when used."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from core.domain.errors import CrossbookError
+from infra.cli import EXIT_REFUSED
+
+app = typer.Typer(
+    name="crossbook",
+    help="Stream venues into Kafka, derive, decide, execute. Start with `crossbook demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+console = Console()
+EXIT_INTERRUPTED = 130
+
+Run = Annotated[
+    str, typer.Option("--run", "-r", help="Run, the first word of every topic. Default: CROSSBOOK_RUN, demo.")
+]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return the exit code."""
+    try:
+        app(args=arguments, prog_name="crossbook")
+    except CrossbookError as e:
+        print(f"crossbook: {e}", file=sys.stderr)
+        return EXIT_REFUSED
+    except SystemExit as e:  # typer ends every command with one
+        return e.code if isinstance(e.code, int) else 0
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+@app.command()
+def up(run: Run = "") -> None:
+    """Start Kafka, the schema registry and QuestDB, and make a run's topics. Safe to repeat."""
+    from core.runtime.admin import create_run
+    from infra.cli.reach import Reach
+    from infra.stack.stack import Stack
+
+    reach = Reach.load(run)
+    stack = Stack(reach.stack)
+    stack.up(reach.run)
+    made = create_run(
+        bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=reach.run, partitions=reach.partitions
+    )
+    stack.show(console)
+    console.print(f"run {reach.run}, incarnation {made.incarnation}; next: `crossbook demo`, `crossbook topics`")
+
+
+@app.command()
+def down() -> None:
+    """Stop the workers of every run, then the servers. The data stays; `make dev-stack-reset` wipes it."""
+    from infra.cli.reach import Reach
+    from infra.stack.stack import Stack
+
+    stopped = Stack(Reach.load().stack).down()
+    console.print(f"stopped: {', '.join(stopped) or 'nothing ran'}")
+
+
+@app.command()
+def status(run: Run = "") -> None:
+    """Show processes, lag of each consumer group in records and in time, books by state, endpoints."""
+    from infra.cli.reach import Reach
+    from infra.cli.status import show
+
+    show(Reach.load(run), console)
+
+
+topics_app = typer.Typer(
+    help="List the topics of a run, or show one: `crossbook topics show market.event`.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(topics_app, name="topics")
+
+
+@topics_app.callback()
+def topics(context: typer.Context, run: Run = "") -> None:
+    """List the topics of a run: record types, key, partitions, records, size, how long they are kept."""
+    from infra.cli.reach import Reach
+    from infra.cli.topics import show_all
+
+    context.obj = run
+    if context.invoked_subcommand is None:
+        show_all(Reach.load(run).require_kafka(), console)
+
+
+@topics_app.command("show")
+def topics_show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The topic, with or without its run: market.event")],
+    run: Run = "",
+) -> None:
+    """Show one topic: record types with their fields, partitions, sizes, settings."""
+    from infra.cli.reach import Reach, topic_named
+    from infra.cli.topics import show_one
+
+    reach = Reach.load(run or context.obj or "").require_kafka()
+    show_one(reach, topic_named(name, reach.run), console)
+
+
+@app.command()
+def tail(
+    topic: Annotated[str, typer.Argument(help="The topic, with or without its run: market.event")],
+    run: Run = "",
+    key: Annotated[str, typer.Option("--key", "-k", help="Only this key, such as kalshi:KXSIMTEMP-26DEC01-T0.5.")] = "",
+    kind: Annotated[str, typer.Option("--type", "-t", help="Only this record type, such as Quote.")] = "",
+    start: Annotated[str, typer.Option("--from", help="beginning, end, -N for the last N, or a time (ISO, UTC).")] = "",
+    count: Annotated[int, typer.Option("-n", min=0, help="Stop after this many records. 0: no limit.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more at the end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Print records of a topic, decoded. Without --from: the last 10, or what comes with --follow."""
+    from infra.cli.reach import Reach, topic_named
+    from infra.cli.tail import Tail, Wish, as_json, show
+
+    reach = Reach.load(run).require_kafka()
+    follow = follow or start == "end"
+    wish = Wish(
+        topic_named(topic, reach.run), start or ("end" if follow else f"-{count or 10}"), key, kind, count, follow
+    )
+    for message, name, record in Tail(reach, wish).records():
+        if json:
+            print(as_json(message, name, record), flush=follow)
+        else:
+            show(console, message, name, record)
+
+
+@app.command()
+def scale(
+    stage: Annotated[str, typer.Argument(help="A stage or one of its workers: normalize, ingest-kalshi, …")],
+    n: Annotated[int, typer.Argument(min=0, max=64, help="How many processes it is to have.")],
+    run: Run = "",
+) -> None:
+    """Bring a stage of a running run to N processes; the work is shared out anew within seconds."""
+    from infra.cli.reach import Reach
+    from infra.cli.status import scale_workers
+
+    console.print(scale_workers(Reach.load(run), stage, n))
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which benchmarks; none: all.")] = None,
+) -> None:
+    """Measure, with machine, versions and peers (the same as `make bench`)."""
+    import subprocess
+
+    from infra.stack.settings import PROJECT
+
+    raise typer.Exit(
+        subprocess.run([sys.executable, "-m", "benchmarks", *(names or [])], cwd=PROJECT, check=False).returncode
+    )

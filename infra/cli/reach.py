@@ -1,0 +1,96 @@
+"""Where the servers are, for commands: the worker settings where they are set, else the dev stack's."""
+
+import socket
+from dataclasses import dataclass
+from functools import cached_property
+
+from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.codec import Codec, HttpRegistry
+from core.runtime.settings import WorkerSettings, load
+from core.runtime.topics import BY_NOUN, Topic
+from infra.stack.settings import StackSettings
+from observe.settings import ObserveSettings
+
+PROBE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Addresses and the run a command is about."""
+
+    run: str
+    partitions: int
+    bootstrap: str
+    registry_url: str
+    questdb_http: str
+    questdb_pg: str
+    stack: StackSettings
+
+    @classmethod
+    def load(cls, run: str = "") -> "Reach":
+        """Read the settings; `run` wins over them.
+
+        Raises:
+            Misconfigured: a setting is not allowed.
+        """
+        stack = load(StackSettings)
+        worker = load(ObserveSettings, **({"run": run} if run else {}))
+        given = worker.model_fields_set
+        return cls(
+            run=worker.run,
+            partitions=worker.partitions if "partitions" in given else stack.partitions,
+            bootstrap=worker.bootstrap if "bootstrap" in given else stack.bootstrap,
+            registry_url=worker.registry_url if "registry_url" in given else stack.registry_url,
+            questdb_http=worker.questdb_http if "questdb_http" in given else stack.questdb_http,
+            questdb_pg=stack.questdb_pg,
+            stack=stack,
+        )
+
+    def require_kafka(self) -> "Reach":
+        """Return itself if something listens at the bootstrap address.
+
+        Asked before any client is made: librdkafka would report each attempt on standard error.
+
+        Raises:
+            Unavailable: nothing does.
+        """
+        host, _, port = self.bootstrap.split(",")[0].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), PROBE_TIMEOUT_S).close()
+        except OSError as e:
+            raise Unavailable(f"Kafka at {self.bootstrap} does not answer ({e}): start it with `crossbook up`") from e
+        return self
+
+    @cached_property
+    def codec(self) -> Codec:
+        """A codec over the registry."""
+        return Codec(HttpRegistry(self.registry_url))
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings a worker of this run is started with."""
+        prefix = str(WorkerSettings.model_config["env_prefix"])
+        values = {
+            "run": self.run,
+            "partitions": str(self.partitions),
+            "bootstrap": self.bootstrap,
+            "registry_url": self.registry_url,
+            "questdb_http": self.questdb_http,
+        }
+        return {f"{prefix}{name.upper()}": value for name, value in values.items()}
+
+
+def topic_named(text: str, run: str) -> Topic:
+    """Return the topic a user means by `market.event` or `demo.market.event`.
+
+    Raises:
+        Misconfigured: there is none; names the nearest.
+    """
+    import difflib
+
+    noun = text.removeprefix(f"{run}.")
+    topic = BY_NOUN.get(noun)
+    if topic is None:
+        near = difflib.get_close_matches(noun, BY_NOUN, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "`crossbook topics` lists them"
+        raise Misconfigured(f"no topic {text!r} in run {run}: {hint}")
+    return topic

@@ -1,0 +1,182 @@
+"""`crossbook status` and `crossbook scale`: what runs, how far it is behind, what the books are worth."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import NamedTuple
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from core.domain.errors import CrossbookError, Misconfigured, Unavailable
+from core.runtime.admin import group_lag
+from infra.cli.reach import Reach
+from infra.stack.processes import Processes, groups
+from infra.stack.stack import Stack
+
+SCRAPE_TIMEOUT_S = 2.0
+QUERY_TIMEOUT_S = 5.0
+
+
+class Worker(NamedTuple):
+    """One worker process as its note and its metrics tell it."""
+
+    pid: int
+    stage: str
+    log: str
+    lag_s: float
+    metrics: dict[str, float]
+    """name{labels} summed over what is not told apart here"""
+
+
+def workers(reach: Reach) -> list[Worker]:
+    """Return the workers of the run that left a note and still live."""
+    found = []
+    for note in sorted((reach.stack.data / "workers" / reach.run).glob("*.json")):
+        try:
+            facts = json.loads(note.read_text())
+        except (OSError, ValueError):
+            continue  # just being written or removed
+        pid = int(facts["pid"])
+        if psutil.pid_exists(pid):
+            sums, lag_s = scrape(int(facts["metrics_port"]))
+            found.append(Worker(pid, facts["stage"], facts["log"], lag_s, sums))
+    return found
+
+
+def scrape(port: int) -> tuple[dict[str, float], float]:
+    """Return a worker's metrics summed by name, and its largest lag in seconds; empty when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SCRAPE_TIMEOUT_S) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}, 0.0
+    sums: dict[str, float] = {}
+    lag_s = 0.0
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "worker_lag_seconds":
+                lag_s = max(lag_s, sample.value)
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums, lag_s
+
+
+def query(reach: Reach, sql: str) -> list[list[object]]:
+    """Run one SQL query on QuestDB and return the rows; `$RUN` stands for the condition that picks the run.
+
+    Raises:
+        Unavailable: QuestDB does not answer, or a table is not there yet.
+    """
+    chosen = sql.replace("$RUN", f"run = '{reach.run}'")
+    url = f"http://{reach.questdb_http}/exec?{urllib.parse.urlencode({'query': chosen})}"
+    try:
+        with urllib.request.urlopen(url, timeout=QUERY_TIMEOUT_S) as answer:
+            rows: list[list[object]] = json.loads(answer.read())["dataset"]
+            return rows
+    except urllib.error.HTTPError as e:
+        raise Unavailable(f"QuestDB refuses {sql[:60]!r}: {e.read().decode(errors='replace')[:200]}") from e
+    except (OSError, ValueError, KeyError) as e:
+        raise Unavailable(f"QuestDB at {reach.questdb_http} does not answer ({e}): `crossbook up`") from e
+
+
+def books_by_state(reach: Reach) -> dict[str, int]:
+    """Return how many instruments' newest quote is in each state.
+
+    Raises:
+        Unavailable: QuestDB does not answer.
+    """
+    sql = (
+        "SELECT state, count() FROM (SELECT state FROM derived_quote WHERE $RUN LATEST ON ts PARTITION BY instrument) "
+        "ORDER BY state"
+    )
+    return {str(state): int(str(count)) for state, count in query(reach, sql)}
+
+
+def scale_workers(reach: Reach, stage: str, n: int) -> str:
+    """Bring a watcher of the run to `n` processes and say what it had.
+
+    Raises:
+        Misconfigured: the run has no such worker, or the name means several.
+    """
+    processes = Processes(reach.stack.data, reach.run)
+    names = sorted(processes.list()) if processes.is_running() else []
+    if not names:
+        raise Misconfigured(f"no workers of run {reach.run} are running: start them with `crossbook demo`")
+    meant = [name for name in names if name == stage] or [name for name in names if name.startswith(f"{stage}-")]
+    if len(meant) != 1:
+        problem = f"{stage!r} means several" if meant else f"there is no {stage!r}"
+        raise Misconfigured(f"{problem} in run {reach.run}: choose one of {', '.join(meant or names)}")
+    before = processes.scale(meant[0], n)
+    return f"{meant[0]}: {before} -> {n} processes"
+
+
+def show(reach: Reach, console: Console) -> None:
+    """Print all of it; a part that cannot be asked says why in one line."""
+    stack = Stack(reach.stack)
+    stack.show(console)
+    _show_processes(reach, console)
+    for part in (_show_lag, _show_books):
+        try:
+            part(reach, console)
+        except CrossbookError as e:
+            console.print(f"[red]{e}[/]", highlight=False)
+    console.print(
+        f"next: `crossbook topics --run {reach.run}`, `crossbook tail derived.book --follow`, "
+        f"console http://{reach.questdb_http}",
+        highlight=False,
+    )
+
+
+def _show_processes(reach: Reach, console: Console) -> None:
+    known = {worker.pid: worker for worker in workers(reach)}
+    table = Table(title="workers", title_justify="left", box=None, pad_edge=False)
+    for column in ("run", "worker", "pid"):
+        table.add_column(column)
+    for column in ("records", "published", "dead letters", "lag s"):
+        table.add_column(column, justify="right")
+    rows = 0
+    for group in groups(reach.stack.data):
+        if group == "stack":
+            continue
+        for name, pids in Processes(reach.stack.data, group).list().items():
+            for pid in pids:
+                rows += 1
+                worker = known.get(pid)
+                sums = worker.metrics if worker else {}
+                table.add_row(
+                    group,
+                    name,
+                    str(pid),
+                    *(
+                        f"{sums.get(key, 0):,.0f}"
+                        for key in ("worker_records_total", "worker_outputs_total", "worker_dead_letters_total")
+                    ),
+                    f"{worker.lag_s:.1f}" if worker else "",
+                )
+    console.print(table if rows else "no workers are running: `crossbook demo` starts all of them")
+
+
+def _show_lag(reach: Reach, console: Console) -> None:
+    lag_s: dict[str, float] = {}
+    for worker in workers(reach):
+        group = f"{reach.run}.{worker.stage}.{worker.log}"
+        lag_s[group] = max(lag_s.get(group, 0.0), worker.lag_s)
+    table = Table(title="lag by consumer group", title_justify="left", box=None, pad_edge=False)
+    for column in ("group", "topic"):
+        table.add_column(column)
+    table.add_column("records", justify="right")
+    table.add_column("seconds", justify="right")
+    for group, topics in sorted(group_lag(reach.require_kafka().bootstrap, reach.run).items()):
+        seconds = f"{lag_s[group]:.1f}" if group in lag_s else ""
+        for topic, left in sorted(topics.items()):
+            table.add_row(group, topic, f"{left:,}", seconds)
+    console.print(table if table.row_count else f"no consumer group of run {reach.run} has committed yet")
+
+
+def _show_books(reach: Reach, console: Console) -> None:
+    states = books_by_state(reach)
+    text = "  ".join(f"{state} {count}" for state, count in states.items()) or "none yet"
+    console.print(f"books of run {reach.run}: {text}", highlight=False)
