@@ -1,0 +1,192 @@
+"""HTTP of one account over warm connections: budget, signature, deadline, and every exchange on order.frame."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from yarl import URL
+
+from core.domain.errors import OutcomeUnknown, Reject, Unavailable
+from core.runtime.clock import NS_PER_S, Clock
+from execute.journal import Journal
+from execute.limiter import Limiter
+from execute.ports import Lane, Reply, Request, Venue
+from schemas.order import VenueCall
+from venues.refusal import Outcome, VenueError
+
+CONNECTIONS_MAX = 32
+"""Open connections of one account to one venue."""
+KEEPALIVE_S = 75
+BUDGET_WAIT_S = 5.0
+"""How long a request without a deadline waits for its rate budget."""
+RESPONSE_BYTES_KEPT = 256 * 1024
+"""Of an answer on order.frame; longer ones are cut there, not in what the gateway reads."""
+
+
+class TooLate(Reject):
+    """The moment after which not a byte may leave has passed; none has left."""
+
+
+class _Leaving:
+    """Of one request: when bytes may leave at the latest, and whether they did."""
+
+    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns")
+
+    def __init__(self, clock: Clock, send_by_ns: int) -> None:
+        self.clock = clock
+        self.send_by_ns = send_by_ns
+        self.left = False
+        self.sent_ts_ns = 0
+
+
+_leaving: contextvars.ContextVar[_Leaving | None] = contextvars.ContextVar("leaving", default=None)
+
+
+class _TimedRequest(aiohttp.ClientRequest):
+    """Asks the clock between having a connection and writing to it: waiting for one may take long."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        leaving = _leaving.get()
+        if leaving is not None:
+            now = leaving.clock.now_ns()
+            if leaving.send_by_ns and now > leaving.send_by_ns:
+                raise TooLate(f"send_by passed {(now - leaving.send_by_ns) / NS_PER_S:.3f} s ago")
+            leaving.sent_ts_ns = now
+            leaving.left = True
+        return await super().send(conn)
+
+
+class Http:
+    """The `Caller` of one account."""
+
+    def __init__(
+        self,
+        *,
+        base: str,
+        venue: Venue,
+        journal: Journal,
+        limiter: Limiter,
+        clock: Clock,
+        timeout_s: float,
+        on_refusal: Callable[[VenueError | None], None],
+    ) -> None:
+        """`on_refusal` hears of refused keys and clocks, and None after each answer that shows them good."""
+        self._base = base
+        self._venue = venue
+        self._journal = journal
+        self._limiter = limiter
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._on_refusal = on_refusal
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            request_class=_TimedRequest,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session, for the private stream."""
+        assert self._session is not None, "used outside `async with`"
+        return self._session
+
+    async def call(
+        self,
+        request: Request,
+        *,
+        lane: Lane,
+        order: str = "",
+        send_by_ns: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request; see `ports.Caller`."""
+        session = self.session
+        wait_s = BUDGET_WAIT_S
+        if send_by_ns:
+            wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
+        await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
+        leaving = _Leaving(self._clock, send_by_ns)
+        token = _leaving.set(leaving)
+        try:
+            reply = await self._exchange(session, request, leaving, headers)
+        except (TooLate, Unavailable):
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
+            self._keep(
+                request, order, Reply(0, f"{type(e).__name__}: {e}".encode(), leaving.sent_ts_ns, self._clock.now_ns())
+            )
+            if not leaving.left:
+                raise Unavailable(f"{self._base}: {type(e).__name__}: {e}") from e
+            raise OutcomeUnknown(f"{request.method} {request.path}: {type(e).__name__}: {e}") from e
+        finally:
+            _leaving.reset(token)
+        self._keep(request, order, reply)
+        self._learn(request, reply)
+        return reply
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, signed: Mapping[str, str] | None
+    ) -> Reply:
+        headers = {**(signed or self._venue.headers(request, self._clock.now_ns())), "User-Agent": "crossbook"}
+        if request.body:
+            headers["Content-Type"] = "application/json"
+        async with session.request(
+            request.method,
+            # As it was signed: not a character of it is encoded again.
+            URL(f"{self._base}{request.path}", encoded=True),
+            data=request.body or None,
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            body = await response.read()
+        date_ns = _date_ns(response.headers.get("Date", ""))
+        return Reply(response.status, body, leaving.sent_ts_ns, self._clock.now_ns(), date_ns)
+
+    def _keep(self, request: Request, order: str, reply: Reply) -> None:
+        # Headers carry the secrets and are not kept.
+        self._journal.frame(
+            VenueCall(
+                account=self._journal.account,
+                order=order,
+                method=request.method,
+                path=request.path,
+                request=request.body,
+                status=reply.status,
+                response=reply.body[:RESPONSE_BYTES_KEPT],
+                sent_ts_ns=reply.sent_ts_ns,
+                recv_ts_ns=reply.recv_ts_ns,
+            )
+        )
+
+    def _learn(self, request: Request, reply: Reply) -> None:
+        if reply.status < 400:
+            self._on_refusal(None)
+            return
+        error = self._venue.refusal(reply)
+        if error.outcome is Outcome.THROTTLED:
+            self._limiter.drain(request.bucket, float(error.retry_after_s or 1))
+        elif error.outcome is Outcome.UNAUTHORIZED:
+            self._on_refusal(error)
+
+
+def _date_ns(text: str) -> int:
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) * NS_PER_S
+    except ValueError:
+        return 0

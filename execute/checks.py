@@ -1,0 +1,196 @@
+"""The gateway's own checks of a Grant, whatever decide said. Pure: time and state are arguments.
+
+What can be seen from here: is the quote usable, is the price on the grid and not absurd, is the order within this
+gateway's own limits, does the market trade. Every refusal is one sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.domain.units import MICRO
+from core.runtime.clock import NS_PER_MS
+from core.runtime.flow import Input
+from execute.orders import Orders, notional_e6
+from schemas.decision import Grant
+from schemas.derived import Quote, Tick
+from schemas.enums import InstrumentStatus
+from schemas.market import Instrument, Status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one gateway allows; sizes and money at 1e-6, the collar at 1e-4 dollar."""
+
+    size_max: int
+    order_notional_max_e6: int
+    day_notional_max_e6: int
+    open_orders_max: int
+    collar_e4: int
+    quote_age_max_ns: int
+
+
+@dataclass
+class Market:
+    """What the gateway sees of the markets of its venue: quotes, the ticks of their partitions, instruments."""
+
+    venue: str
+    quotes: dict[str, tuple[int, Quote]] = field(default_factory=dict)
+    ticks: dict[int, int] = field(default_factory=dict)
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    statuses: dict[str, Status] = field(default_factory=dict)
+    """The last word on an instrument's state and grid, newer than its description."""
+
+    def apply(self, item: Input) -> None:
+        """Take one record of derived.book or market.instrument."""
+        record = item.record
+        if isinstance(record, Tick):
+            self.ticks[record.partition] = max(self.ticks.get(record.partition, 0), record.ts_ns)
+        elif isinstance(record, Quote):
+            if record.instrument.startswith(self._prefix):
+                self._quote(item.partition, record)
+        elif isinstance(record, Status):
+            if record.instrument.startswith(self._prefix):
+                self._status(record)
+        elif isinstance(record, Instrument) and record.venue == self.venue:
+            self.instruments[record.instrument] = record
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.venue}:"
+
+    def _quote(self, partition: int, quote: Quote) -> None:
+        known = self.quotes.get(quote.instrument)
+        # A restarted task publishes again what was published: the version says what is newer.
+        if known is None or _version(known[1]) <= _version(quote):
+            self.quotes[quote.instrument] = (partition, quote)
+
+    def _status(self, status: Status) -> None:
+        known = self.statuses.get(status.instrument)
+        if known is not None and known.venue_ts_ns > status.venue_ts_ns:
+            return
+        if known is not None:
+            # UNKNOWN and an empty grid mean unchanged.
+            status = Status(
+                instrument=status.instrument,
+                epoch=status.epoch,
+                frame_no=status.frame_no,
+                index=status.index,
+                status=known.status if status.status == "UNKNOWN" else status.status,
+                price_exp=status.price_exp,
+                tick_from=status.tick_from or known.tick_from,
+                tick_to=status.tick_to or known.tick_to,
+                tick_step=status.tick_step or known.tick_step,
+                venue_ts_ns=status.venue_ts_ns,
+                recv_ts_ns=status.recv_ts_ns,
+            )
+        self.statuses[status.instrument] = status
+
+    def status(self, instrument: Instrument) -> InstrumentStatus:
+        """Return the newest word on whether the market trades."""
+        status = self.statuses.get(instrument.instrument)
+        if status is None or status.status == "UNKNOWN" or status.recv_ts_ns < instrument.recv_ts_ns:
+            return instrument.status
+        return status.status
+
+    def grid(self, instrument: Instrument) -> list[tuple[int, int, int]]:
+        """Return the price bands (from, to, step) that hold now."""
+        status = self.statuses.get(instrument.instrument)
+        newest: Status | Instrument = instrument
+        if status is not None and status.tick_step and status.recv_ts_ns >= instrument.recv_ts_ns:
+            newest = status
+        return list(zip(newest.tick_from, newest.tick_to, newest.tick_step, strict=True))
+
+
+def refuse(grant: Grant, *, market: Market, orders: Orders, limits: Limits, now_ns: int) -> str:
+    """Return why this order must not be sent, an empty text if nothing speaks against it."""
+    instrument = market.instruments.get(grant.instrument)
+    if instrument is None:
+        return f"{grant.instrument} is not a known instrument"
+    return (
+        _refuse_market(instrument, market, now_ns)
+        or _refuse_numbers(grant, instrument, market)
+        or _refuse_limits(grant, orders, limits, now_ns)
+        or _refuse_quote(grant, market, limits, now_ns)
+    )
+
+
+def _refuse_market(instrument: Instrument, market: Market, now_ns: int) -> str:
+    status = market.status(instrument)
+    if status != "OPEN":
+        return f"{instrument.instrument} is {status}"
+    if instrument.close_ts_ns and now_ns >= instrument.close_ts_ns:
+        return f"{instrument.instrument} closed at {instrument.close_ts_ns}"
+    return ""
+
+
+def _refuse_numbers(grant: Grant, instrument: Instrument, market: Market) -> str:
+    if (grant.price_exp, grant.size_exp) != (instrument.price_exp, instrument.size_exp):
+        return f"expected exponents {instrument.price_exp}, {instrument.size_exp}, found {grant.price_exp}, {grant.size_exp}"
+    if not 0 < grant.price < 10**-grant.price_exp:
+        return f"price {grant.price} is not between 0 and one dollar"
+    bands = market.grid(instrument)
+    if not any(low <= grant.price <= high and (grant.price - low) % step == 0 for low, high, step in bands):
+        return f"price {grant.price} is not on the grid {bands}"
+    if grant.size < instrument.size_min and not _crosses(grant, market):
+        return f"size {grant.size} is below the minimum {instrument.size_min}"
+    if instrument.size_step and grant.size % instrument.size_step:
+        return f"size {grant.size} is not a multiple of {instrument.size_step}"
+    if notional_e6(grant) < instrument.notional_min_e6:
+        return f"notional {notional_e6(grant)} is below the minimum {instrument.notional_min_e6}"
+    return ""
+
+
+def _refuse_limits(grant: Grant, orders: Orders, limits: Limits, now_ns: int) -> str:
+    size_e6 = grant.size * MICRO // int(10**-grant.size_exp)
+    if size_e6 > limits.size_max:
+        return f"size {size_e6}e-6 is above this gateway's {limits.size_max}e-6"
+    money = notional_e6(grant)
+    if money > limits.order_notional_max_e6:
+        return f"notional {money}e-6 is above this gateway's {limits.order_notional_max_e6}e-6 for one order"
+    # What takes risk away is not held back by how much was traded or is out.
+    if grant.purpose in {"HEDGE", "UNWIND"}:
+        return ""
+    if orders.day_notional_e6(now_ns) + money > limits.day_notional_max_e6:
+        return f"the day's notional would be above this gateway's {limits.day_notional_max_e6}e-6"
+    if len(orders.out()) >= limits.open_orders_max:
+        return f"{limits.open_orders_max} orders are out already"
+    return ""
+
+
+def _refuse_quote(grant: Grant, market: Market, limits: Limits, now_ns: int) -> str:
+    partition, quote = market.quotes.get(grant.instrument, (-1, None))
+    if quote is None:
+        return f"no quote of {grant.instrument} was seen"
+    if quote.state != "LIVE":
+        return f"the book of {grant.instrument} is {quote.state}: {quote.cause}"
+    age_ns = now_ns - market.ticks.get(partition, 0)
+    if age_ns > limits.quote_age_max_ns:
+        if partition not in market.ticks:
+            return f"no tick of derived.book partition {partition} was seen"
+        return f"the last tick of derived.book partition {partition} is {age_ns // NS_PER_MS} ms old"
+    if grant.side == "BUY":
+        if quote.ask_size <= 0:
+            return "nothing is offered: no price to hold the limit against"
+        if grant.price > quote.ask_price + limits.collar_e4:
+            return f"limit {grant.price} is more than {limits.collar_e4} above the best ask {quote.ask_price}"
+    else:
+        if quote.bid_size <= 0:
+            return "nothing is bid: no price to hold the limit against"
+        if grant.price < quote.bid_price - limits.collar_e4:
+            return f"limit {grant.price} is more than {limits.collar_e4} below the best bid {quote.bid_price}"
+    return ""
+
+
+def _crosses(grant: Grant, market: Market) -> bool:
+    # Venues ask the minimum size of what would rest, not of what trades at once.
+    _, quote = market.quotes.get(grant.instrument, (-1, None))
+    if quote is None:
+        return False
+    if grant.side == "BUY":
+        return quote.ask_size > 0 and grant.price >= quote.ask_price
+    return quote.bid_size > 0 and grant.price <= quote.bid_price
+
+
+def _version(quote: Quote) -> tuple[int, int]:
+    return quote.version_offset, quote.version_index

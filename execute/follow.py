@@ -1,0 +1,126 @@
+"""An order after its bytes left: followed until it is terminal and every fill the venue counts is known.
+
+One small loop for each order, whoever sent it: look up what is unknown, cancel what is to go, ask now and then for what
+rests, fetch fills that are missing. The private stream is usually faster; this is what holds when it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from core.domain.errors import Reject, Retry, Unknown
+from core.runtime import log
+from core.runtime.clock import NS_PER_S, Clock
+from execute.health import Health
+from execute.journal import Journal
+from execute.orders import Tracked
+from execute.ports import Caller, Lane, Venue
+from schemas.order import Submitting
+
+PAUSE_MIN_S = 0.1
+PAUSE_MAX_S = 5.0
+CANCEL_PAUSE_MAX_S = 1.0
+QUIET_S = 1.0
+"""The gateway that claimed an order may still be at it for so long after `send_by`: another one asks no earlier."""
+
+
+class Follower:
+    """Follows the orders of one account."""
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        journal: Journal,
+        caller: Caller,
+        health: Health,
+        clock: Clock,
+        open_poll_s: float,
+        spawn: Callable[[Coroutine[None, None, None]], object],
+    ) -> None:
+        """`spawn` runs a coroutine to its end beside everything else."""
+        self._venue = venue
+        self._journal = journal
+        self._caller = caller
+        self._health = health
+        self._clock = clock
+        self._open_poll_s = open_poll_s
+        self._spawn = spawn
+
+    def start(self, tracked: Tracked) -> None:
+        """Follow an order, once."""
+        if not tracked.followed and not tracked.complete:
+            tracked.followed = True
+            self._spawn(self._follow(tracked))
+
+    async def _follow(self, tracked: Tracked) -> None:
+        last_s = self._clock.monotonic_s()
+        # Of an order this process sent the answer is known; of any other nothing is, so it is asked for at once.
+        due_s = last_s + self._open_poll_s if tracked.left and tracked.answered else last_s
+        pause_s = PAUSE_MIN_S
+        try:
+            while not tracked.complete:
+                tracked.changed.clear()
+                now_s = self._clock.monotonic_s()
+                wait_s = max(due_s - now_s, self._quiet_s(tracked))
+                if wait_s <= 0:
+                    await self._step(tracked)
+                    last_s = self._clock.monotonic_s()
+                    rests = tracked.answered and not tracked.terminal and not self._is_to_go(tracked)
+                    due_s = last_s + (self._open_poll_s if rests else pause_s)
+                    pause_s = min(pause_s * 2, CANCEL_PAUSE_MAX_S if self._is_to_go(tracked) else PAUSE_MAX_S)
+                    continue
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await tracked.changed.wait()
+                except TimeoutError:
+                    continue
+                pause_s = PAUSE_MIN_S
+                if tracked.terminal or self._is_to_go(tracked) or not tracked.answered:
+                    # What changed may need a step soon: the fills of a terminal order, a Cancel. A fill of a resting
+                    # order needs none.
+                    grace_s = 0.0 if self._is_to_go(tracked) else self._clock.monotonic_s() - last_s
+                    due_s = min(due_s, last_s + PAUSE_MIN_S + grace_s)
+        finally:
+            tracked.followed = False
+
+    def _is_to_go(self, tracked: Tracked) -> bool:
+        return not tracked.terminal and (tracked.cancel is not None or bool(self._health.stop_reason()))
+
+    def _quiet_s(self, tracked: Tracked) -> float:
+        """Return for how long an order is another gateway's to ask for: that one may be just sending it."""
+        if tracked.answered or tracked.left or tracked.terminal or tracked.submitting is None:
+            return 0.0
+        quiet_until_ns = tracked.submitting.send_by_ns + int(QUIET_S * NS_PER_S)
+        return (quiet_until_ns - self._clock.now_ns()) / NS_PER_S
+
+    async def _step(self, tracked: Tracked) -> None:
+        try:
+            if self._is_to_go(tracked) and tracked.venue_order:
+                await self._cancel(tracked)
+            else:
+                await self._look_up(tracked)
+        except (Retry, Unknown, Reject) as e:
+            log.get().warning("order.not_known", order=tracked.id, reason=str(e))
+
+    async def _cancel(self, tracked: Tracked) -> None:
+        subject = tracked.subject()
+        request = self._venue.cancel(subject)
+        reply = await self._caller.call(request, lane=Lane.CANCEL, order=tracked.id)
+        answer = self._venue.read_cancel(subject, reply)
+        self._journal.views(answer.views, reply.recv_ts_ns, order=tracked)
+        if not any(getattr(view, "terminal", False) for view in answer.views):
+            # Cancelled already, executed, or never arrived: the answer is the same for all.
+            await self._look_up(tracked)
+
+    async def _look_up(self, tracked: Tracked) -> None:
+        submitting = tracked.submitting
+        assert isinstance(submitting, Submitting), "only what was submitted is followed"
+        if not tracked.answered:
+            self._journal.unknown(tracked, "submitted, and no outcome is known")
+        found = await self._venue.look_up(self._caller, tracked.subject())
+        self._journal.views(found.views, self._clock.now_ns(), order=tracked)
+        arrives_by_ns = max(submitting.send_by_ns, submitting.ts_ns) + int(self._venue.acceptance_window_s * NS_PER_S)
+        if not found.found and not tracked.terminal and not tracked.answered and found.as_of_ns > arrives_by_ns:
+            self._journal.never_arrived(tracked, found.as_of_ns)

@@ -1,0 +1,314 @@
+"""The gateway of one venue account: logs in, requests out, and what becomes of them.
+
+It reads its account's order.event to a mark of its own before it looks at the first Grant, so it knows of every order
+that anybody ever submitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from core.runtime import log
+from core.runtime.clock import NS_PER_S, Clock
+from core.runtime.topics import ORDER_EVENT
+from execute.calls import Http
+from execute.checks import Limits, Market
+from execute.follow import Follower
+from execute.health import Health
+from execute.journal import Journal
+from execute.limiter import Limiter
+from execute.orders import Orders, Tracked
+from execute.ports import Held, LogReader, LogWriter, Venue
+from execute.private import PrivateStream
+from execute.reports import Reporter, say_alive
+from execute.submission import Submitter
+from schemas.decision import Beat, Cancel, Grant
+from schemas.order import Alive, Submitting
+from venues.refusal import VenueError
+
+IN_FLIGHT_MAX = 64
+"""Grants that are being submitted at once; one more is refused, which is a record."""
+WATCH_S = 0.1
+DRAIN_S = 5.0
+RECONCILE_MARGIN_NS = 60 * NS_PER_S
+"""Asked for again over REST before the last sign of life: venues state times in seconds."""
+RECONCILE_MAX_NS = 24 * 3_600 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The logs of one gateway. `events` and `decisions` are whole, from their beginning."""
+
+    out: LogWriter
+    events: LogReader
+    decisions: LogReader
+    books: LogReader
+    instruments: LogReader
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often and how long, in seconds."""
+
+    report_s: float = 2.0
+    alive_s: float = 0.5
+    stop_after_s: float = 2.0
+    answer_timeout_s: float = 2.0
+    open_poll_s: float = 10.0
+
+
+class Gateway:
+    """Runs one venue account."""
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        venue: Venue,
+        base: str,
+        logs: Logs,
+        limits: Limits,
+        timing: Timing,
+        clock: Clock,
+        market: Market,
+    ) -> None:
+        """`base` is the venue's REST address for orders, without a path; `market` is filled from here."""
+        self.writer = f"{account}/{clock.random_bits(64):016x}"
+        self.orders = Orders(account)
+        self.market = market
+        self.health = Health(clock=clock, ack_age_s=logs.out.ack_age_s, stop_after_s=timing.stop_after_s)
+        self.journal = Journal(writer=self.writer, account=account, out=logs.out, orders=self.orders, clock=clock)
+        self._account = account
+        self._venue = venue
+        self._logs = logs
+        self._limits = limits
+        self._timing = timing
+        self._clock = clock
+        self._http = Http(
+            base=base,
+            venue=venue,
+            journal=self.journal,
+            limiter=Limiter(venue.budgets, clock),
+            clock=clock,
+            timeout_s=timing.answer_timeout_s,
+            on_refusal=self._on_refusal,
+        )
+        self._submitter = Submitter(
+            venue=venue,
+            orders=self.orders,
+            market=self.market,
+            limits=limits,
+            journal=self.journal,
+            caller=self._http,
+            health=self.health,
+            clock=clock,
+        )
+        self._follower = Follower(
+            venue=venue,
+            journal=self.journal,
+            caller=self._http,
+            health=self.health,
+            clock=clock,
+            open_poll_s=timing.open_poll_s,
+            spawn=self._spawn,
+        )
+        self._group: asyncio.TaskGroup | None = None
+        self._marked = asyncio.Event()
+        self._in_flight = 0
+        self._alive_ns = 0
+        """Newest sign of life of any gateway of this account in the log."""
+        self._whole_until_ns = 0
+        """Up to here nothing of the private stream was missed."""
+
+    async def run(self) -> None:
+        """Run until cancelled; what waits to be written is written before it returns."""
+        try:
+            async with self._http as http, asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._read_events())
+                group.create_task(self._read_books())
+                group.create_task(self._read_instruments())
+                await self._reach_mark()
+                self._whole_until_ns = self._since_ns()
+                for tracked in list(self.orders):
+                    if tracked.submitting is not None:
+                        self._follower.start(tracked)
+                group.create_task(self._read_decisions())
+                group.create_task(self._watch())
+                group.create_task(
+                    say_alive(
+                        journal=self.journal, health=self.health, clock=self._clock, interval_s=self._timing.alive_s
+                    )
+                )
+                stream = PrivateStream(
+                    venue=self._venue,
+                    journal=self.journal,
+                    health=self.health,
+                    clock=self._clock,
+                    session=http.session,
+                    reconcile=self._reconcile,
+                )
+                group.create_task(stream.run())
+                reporter = Reporter(
+                    venue=self._venue,
+                    caller=self._http,
+                    journal=self.journal,
+                    orders=self.orders,
+                    health=self.health,
+                    clock=self._clock,
+                    held=self.held,
+                    interval_s=self._timing.report_s,
+                )
+                group.create_task(reporter.run())
+                self.health.fault("start", "")
+        finally:
+            if not await self.journal.drain(DRAIN_S):
+                log.get().error("gateway.events_lost", remedy="start it again: it reconciles with the venue")
+
+    def held(self) -> list[Held]:
+        """Return every outcome this account may hold a token of."""
+        found: dict[str, Held] = {}
+        for tracked in self.orders:
+            instrument = self.market.instruments.get(tracked.instrument)
+            if instrument is None or not tracked.fills:
+                continue
+            for outcome, token in zip(("YES", "NO"), instrument.tokens, strict=False):
+                if any(fill.outcome == outcome for fill in tracked.fills.values()):
+                    found[token] = Held(tracked.instrument, "YES" if outcome == "YES" else "NO", token)
+        return list(found.values())
+
+    # --- logs
+
+    async def _reach_mark(self) -> None:
+        mark = Alive(
+            account=self._account,
+            writer=self.writer,
+            ready=False,
+            reason="start: reading the logs",
+            ts_ns=self._clock.now_ns(),
+        )
+        await self._logs.out.send_acked(ORDER_EVENT, self._account, mark)
+        await self._marked.wait()
+        log.get().info("gateway.caught_up", account=self._account, writer=self.writer, out=len(self.orders.out()))
+
+    async def _read_events(self) -> None:
+        async for batch in self._logs.events.batches():
+            for item in batch:
+                record = item.record
+                if isinstance(record, Alive):
+                    if record.account == self._account:
+                        self._sign_of_life(record)
+                    continue
+                tracked = self.orders.apply(record)
+                if tracked is not None and self._marked.is_set():
+                    self._after_event(tracked)
+
+    def _sign_of_life(self, record: Alive) -> None:
+        if record.writer == self.writer:
+            self._marked.set()
+        elif not self._marked.is_set():
+            self._alive_ns = max(self._alive_ns, record.ts_ns)
+
+    def _after_event(self, tracked: Tracked) -> None:
+        # What this process sends it follows by itself, once the bytes left.
+        foreign = isinstance(tracked.first, Submitting) and tracked.owner != self.writer
+        if foreign or (tracked.left and not tracked.complete):
+            self._follower.start(tracked)
+
+    async def _read_books(self) -> None:
+        async for batch in self._logs.books.batches():
+            for item in batch:
+                self.market.apply(item)
+
+    async def _read_instruments(self) -> None:
+        async for batch in self._logs.instruments.batches():
+            for item in batch:
+                self.market.apply(item)
+
+    async def _read_decisions(self) -> None:
+        async for batch in self._logs.decisions.batches():
+            for item in batch:
+                record = item.record
+                if isinstance(record, Grant | Cancel | Beat) and record.account == self._account:
+                    self._decide(record)
+
+    def _decide(self, record: Grant | Cancel | Beat) -> None:
+        if isinstance(record, Beat):
+            self.health.beat(record.now_ns)
+        elif isinstance(record, Grant):
+            self._grant(self.orders.grant(record))
+        else:
+            self._cancel(record)
+
+    def _grant(self, tracked: Tracked) -> None:
+        if tracked.first is None and not tracked.taken and self._in_flight >= IN_FLIGHT_MAX:
+            tracked.taken = True
+            self.journal.refused(tracked, f"{IN_FLIGHT_MAX} orders are being submitted already")
+            return
+        request = self._submitter.prepare(tracked)
+        if request is None:
+            return
+
+        async def submit() -> None:
+            self._in_flight += 1
+            try:
+                left = await self._submitter.submit(tracked, request)
+            finally:
+                self._in_flight -= 1
+            if left or (tracked.owner and tracked.owner != self.writer):
+                self._follower.start(tracked)
+
+        self._spawn(submit())
+
+    def _cancel(self, cancel: Cancel) -> None:
+        tracked = self.orders[cancel.order]
+        tracked.cancel = tracked.cancel or cancel
+        tracked.instrument = tracked.instrument or cancel.instrument
+        if tracked.first is None and not tracked.taken:
+            # Nobody has spoken of it: as the first record for its id this ends it for every gateway.
+            tracked.taken = True
+            self.journal.unsent(tracked, f"cancelled before it was sent: {cancel.reason}")
+        elif tracked.submitting is not None and (tracked.left or tracked.owner != self.writer):
+            self._follower.start(tracked)
+        # Wakes whoever deals with it: the submitter before the bytes, the follower after them.
+        tracked.changed.set()
+
+    # --- the rest
+
+    async def _watch(self) -> None:
+        was_stopped = False
+        while True:
+            stopped = self.health.is_stopped()
+            if stopped and not was_stopped:
+                for tracked in self.orders.out():
+                    if tracked.left or tracked.owner != self.writer:
+                        self._follower.start(tracked)
+                    tracked.changed.set()
+            was_stopped = stopped
+            self.journal.flush()
+            await asyncio.sleep(WATCH_S)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        assert self._group is not None, "spawned while running"
+        self._group.create_task(work)
+
+    def _on_refusal(self, error: VenueError | None) -> None:
+        if error is None:
+            self.health.fault("key", "")
+        else:
+            self.health.fault(
+                "key", f"{error.code}: {error.message} {error.details}".strip() + f"; {self._venue.clock_remedy}"
+            )
+
+    async def _reconcile(self) -> None:
+        began = self._clock.now_ns()
+        views = await self._venue.reconcile(self._http, self._whole_until_ns)
+        self.journal.views(views, self._clock.now_ns())
+        self._whole_until_ns = began - RECONCILE_MARGIN_NS
+
+    def _since_ns(self) -> int:
+        now = self._clock.now_ns()
+        since = self._alive_ns or now
+        return max(since - RECONCILE_MARGIN_NS, now - RECONCILE_MAX_NS)

@@ -1,0 +1,72 @@
+"""Whether this gateway may send, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.runtime import log
+from core.runtime.clock import NS_PER_S, Clock
+
+
+class Health:
+    """Faults by name, the age of the last Beat, the age of the oldest unacknowledged record.
+
+    Late Beats or acknowledgements stop the gateway: it sends nothing new and cancels what rests. Any other fault makes
+    it not ready: it takes no entry, but still hedges and unwinds.
+    """
+
+    def __init__(self, *, clock: Clock, ack_age_s: Callable[[], float], stop_after_s: float) -> None:
+        self._clock = clock
+        self._ack_age_s = ack_age_s
+        self._stop_after_s = stop_after_s
+        # The first Beat has as long as any other.
+        self._beat_ns = clock.now_ns()
+        self._beats = 0
+        self._faults: dict[str, str] = {"start": "reading the logs"}
+        self._stopped = ""
+
+    def beat(self, now_ns: int) -> None:
+        """Note a Beat of accounts, made at `now_ns`."""
+        self._beat_ns = max(self._beat_ns, now_ns)
+        self._beats += 1
+
+    def fault(self, name: str, reason: str) -> None:
+        """Note a fault, or with an empty reason that it is over. Logged once for each change."""
+        before = self._faults.get(name, "")
+        if reason == before:
+            return
+        if reason:
+            self._faults[name] = reason
+            log.get().warning("gateway.fault", fault=name, reason=reason)
+        else:
+            del self._faults[name]
+            log.get().info("gateway.fault_over", fault=name)
+
+    def stop_reason(self) -> str:
+        """Return why nothing new may be sent and what rests must go, empty if it may stay."""
+        beat_age_s = (self._clock.now_ns() - self._beat_ns) / NS_PER_S
+        if beat_age_s > self._stop_after_s:
+            return f"the last Beat is {int(beat_age_s)} s old"
+        if self._ack_age_s() > self._stop_after_s:
+            return "Kafka has not acknowledged in time"
+        return ""
+
+    def not_ready_reason(self) -> str:
+        """Return why no entry may be sent, empty if it may."""
+        stop = self.stop_reason()
+        if stop:
+            return stop
+        if not self._beats:
+            return "no Beat was read yet"
+        return "; ".join(f"{name}: {reason}" for name, reason in self._faults.items())
+
+    def is_stopped(self) -> bool:
+        """Say whether it is stopped now, and log the moment it changes."""
+        reason = self.stop_reason()
+        if bool(reason) != bool(self._stopped):
+            if reason:
+                log.get().error("gateway.stopped", reason=reason)
+            else:
+                log.get().info("gateway.resumed")
+        self._stopped = reason
+        return bool(reason)

@@ -1,0 +1,351 @@
+"""Kalshi's order protocol: V2 orders, signed requests, the `fill` and `user_orders` channels, portfolio reads.
+
+Kalshi keeps one signed position a market, so a fill is a trade of YES: bid bought YES at the YES price, ask sold it
+(which is buying NO at 1 - price). Fills say so: outcome YES, token_side BUY or SELL, the YES price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from core.domain.errors import MalformedFrame, OffGrid, Unavailable
+from core.domain.units import ONE_DOLLAR_E4
+from core.runtime.clock import NS_PER_MS, NS_PER_S
+from execute.ports import (
+    Answer,
+    Budget,
+    Caller,
+    FillView,
+    Held,
+    Lane,
+    Lookup,
+    OrderView,
+    Reply,
+    Report,
+    Request,
+    Stream,
+    Subject,
+    View,
+)
+from schemas.decision import Grant
+from schemas.enums import OrderStatus
+from schemas.enums import Outcome as Token
+from schemas.market import Instrument
+from schemas.order import Holding
+from venues.environment import Endpoints
+from venues.kalshi import account, control, hosts, orders, rules, wire
+from venues.kalshi.auth import Signer
+from venues.refusal import Outcome, VenueError
+from venues.text import decode, instant_ns
+
+USD = "USD"
+PAGES_MAX = 20
+"""Of any list that is read to its end; more is an account this gateway was not made for."""
+PAGE = 200
+LOOK_BACK_S = 5
+"""A list is asked from so long before the order was submitted: the venue's clock is not ours."""
+DATA_AGE_PATH = f"{hosts.API_ROOT}/exchange/user_data_timestamp"
+BALANCE_PATH = f"{hosts.API_ROOT}/portfolio/balance"
+LIMITS_PATH = f"{hosts.API_ROOT}/account/limits"
+
+
+class _DataAge(msgspec.Struct):
+    as_of_time: str
+
+
+_DATA_AGE = msgspec.json.Decoder(_DataAge)
+_TIME_IN_FORCE: dict[str, orders.TimeInForce] = {
+    "GTC": "good_till_canceled",
+    "GTD": "good_till_canceled",
+    "IOC": "immediate_or_cancel",
+    "FOK": "fill_or_kill",
+}
+
+
+class KalshiVenue:
+    """The `Venue` of one Kalshi account."""
+
+    name = "kalshi"
+    currency = USD
+    # An acknowledgement was never seen later than some hundred milliseconds; reads lag by about as much.
+    acceptance_window_s = 3.0
+    settles = False
+    clock_remedy = (
+        "check CROSSBOOK_*_CREDENTIALS_FILE (key id, key of the same environment) and this machine's clock "
+        "(chrony: the venue accepts some 5 s of difference)"
+    )
+
+    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic") -> None:
+        """`tier` is the account's usage tier; the lowest is assumed until told."""
+        self._signer = signer
+        self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
+        limits = rules.TIERS[tier]
+        self.budgets: Mapping[str, Budget] = {
+            "read": Budget(limits.read.refill_per_s, limits.read.capacity),
+            "write": Budget(limits.write.refill_per_s, limits.write.capacity),
+        }
+
+    # --- requests
+
+    def build(self, grant: Grant, instrument: Instrument) -> Request:
+        """Return the create request of a Grant."""
+        time_in_force = _TIME_IN_FORCE.get(grant.time_in_force)
+        if time_in_force is None or grant.side not in {"BUY", "SELL"}:
+            raise OffGrid(f"kalshi: {grant.side} {grant.time_in_force} is no order")
+        body = orders.create_order_body(
+            ticker=_ticker(grant.instrument),
+            client_order_id=grant.client_id,
+            side="bid" if grant.side == "BUY" else "ask",
+            price=grant.price,
+            size=grant.size,
+            time_in_force=time_in_force,
+            expiration_s=grant.expires_s if grant.time_in_force == "GTD" else None,
+            exchange_index=instrument.exchange_index,
+        )
+        return self._request("POST", hosts.ORDERS_PATH, body)
+
+    def headers(self, request: Request, now_ns: int) -> dict[str, str]:
+        """Return the signed headers."""
+        return self._signer.headers(request.method, request.path, now_ns // NS_PER_MS)
+
+    def cancel(self, subject: Subject) -> Request:
+        """Return the cancel request; without the ticker it would go to shard 0."""
+        query = orders.cancel_query(ticker=_ticker(subject.instrument))
+        return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
+
+    def _request(self, method: str, path: str, body: bytes = b"") -> Request:
+        bucket = "write" if rules.is_write(method) else "read"
+        return Request(method, path, body, "", bucket, rules.request_cost(method, path.partition("?")[0]))
+
+    # --- answers
+
+    def refusal(self, reply: Reply) -> VenueError:
+        """Return any error answer as one value."""
+        return orders.decode_refusal(reply.status, reply.body)
+
+    def read_answer(self, grant: Grant, request: Request, reply: Reply) -> Answer:
+        """Return what the answer to a create means: accepted does not mean that it rests."""
+        if reply.status not in {200, 201}:
+            error = self.refusal(reply)
+            return Answer(refusal=error.outcome, error=error)
+        try:
+            created = account.decode_created(reply.body)
+        except MalformedFrame as e:
+            return _unreadable(reply, e)
+        status: OrderStatus = "ACCEPTED"
+        if created.filled >= grant.size:
+            status = "FILLED"
+        elif not created.remaining or grant.time_in_force in {"IOC", "FOK"}:
+            status = "CANCELLED"
+        view = OrderView(
+            venue_order=created.order_id,
+            client_id=created.client_order_id,
+            status=status,
+            filled=created.filled,
+            venue_ts_ns=created.time_ns,
+        )
+        return Answer(views=(view,))
+
+    def read_cancel(self, subject: Subject, reply: Reply) -> Answer:
+        """Return what the answer to a cancel means; `reduced_by` is what was left of it."""
+        if reply.status != 200:
+            error = self.refusal(reply)
+            return Answer(refusal=error.outcome, error=error)
+        try:
+            cancelled = account.decode_cancelled(reply.body)
+        except MalformedFrame as e:
+            return _unreadable(reply, e)
+        if not subject.size:
+            return Answer()
+        view = OrderView(
+            venue_order=subject.venue_order,
+            status="CANCELLED",
+            filled=subject.size - cancelled.reduced_by,
+            reason="cancelled on request",
+            venue_ts_ns=cancelled.time_ns,
+        )
+        return Answer(views=(view,))
+
+    # --- reads
+
+    async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
+        """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
+        as_of_ns = await self._data_age(caller)
+        since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
+        base = f"{hosts.API_ROOT}/portfolio/orders?ticker={_ticker(subject.instrument)}&min_ts={since_s}&limit={PAGE}"
+        views: list[View] = []
+        venue_order = subject.venue_order
+        cursor = ""
+        for _ in range(PAGES_MAX):
+            page, cursor = account.decode_orders(await self._get(caller, _paged(base, cursor), subject.order))
+            own = [state for state in page if subject.venue_order == state.order_id or _is(subject, state)]
+            if own:
+                venue_order = own[0].order_id
+                views += _order_views(own[0])
+                break
+            if not cursor:
+                break
+        if venue_order:
+            views += await self._fills(caller, f"order_id={venue_order}", subject.order)
+        return Lookup(found=bool(views), as_of_ns=as_of_ns, views=tuple(views))
+
+    async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
+        """Return orders and fills since a time; the private channels have no sequence to find a loss by."""
+        since = f"min_ts={max(since_ns // NS_PER_S, 0)}"
+        views: list[View] = []
+        cursor = ""
+        for _ in range(PAGES_MAX):
+            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}", cursor)
+            page, cursor = account.decode_orders(await self._get(caller, path))
+            for state in page:
+                views += _order_views(state)
+            if not cursor:
+                break
+        return (*views, *await self._fills(caller, since))
+
+    async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
+        """Ask for cash, positions and resting orders; their time is the venue's own of its read model."""
+        as_of_ns = await self._data_age(caller)
+        balance = account.decode_balance(await self._get(caller, BALANCE_PATH))
+        holdings: list[Holding] = []
+        cursor = ""
+        for _ in range(PAGES_MAX):
+            path = _paged(f"{hosts.API_ROOT}/portfolio/positions?limit={PAGE}&count_filter=position", cursor)
+            positions, cursor = account.decode_positions(await self._get(caller, path))
+            for one in positions:
+                if one.position:
+                    outcome: Token = "YES" if one.position > 0 else "NO"
+                    holdings.append(
+                        Holding(instrument=_instrument(one.ticker), outcome=outcome, size=abs(one.position))
+                    )
+            if not cursor:
+                break
+        resting: list[str] = []
+        cursor = ""
+        for _ in range(PAGES_MAX):
+            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
+            states, cursor = account.decode_orders(await self._get(caller, path))
+            resting += [state.order_id for state in states]
+            if not cursor:
+                break
+        return Report(as_of_ns=as_of_ns, cash_e6=balance.total, holdings=tuple(holdings), open_orders=tuple(resting))
+
+    async def _fills(self, caller: Caller, query: str, order: str = "") -> list[View]:
+        views: list[View] = []
+        cursor = ""
+        for _ in range(PAGES_MAX):
+            path = _paged(f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}", cursor)
+            fills, cursor = account.decode_fills(await self._get(caller, path, order))
+            views += [_fill_view(fill) for fill in fills]
+            if not cursor:
+                break
+        return views
+
+    async def _data_age(self, caller: Caller) -> int:
+        """Return how current the venue's reads are; the answer's own date where it does not say."""
+        reply = await caller.call(self._request("GET", DATA_AGE_PATH), lane=Lane.REPORT)
+        if reply.status == 200:
+            return instant_ns(decode(_DATA_AGE, reply.body, "kalshi user_data_timestamp").as_of_time, "as_of_time")
+        if reply.status == 404 and reply.date_ns:
+            return reply.date_ns
+        raise self._unavailable(reply)
+
+    async def _get(self, caller: Caller, path: str, order: str = "") -> bytes:
+        reply = await caller.call(self._request("GET", path), lane=Lane.REPORT, order=order)
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        return reply.body
+
+    def _unavailable(self, reply: Reply) -> Unavailable:
+        error = self.refusal(reply)
+        return Unavailable(f"kalshi answered {error.status} {error.code}: {error.message} {error.details}".strip())
+
+    # --- private stream
+
+    def stream(self, now_ns: int) -> Stream:
+        """Return how to open the private channels; every connection is signed anew."""
+        return Stream(
+            url=self._ws,
+            headers=self._signer.headers("GET", hosts.WS_PATH, now_ns // NS_PER_MS),
+            hello=(control.subscribe_command(1, ["fill", "user_orders"]).decode(),),
+            silence_s=3.0 * control.PING_S,
+        )
+
+    def parse(self, payload: bytes) -> Sequence[View]:
+        """Return what one private frame says."""
+        frame = wire.peek(payload)
+        if frame.type == "fill":
+            return [_fill_view(account.decode_fill(frame))]
+        if frame.type == "user_order":
+            return _order_views(account.decode_user_order(frame))
+        if frame.type == "error":
+            error = control.decode_error(frame)
+            raise MalformedFrame(f"kalshi refused a command: {error.code} {error.message}")
+        return ()
+
+
+def _order_views(state: account.OrderState) -> list[View]:
+    status: OrderStatus
+    if state.status == "resting":
+        status = "ACCEPTED"
+    elif state.status == "executed":
+        status = "FILLED" if state.filled >= state.initial else "CANCELLED"
+    elif state.status == "canceled":
+        status = "EXPIRED" if state.reason == "ExpiryCancel" else "CANCELLED"
+    else:
+        # A word we do not know says nothing; the order is asked for again.
+        return []
+    return [
+        OrderView(
+            venue_order=state.order_id,
+            client_id=state.client_order_id,
+            status=status,
+            filled=state.filled,
+            reason=state.reason,
+            venue_ts_ns=state.time_ns,
+        )
+    ]
+
+
+def _fill_view(fill: account.Fill) -> FillView:
+    return FillView(
+        venue_order=fill.order_id,
+        client_id=fill.client_order_id,
+        fill=fill.trade_id,
+        instrument=_instrument(fill.ticker),
+        outcome="YES",
+        token_side="BUY" if fill.side == "bid" else "SELL",
+        size=fill.size,
+        price_e6=fill.price * 100,
+        # Exact: contracts come in hundredths.
+        notional_e6=fill.size * fill.price // ONE_DOLLAR_E4,
+        fee_e6=fill.fee,
+        asset=USD,
+        liquidity="TAKER" if fill.is_taker else "MAKER",
+        settlement="CONFIRMED",
+        venue_ts_ns=fill.time_ns,
+    )
+
+
+def _is(subject: Subject, state: account.OrderState) -> bool:
+    return bool(subject.client_id) and subject.client_id == state.client_order_id
+
+
+def _unreadable(reply: Reply, error: MalformedFrame) -> Answer:
+    # It answered success in words we cannot read: whether it was done is looked up.
+    words = VenueError(status=reply.status, code="unreadable", message=str(error), outcome=Outcome.UNKNOWN)
+    return Answer(refusal=Outcome.UNKNOWN, error=words)
+
+
+def _paged(path: str, cursor: str) -> str:
+    return f"{path}&cursor={cursor}" if cursor else path
+
+
+def _ticker(instrument: str) -> str:
+    return instrument.removeprefix("kalshi:")
+
+
+def _instrument(ticker: str) -> str:
+    return f"kalshi:{ticker}"

@@ -1,0 +1,205 @@
+"""What order.event says of each order of one account: the gateway's only memory.
+
+The first record of any type for an order decides who may send it. A word of a gateway about bytes that never left
+(EXPIRED_UNSENT, or a refusal of its own checks) counts only as the first record of its order or from the writer of its
+Submitting: any other gateway cannot know. A word of the venue always counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from core.domain.units import MICRO, ceil_div
+from execute.ports import Subject
+from schemas.decision import Cancel, Grant
+from schemas.enums import OrderStatus
+from schemas.order import Fill, OrderUpdate, Settled, Submitting
+from schemas.record import Record
+
+REFUSAL = "gateway: "
+"""How the reason of a gateway's own refusal begins."""
+DAY_NS = 86_400 * 1_000_000_000
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """One order.
+
+    Attributes:
+        first: the first record of any type for it on order.event.
+        owner: writer of that record if it is a Submitting: the one gateway that may send.
+        answered: the venue said what became of it, at least once.
+        filled: the venue's cumulative figure, the largest seen.
+        taken: this process handles its Grant now, or has.
+        left: bytes of it left from this process.
+        changed: set whenever anything of it changed.
+    """
+
+    id: str
+    instrument: str = ""
+    grant: Grant | None = None
+    cancel: Cancel | None = None
+    first: Record | None = None
+    owner: str = ""
+    submitting: Submitting | None = None
+    venue_order: str = ""
+    status: OrderStatus = "UNKNOWN"
+    answered: bool = False
+    terminal: bool = False
+    filled: int = 0
+    fills: dict[str, Fill] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    taken: bool = False
+    left: bool = False
+    followed: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def filled_known(self) -> int:
+        """Sum of the fills we know, at 1e-6."""
+        return sum(fill.size for fill in self.fills.values())
+
+    @property
+    def complete(self) -> bool:
+        """Say whether it is terminal and every fill the venue counts is known."""
+        return self.terminal and self.filled_known >= self.filled
+
+    @property
+    def is_out(self) -> bool:
+        """Say whether it may rest at the venue: bytes may have left and it is not terminal."""
+        return self.submitting is not None and not self.terminal
+
+    def subject(self) -> Subject:
+        """Return what a venue needs to find it."""
+        waiting = tuple(key for key, fill in self.fills.items() if key not in self.settled and not _is_final(fill))
+        return Subject(
+            order=self.id,
+            instrument=self.instrument,
+            client_id=self.grant.client_id if self.grant else self.id,
+            venue_order=self.venue_order,
+            size=self.grant.size if self.grant else 0,
+            submitted_ns=self.submitting.ts_ns if self.submitting else 0,
+            answered=self.answered,
+            fills=waiting,
+        )
+
+
+class Orders:
+    """All orders of one account, folded from its records in the order of the log."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self.event_ids: set[str] = set()
+        """Every event that stands in the log: what is not here may have to be written."""
+        self._by_id: dict[str, Tracked] = {}
+        self._out: dict[str, Tracked] = {}
+        self._spent_e6: dict[int, int] = {}
+        self._by_client: dict[str, Tracked] = {}
+        self._by_venue: dict[str, Tracked] = {}
+
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(self._by_id.values())
+
+    def __getitem__(self, order: str) -> Tracked:
+        """Return an order, remembered from now on."""
+        tracked = self._by_id.get(order)
+        if tracked is None:
+            tracked = self._by_id[order] = Tracked(order)
+        return tracked
+
+    def grant(self, grant: Grant) -> Tracked:
+        """Remember a Grant, which may come more than once; the first counts."""
+        tracked = self[grant.id]
+        if tracked.grant is None:
+            tracked.grant = grant
+            tracked.instrument = grant.instrument
+            self._by_client[grant.client_id] = tracked
+            self._spend(tracked)
+        return tracked
+
+    def find(self, *, venue_order: str, client_id: str = "") -> Tracked | None:
+        """Return the order the venue speaks of, None if it is not one of ours."""
+        found = self._by_venue.get(venue_order) if venue_order else None
+        if found is None and client_id:
+            found = self._by_client.get(client_id) or self._by_id.get(client_id)
+        if found is not None and venue_order and not found.venue_order:
+            self.name(found, venue_order)
+        return found
+
+    def name(self, tracked: Tracked, venue_order: str) -> None:
+        """Remember the venue's id of an order."""
+        if venue_order:
+            tracked.venue_order = venue_order
+            self._by_venue[venue_order] = tracked
+
+    def apply(self, record: Record) -> Tracked | None:
+        """Take one record of order.event, in the order of the log; returns the order it is about, if any."""
+        if not isinstance(record, Submitting | OrderUpdate | Fill | Settled) or record.account != self.account:
+            return None
+        tracked = self[record.order]
+        self.event_ids.add(record.event_id)
+        tracked.instrument = tracked.instrument or record.instrument
+        is_first = tracked.first is None
+        if is_first:
+            tracked.first = record
+        if isinstance(record, Submitting):
+            if is_first:
+                tracked.submitting = record
+                tracked.owner = record.writer
+                self.name(tracked, record.venue_order)
+                self._out[tracked.id] = tracked
+                self._spend(tracked)
+        elif isinstance(record, OrderUpdate):
+            self._update(tracked, record, is_first=is_first)
+        elif isinstance(record, Fill):
+            tracked.fills[record.fill] = record
+        else:
+            tracked.settled.add(record.fill)
+        tracked.changed.set()
+        return tracked
+
+    def _update(self, tracked: Tracked, update: OrderUpdate, *, is_first: bool) -> None:
+        unsent = update.status == "EXPIRED_UNSENT" or update.reason.startswith(REFUSAL)
+        if unsent and not is_first and update.writer != tracked.owner:
+            return
+        self.name(tracked, update.venue_order)
+        tracked.filled = max(tracked.filled, update.filled)
+        if tracked.terminal:
+            return
+        tracked.status = update.status
+        tracked.terminal = update.terminal
+        if tracked.terminal:
+            self._out.pop(tracked.id, None)
+        if update.status != "OUTCOME_UNKNOWN":
+            tracked.answered = True
+
+    def out(self) -> list[Tracked]:
+        """Return the orders that may rest at the venue."""
+        return list(self._out.values())
+
+    def day_notional_e6(self, now_ns: int) -> int:
+        """Return the money of all orders that were submitted on this UTC day."""
+        return self._spent_e6.get(now_ns // DAY_NS, 0)
+
+    def _spend(self, tracked: Tracked) -> None:
+        # Submitting and Grant stand on two topics: whichever is read second completes the pair.
+        if tracked.grant and tracked.submitting:
+            day = tracked.submitting.ts_ns // DAY_NS
+            self._spent_e6[day] = self._spent_e6.get(day, 0) + notional_e6(tracked.grant)
+
+
+def notional_e6(grant: Grant) -> int:
+    """Return what an order can cost or earn before fees, rounded up.
+
+    A token is priced by its outcome; without tokens (Kalshi) buying YES costs p and selling it 1 - p.
+    """
+    one = int(10**-grant.price_exp)
+    is_yes = grant.outcome == "YES" or (grant.outcome != "NO" and grant.side == "BUY")
+    price = grant.price if is_yes else one - grant.price
+    return ceil_div(grant.size * price * MICRO, one * int(10**-grant.size_exp))
+
+
+def _is_final(fill: Fill) -> bool:
+    return fill.settlement in {"CONFIRMED", "FAILED"}

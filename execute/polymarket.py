@@ -1,0 +1,412 @@
+"""Polymarket's order protocol: signed V2 orders, L2 headers, the user channel, `/data/*` reads.
+
+The order's id is the digest that is signed, so it is known before anything is sent. A fill is MATCHED first and final
+only when CONFIRMED on chain; FAILED takes it back. The venue does not state a taker's fee: it is computed by its rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable, UnknownInstrument
+from core.domain.units import MICRO, ONE_DOLLAR_E4
+from core.runtime.clock import NS_PER_S
+from execute.ports import (
+    Answer,
+    Budget,
+    Caller,
+    FillView,
+    Held,
+    Lane,
+    Lookup,
+    OrderView,
+    Reply,
+    Report,
+    Request,
+    SettledView,
+    Stream,
+    Subject,
+    View,
+)
+from schemas.decision import Grant
+from schemas.enums import OrderStatus
+from schemas.market import Instrument
+from schemas.order import Holding
+from venues.environment import Endpoints
+from venues.polymarket import account, auth, control, hosts, orders, rules
+from venues.polymarket.events import Side
+from venues.refusal import Outcome, VenueError
+
+PUSD = "pUSD"
+PAGES_MAX = 20
+LOOK_BACK_S = 5
+CURSOR_START = "MA=="
+TIME_PATH = "/time"
+HOLDINGS_PER_REPORT_MAX = 60
+"""Balance reads of tokens a report does; the rest keep their last figure until their turn comes."""
+
+_ORDER_TYPES: dict[str, rules.OrderType] = {"GTC": "GTC", "GTD": "GTD", "IOC": "FAK", "FOK": "FOK"}
+_STATUSES: dict[str, OrderStatus] = {
+    "LIVE": "ACCEPTED",
+    "DELAYED": "ACCEPTED",
+    "MATCHED": "FILLED",
+    "CANCELED": "CANCELLED",
+    "UNMATCHED": "CANCELLED",
+    "INVALID": "CANCELLED",
+}
+_EXPIRED = "EXPIRED_ORDER"
+
+
+class PolymarketVenue:
+    """The `Venue` of one Polymarket wallet."""
+
+    name = "polymarket"
+    currency = PUSD
+    # A taker's delay holds an order up to a second; then it is listed.
+    acceptance_window_s = 5.0
+    settles = True
+    clock_remedy = "check CROSSBOOK_*_CREDENTIALS_FILE (private key, and the API key made for its address) and this machine's clock"
+
+    def __init__(
+        self,
+        *,
+        wallet: auth.Wallet,
+        credentials: auth.Credentials,
+        funder: str,
+        signature_type: int,
+        chain_id: int,
+        endpoints: Endpoints,
+        instruments: Mapping[str, Instrument],
+        tier: str = "standard",
+    ) -> None:
+        """`instruments` is read whenever something is parsed: tokens, fee rate."""
+        self._wallet = wallet
+        self._credentials = credentials
+        self._funder = funder
+        self._signature_type = signature_type
+        self._chain_id = chain_id
+        self._ws = f"{endpoints.private_ws}{hosts.USER_WS_PATH}"
+        self._instruments = instruments
+        self._balances: dict[str, int] = {}
+        self._turn = 0
+        limits = rules.SIGNER_TIERS[tier]
+        self.budgets: Mapping[str, Budget] = {
+            "order": Budget(limits.orders_per_s, limits.orders_burst),
+            "cancel": Budget(limits.cancels_per_s, limits.cancels_burst),
+            # The ledger group allows 900 in 10 s; field reports throttle far below, near 10/s while trading.
+            "read": Budget(20, 120),
+        }
+
+    # --- requests
+
+    def build(self, grant: Grant, instrument: Instrument) -> Request:
+        """Return the signed order of a Grant; every signed input stands in the Grant."""
+        order_type = _ORDER_TYPES.get(grant.time_in_force)
+        if order_type is None or grant.token_side not in {"BUY", "SELL"} or grant.outcome not in {"YES", "NO"}:
+            raise OffGrid(f"polymarket: {grant.token_side} {grant.outcome} {grant.time_in_force} is no order")
+        if not grant.token.isdecimal() or grant.token not in instrument.tokens:
+            raise OffGrid(f"polymarket: {grant.token[:20]}… is no token of {instrument.instrument}")
+        if instrument.tokens.index(grant.token) != (0 if grant.outcome == "YES" else 1):
+            raise OffGrid(f"polymarket: the token is not the {grant.outcome} of {instrument.instrument}")
+        side: Side = "BUY" if grant.token_side == "BUY" else "SELL"  # noqa: S105  a side, no secret
+        price = grant.price if grant.outcome == "YES" else ONE_DOLLAR_E4 - grant.price
+        amounts_of = rules.taker_order_amounts if order_type in {"FAK", "FOK"} else rules.limit_order_amounts
+        amounts = amounts_of(side=side, price=price, size=grant.size, tick=instrument.tick_step[0])
+        order = auth.Order(
+            salt=grant.salt,
+            maker=self._funder,
+            signer=self._wallet.address,
+            token_id=int(grant.token),
+            maker_amount=amounts.maker,
+            taker_amount=amounts.taker,
+            side=auth.BUY if side == "BUY" else auth.SELL,
+            timestamp_ms=grant.timestamp_ms,
+            signature_type=self._signature_type,
+            expiration=grant.expires_s if order_type == "GTD" else 0,
+        )
+        try:
+            signed = self._wallet.sign_order(order, neg_risk=grant.neg_risk, chain_id=self._chain_id)
+        except CrossbookError as e:
+            raise OffGrid(f"polymarket: not signed: {e}") from e
+        body = orders.order_body(signed, owner=self._credentials.api_key, order_type=order_type)
+        return Request("POST", hosts.ORDER_PATH, body, signed.order_id, "order", 1)
+
+    def headers(self, request: Request, now_ns: int) -> dict[str, str]:
+        """Return the L2 headers, over the exact body."""
+        return self._credentials.headers(
+            address=self._wallet.address,
+            method=request.method,
+            path=request.path,
+            body=request.body,
+            timestamp_s=now_ns // NS_PER_S,
+        )
+
+    def cancel(self, subject: Subject) -> Request:
+        """Return the cancel request."""
+        return Request("DELETE", hosts.ORDER_PATH, orders.cancel_body(subject.venue_order), "", "cancel", 1)
+
+    # --- answers
+
+    def refusal(self, reply: Reply) -> VenueError:
+        """Return any error answer as one value."""
+        return orders.decode_refusal(reply.status, reply.body)
+
+    def read_answer(self, grant: Grant, request: Request, reply: Reply) -> Answer:
+        """Return what the answer to an order means; HTTP 200 and `success` are not acceptance."""
+        if reply.status != 200:
+            error = self.refusal(reply)
+            return Answer(refusal=error.outcome, error=error)
+        try:
+            answer = orders.decode_order_answer(reply.body)
+        except Reject as e:
+            return _unreadable(reply, e)
+        if not answer.accepted:
+            outcome = orders.outcome_of(reply.status, answer.error)
+            if answer.status == "unmatched":
+                # The delay ended without a match: whether it rests now, the pages contradict each other.
+                outcome = Outcome.UNKNOWN
+            words = answer.error or f"status {answer.status!r}"
+            return Answer(
+                refusal=outcome,
+                error=VenueError(status=reply.status, code="not_accepted", message=words, outcome=outcome),
+            )
+        filled = answer.taking if grant.token_side == "BUY" else answer.making  # noqa: S105
+        if answer.status == "matched" and not filled:
+            # Matched, and the amounts are left out (they are best effort): looked up.
+            return Answer()
+        status: OrderStatus = "ACCEPTED"
+        if filled >= _ordered(grant):
+            status = "FILLED"
+        elif answer.status == "matched" and grant.time_in_force in {"IOC", "FOK"}:
+            status = "CANCELLED"
+        view = OrderView(
+            venue_order=answer.order_id,
+            status=status,
+            filled=filled,
+            reason="delayed" if answer.status == "delayed" else "",
+        )
+        return Answer(views=(view,))
+
+    def read_cancel(self, subject: Subject, reply: Reply) -> Answer:
+        """Return what the answer to a cancel means: it never states how much was matched, so that is looked up."""
+        if reply.status != 200:
+            error = self.refusal(reply)
+            return Answer(refusal=error.outcome, error=error)
+        try:
+            answer = orders.decode_cancel_answer(reply.body)
+        except Reject as e:
+            return _unreadable(reply, e)
+        reason = answer.not_canceled.get(subject.venue_order)
+        if reason is None:
+            return Answer()
+        error = VenueError(status=200, code="not_canceled", message=reason, outcome=Outcome.NOT_FOUND)
+        return Answer(refusal=Outcome.NOT_FOUND, error=error)
+
+    # --- reads
+
+    async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
+        """Ask for the order by its digest, and for its trades."""
+        as_of_ns = await self._venue_time(caller)
+        path = f"/data/order/{subject.venue_order}"
+        reply = await caller.call(_read(path), lane=Lane.REPORT, order=subject.order)
+        if reply.status not in {200, 404}:
+            raise self._unavailable(reply)
+        since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
+        market = subject.instrument.removeprefix("polymarket:")
+        trades = await self._trades(caller, f"market={market}&after={since_s}", subject.order)
+        views = [
+            view for trade in trades for view in self._trade_views(trade) if view.venue_order == subject.venue_order
+        ]
+        state = None
+        if reply.status == 200 and reply.body.strip() not in {b"", b"null", b"{}"}:
+            state = account.decode_order(reply.body)
+            views += self._order_views(state)
+        elif views or subject.answered:
+            # It is listed no more, and the venue did know it: what was matched is all there will be.
+            filled = sum(view.size for view in views if isinstance(view, FillView))
+            status: OrderStatus = "FILLED" if subject.size and filled >= subject.size else "CANCELLED"
+            views.append(
+                OrderView(venue_order=subject.venue_order, status=status, filled=filled, reason="not listed any more")
+            )
+        return Lookup(found=bool(views), as_of_ns=as_of_ns, views=tuple(views))
+
+    async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
+        """Return the trades since a time; orders that rest are asked for one by one."""
+        trades = await self._trades(caller, f"after={max(since_ns // NS_PER_S, 0)}", "")
+        views: list[View] = []
+        for trade in trades:
+            views += self._trade_views(trade)
+        for state in await self._open(caller):
+            views += self._order_views(state)
+        return tuple(views)
+
+    async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
+        """Ask for collateral, tokens and open orders; the time is the venue's before the first read, in seconds."""
+        as_of_ns = await self._venue_time(caller)
+        kind = f"signature_type={self._signature_type}"
+        cash = account.decode_balance_allowance(
+            await self._get(caller, f"{hosts.BALANCE_PATH}?asset_type=COLLATERAL&{kind}")
+        )
+        unread = [one for one in held if one.token not in self._balances]
+        turn = (held[self._turn % len(held) :] + held[: self._turn % len(held)]) if held else []  # type: ignore[operator]
+        chosen = list(dict.fromkeys([*unread, *turn]))[:HOLDINGS_PER_REPORT_MAX]
+        self._turn += HOLDINGS_PER_REPORT_MAX
+        for one in chosen:
+            path = f"{hosts.BALANCE_PATH}?asset_type=CONDITIONAL&token_id={one.token}&{kind}"
+            self._balances[one.token] = account.decode_balance_allowance(await self._get(caller, path)).balance
+        holdings = tuple(
+            Holding(instrument=one.instrument, outcome=one.outcome, size=self._balances[one.token])
+            for one in held
+            if self._balances.get(one.token)
+        )
+        resting = tuple(state.order_id for state in await self._open(caller))
+        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting)
+
+    async def _open(self, caller: Caller) -> list[account.OrderUpdate]:
+        found: list[account.OrderUpdate] = []
+        cursor = CURSOR_START
+        for _ in range(PAGES_MAX):
+            page, cursor = account.decode_orders(
+                await self._get(caller, f"{hosts.OPEN_ORDERS_PATH}?next_cursor={cursor}")
+            )
+            found += page
+            if cursor in {"", account.END_CURSOR}:
+                break
+        return found
+
+    async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
+        found: list[account.UserTrade] = []
+        cursor = CURSOR_START
+        for _ in range(PAGES_MAX):
+            path = f"{hosts.TRADES_PATH}?{query}&next_cursor={cursor}"
+            page, cursor = account.decode_trades(await self._get(caller, path, order))
+            found += page
+            if cursor in {"", account.END_CURSOR}:
+                break
+        return found
+
+    async def _venue_time(self, caller: Caller) -> int:
+        try:
+            return msgspec.json.decode(await self._get(caller, TIME_PATH), type=int) * NS_PER_S
+        except msgspec.MsgspecError as e:
+            raise MalformedFrame(f"polymarket {TIME_PATH}: {e}") from e
+
+    async def _get(self, caller: Caller, path: str, order: str = "") -> bytes:
+        reply = await caller.call(_read(path), lane=Lane.REPORT, order=order)
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        return reply.body
+
+    def _unavailable(self, reply: Reply) -> Unavailable:
+        error = self.refusal(reply)
+        return Unavailable(f"polymarket answered {error.status} {error.code}: {error.message}")
+
+    # --- private stream
+
+    def stream(self, now_ns: int) -> Stream:
+        """Return how to open the user channel; its first message carries the secret."""
+        return Stream(
+            url=self._ws,
+            hello=(control.subscribe_user(self._credentials).decode(),),
+            ping=control.PING,
+            pong="PONG",
+            ping_s=float(control.PING_EVERY_S),
+            silence_s=float(control.STALE_AFTER_S),
+        )
+
+    def parse(self, payload: bytes) -> Sequence[View]:
+        """Return what one private frame says."""
+        views: list[View] = []
+        for event in account.decode_user_frame(payload):
+            if isinstance(event, account.UserTrade):
+                views += self._trade_views(event)
+            elif isinstance(event, account.OrderUpdate):
+                views += self._order_views(event)
+        return views
+
+    def _order_views(self, state: account.OrderUpdate) -> list[View]:
+        status = _STATUSES.get(state.status)
+        if status is None:
+            return []
+        # The size of a market BUY is stated as its budget in dollars: only shares can be compared.
+        comparable = state.side == "SELL" or state.order_type in {"GTC", "GTD", ""}
+        if status == "FILLED" and comparable and state.matched < state.original:
+            status = "ACCEPTED" if state.order_type in {"GTC", "GTD", ""} else "CANCELLED"
+        if status == "CANCELLED" and state.reason == _EXPIRED:
+            status = "EXPIRED"
+        return [
+            OrderView(
+                venue_order=state.order_id,
+                status=status,
+                filled=state.matched,
+                reason=state.reason,
+                venue_ts_ns=state.time_ns,
+            )
+        ]
+
+    def _trade_views(self, trade: account.UserTrade) -> list[View]:
+        name = f"polymarket:{trade.market}"
+        instrument = self._instruments.get(name)
+        if instrument is None or len(instrument.tokens) != 2:
+            raise UnknownInstrument(f"{name}: a trade of ours in an instrument nobody described")
+        views: list[View] = []
+        # Of a taker the fee is that of all it took at one price; each fill has the part it adds.
+        taken: dict[int, int] = {}
+        for fill in account.trade_fills(trade, owner=self._credentials.api_key):
+            before = taken.get(fill.price, 0) if fill.is_taker else 0
+            taken[fill.price] = before + fill.size
+            after = before + fill.size
+            fee = 0
+            if fill.is_taker and instrument.fee_model not in {"NONE", "UNKNOWN"}:
+                fee = _fee(instrument, fill.price, after) - _fee(instrument, fill.price, before)
+            if fill.asset_id not in instrument.tokens:
+                raise UnknownInstrument(f"{name}: {fill.asset_id[:20]}… is none of its tokens")
+            views.append(
+                FillView(
+                    venue_order=fill.order_id,
+                    fill=fill.fill_id,
+                    instrument=name,
+                    outcome="YES" if fill.asset_id == instrument.tokens[0] else "NO",
+                    token_side=fill.side,
+                    size=fill.size,
+                    price_e6=fill.price * 100,
+                    notional_e6=fill.price * after // ONE_DOLLAR_E4 - fill.price * before // ONE_DOLLAR_E4,
+                    fee_e6=fee,
+                    asset=PUSD,
+                    liquidity="TAKER" if fill.is_taker else "MAKER",
+                    settlement="MATCHED",
+                    venue_ts_ns=trade.match_ns,
+                )
+            )
+            if trade.status in account.TRADE_TERMINAL:
+                views.append(
+                    SettledView(
+                        venue_order=fill.order_id,
+                        fill=fill.fill_id,
+                        instrument=name,
+                        settlement="CONFIRMED" if trade.status == "CONFIRMED" else "FAILED",
+                        reference=trade.transaction_hash,
+                        venue_ts_ns=trade.time_ns,
+                    )
+                )
+        return views
+
+
+def _fee(instrument: Instrument, price: int, size: int) -> int:
+    return rules.taker_fee(price=price, size=size, rate_e6=instrument.taker_fee_e6, exponent=instrument.fee_exponent)
+
+
+def _ordered(grant: Grant) -> int:
+    """Return the shares that were signed: cut down to hundredths."""
+    return grant.size * MICRO // int(10**-grant.size_exp) // rules.SHARE_STEP * rules.SHARE_STEP
+
+
+def _read(path: str) -> Request:
+    return Request("GET", path, b"", "", "read", 1)
+
+
+def _unreadable(reply: Reply, error: Reject) -> Answer:
+    words = VenueError(status=reply.status, code="unreadable", message=str(error), outcome=Outcome.UNKNOWN)
+    return Answer(refusal=Outcome.UNKNOWN, error=words)

@@ -1,0 +1,312 @@
+"""What the gateway needs from outside: a log to write, logs to read, and a venue that speaks its own protocol.
+
+`LogWriter` and `LogReader` are satisfied by `core.runtime.edge`; `Venue` by `execute/<venue>.py`. A venue answers in
+`View`s: what it says about orders and fills by its own ids. `gateway.py` turns them into records by ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from core.runtime.flow import BY_KEY, Input
+from core.runtime.topics import Topic
+from schemas.decision import Grant
+from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
+from schemas.market import Instrument
+from schemas.order import Holding
+from schemas.record import Record
+from venues.refusal import Outcome as Refusal
+from venues.refusal import VenueError
+
+# --- logs
+
+
+class LogWriter(Protocol):
+    """One idempotent producer that never times a record out."""
+
+    def send(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> None:
+        """Append in order; raises `Retry` when its bounded queue is full."""
+        ...
+
+    async def send_acked(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> int:
+        """Append and return the offset Kafka gave it."""
+        ...
+
+    def ack_age_s(self) -> float:
+        """Return the age of the oldest record Kafka has not acknowledged, 0 when none."""
+        ...
+
+
+class LogReader(Protocol):
+    """A consumer whose batches come in order."""
+
+    def batches(self) -> AsyncIterator[Sequence[Input]]:
+        """Yield what was read, in order."""
+        ...
+
+
+# --- requests
+
+
+class Lane(IntEnum):
+    """Who goes first when the rate budget is short."""
+
+    CANCEL = 0
+    HEDGE = 1
+    NEW = 2
+    REPORT = 3
+
+
+class Budget(NamedTuple):
+    """A venue's token bucket."""
+
+    refill_per_s: int
+    capacity: int
+
+
+class Request(NamedTuple):
+    """The exact bytes of one request, its headers aside; those are signed when it leaves.
+
+    Attributes:
+        path: with the query.
+        venue_order: the venue's id of the order where it is known before sending.
+        bucket: which of the venue's budgets it draws on, `cost` tokens.
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    venue_order: str = ""
+    bucket: str = ""
+    cost: int = 1
+
+
+class Reply(NamedTuple):
+    """An answer, whatever it says; `date_ns` is the date its server put on it, 0 where none."""
+
+    status: int
+    body: bytes
+    sent_ts_ns: int
+    recv_ts_ns: int
+    date_ns: int = 0
+
+
+class Caller(Protocol):
+    """Sends requests of one account within its rate budget, and keeps them on order.frame."""
+
+    async def call(
+        self,
+        request: Request,
+        *,
+        lane: Lane,
+        order: str = "",
+        send_by_ns: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the venue's answer; `headers` where they were signed before.
+
+        Raises:
+            TooLate: `send_by_ns` (0: none) passed before a byte left.
+            Unavailable: no connection came about; not a byte left.
+            OutcomeUnknown: bytes left, and no whole answer came back.
+        """
+        ...
+
+
+# --- what a venue says
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderView:
+    """The state of an order. `filled` is the venue's cumulative figure at 1e-6; `client_id` may be empty."""
+
+    venue_order: str
+    status: OrderStatus
+    filled: int
+    client_id: str = ""
+    reason: str = ""
+    venue_ts_ns: int = 0
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether nothing more can be filled."""
+        return self.status in {"REJECTED", "CANCELLED", "EXPIRED", "FILLED"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillView:
+    """One execution as the venue states it; prices and money at 1e-6 of the token and of the asset."""
+
+    venue_order: str
+    fill: str
+    instrument: str
+    outcome: Outcome
+    token_side: Side
+    size: int
+    price_e6: int
+    notional_e6: int
+    fee_e6: int
+    asset: str
+    liquidity: Liquidity
+    settlement: Settlement
+    client_id: str = ""
+    venue_ts_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledView:
+    """The end of a fill's settlement."""
+
+    venue_order: str
+    fill: str
+    instrument: str
+    settlement: Settlement
+    reference: str = ""
+    venue_ts_ns: int = 0
+
+
+View = OrderView | FillView | SettledView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an answer to a create or a cancel means.
+
+    Attributes:
+        views: what is known now; empty where it must be looked up.
+        refusal: None where the venue did what was asked; else whether it is certain that it did not.
+        error: the venue's words for the refusal.
+    """
+
+    views: tuple[View, ...] = ()
+    refusal: Refusal | None = None
+    error: VenueError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """What the venue knows of one order. Not found proves something only if `as_of_ns` is late enough."""
+
+    found: bool
+    as_of_ns: int
+    views: tuple[View, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An order that is looked up or cancelled."""
+
+    order: str
+    instrument: str
+    client_id: str
+    venue_order: str
+    size: int
+    """Ordered, at 1e-6; 0 where the Grant is not known any more."""
+    submitted_ns: int
+    answered: bool
+    """The venue spoke of it before: not finding it does not mean that it never arrived."""
+    fills: tuple[str, ...] = ()
+    """Venue ids of fills that are known but not settled."""
+
+
+class Held(NamedTuple):
+    """An outcome the account may hold."""
+
+    instrument: str
+    outcome: Outcome
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
+
+    as_of_ns: int
+    cash_e6: int
+    holdings: tuple[Holding, ...]
+    open_orders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How the private stream is opened and kept.
+
+    Attributes:
+        hello: text messages to send once it is open; never recorded, they may hold secrets.
+        ping: text to send every `ping_s`, empty where the protocol's own pings serve.
+        pong: its answer, which is no message.
+        silence_s: without any frame, ping or pong for this long it is dead.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hello: tuple[str, ...] = ()
+    ping: str = ""
+    pong: str = ""
+    ping_s: float = 10.0
+    silence_s: float = 30.0
+
+
+class Venue(Protocol):
+    """One venue's protocol for one account: bodies, signatures, answers. No socket, no clock of its own."""
+
+    name: str
+    currency: str
+    acceptance_window_s: float
+    """An order may appear this long after its bytes left."""
+    settles: bool
+    """Fills are final only after a settlement."""
+    budgets: Mapping[str, Budget]
+    clock_remedy: str
+    """What to do about a refused signature or clock, for the operator."""
+
+    def build(self, grant: Grant, instrument: Instrument) -> Request:
+        """Return the order's exact bytes; raises `OffGrid` where the venue would refuse them."""
+        ...
+
+    def headers(self, request: Request, now_ns: int) -> dict[str, str]:
+        """Return the signed headers of one request."""
+        ...
+
+    def read_answer(self, grant: Grant, request: Request, reply: Reply) -> Answer:
+        """Return what the answer to a create means."""
+        ...
+
+    def cancel(self, subject: Subject) -> Request:
+        """Return the request that takes an order back; its `venue_order` must be known."""
+        ...
+
+    def read_cancel(self, subject: Subject, reply: Reply) -> Answer:
+        """Return what the answer to a cancel means."""
+        ...
+
+    def refusal(self, reply: Reply) -> VenueError:
+        """Return any error answer as one value."""
+        ...
+
+    async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
+        """Ask for an order and its fills."""
+        ...
+
+    async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
+        """Return orders and fills since a time: what a private stream may have missed."""
+        ...
+
+    async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
+        """Ask for cash, holdings (of `held` at least) and open orders."""
+        ...
+
+    def stream(self, now_ns: int) -> Stream:
+        """Return how to open the private stream now."""
+        ...
+
+    def parse(self, payload: bytes) -> Sequence[View]:
+        """Return what one private frame says; types it does not know say nothing.
+
+        Raises:
+            Reject: the frame is not what the protocol says.
+        """
+        ...

@@ -1,0 +1,161 @@
+"""The gateway's process: settings to parts, parts to a running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+from core.domain.errors import CrossbookError, Halt, Misconfigured
+from core.domain.partition import partition_of
+from core.domain.units import MICRO
+from core.runtime import log, topics
+from core.runtime.edge import EdgeProducer, EdgeReader
+from core.runtime.settings import WorkerSettings
+from core.runtime.worker import Parts, assemble, presence
+from execute.checks import Limits, Market
+from execute.gateway import Gateway, Logs, Timing
+from execute.kalshi import KalshiVenue
+from execute.polymarket import PolymarketVenue
+from execute.ports import Venue
+from execute.settings import ExecuteSettings, Resolved, load_credentials, resolve_endpoints
+from venues.kalshi.auth import Signer
+from venues.polymarket.auth import Credentials, Wallet
+
+STAGE = "execute"
+
+
+def run(settings: WorkerSettings) -> int:
+    """Run one gateway until told to stop.
+
+    Raises:
+        Misconfigured: this run may not use what it was given, or something is missing.
+    """
+    assert isinstance(settings, ExecuteSettings)
+    resolved = resolve_endpoints(settings)
+    market = Market(resolved.venue)
+    venue = make_venue(resolved, settings, market)
+    parts = assemble(settings, STAGE, log_name=settings.account)
+    asyncio.run(_run(parts, settings, resolved, venue, market))
+    return 0
+
+
+def make_venue(resolved: Resolved, settings: ExecuteSettings, market: Market) -> Venue:
+    """Return the venue of an account with its keys loaded."""
+    known = load_credentials(resolved.credentials_file)
+    if resolved.venue == "kalshi":
+        for key in known.kalshi:
+            if key.account == resolved.name:
+                signer = Signer.from_pem(key.key_id, key.private_key_pem)
+                return KalshiVenue(signer=signer, endpoints=resolved.endpoints, tier=settings.kalshi_tier)
+    for wallet in known.polymarket if resolved.venue == "polymarket" else ():
+        if wallet.account == resolved.name:
+            return PolymarketVenue(
+                wallet=Wallet(wallet.private_key),
+                credentials=Credentials(api_key=wallet.api_key, secret=wallet.secret, passphrase=wallet.passphrase),
+                funder=wallet.funder,
+                signature_type=wallet.signature_type,
+                chain_id=wallet.chain_id,
+                endpoints=resolved.endpoints,
+                instruments=market.instruments,
+                tier=settings.polymarket_tier,
+            )
+    raise Misconfigured(f"{resolved.credentials_file} holds no {resolved.venue} account {resolved.name!r}")
+
+
+def limits_of(settings: ExecuteSettings) -> Limits:
+    """Return the gateway's own limits."""
+    return Limits(
+        size_max=settings.contracts_max * MICRO,
+        order_notional_max_e6=settings.order_notional_max_usd * MICRO,
+        day_notional_max_e6=settings.day_notional_max_usd * MICRO,
+        open_orders_max=settings.open_orders_max,
+        collar_e4=settings.collar_cents * 100,
+        quote_age_max_ns=settings.quote_age_max_ms * 1_000_000,
+    )
+
+
+def timing_of(settings: ExecuteSettings) -> Timing:
+    """Return how often and how long."""
+    return Timing(
+        report_s=settings.report_interval_s,
+        alive_s=settings.alive_interval_s,
+        stop_after_s=settings.stop_after_s,
+        answer_timeout_s=settings.answer_timeout_s,
+        open_poll_s=settings.open_poll_s,
+    )
+
+
+async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venue: Venue, market: Market) -> None:
+    group = f"{settings.writes}.{STAGE}.{settings.account.replace(':', '-')}"
+    own = [partition_of(settings.account, parts.run.partitions)]
+
+    def reader(topic: topics.Topic, run: str, *, partitions: list[int] | None, from_end: bool = False) -> EdgeReader:
+        return EdgeReader(
+            bootstrap=settings.bootstrap,
+            codec=parts.codec,
+            run=run,
+            topic=topic,
+            group=group,
+            partitions=partitions,
+            start="end" if from_end else "beginning",
+        )
+
+    out = EdgeProducer(
+        bootstrap=settings.bootstrap,
+        codec=parts.codec,
+        clock=parts.clock,
+        run=settings.writes,
+        stage=STAGE,
+        partitions=parts.run.partitions,
+    )
+    # Decisions and order events are the writer's own run: paper trading reads live books and its own grants.
+    readers = [
+        reader(topics.ORDER_EVENT, settings.writes, partitions=own),
+        reader(topics.DECISION_ORDER, settings.writes, partitions=own),
+        reader(topics.DERIVED_BOOK, settings.reads, partitions=None, from_end=True),
+        reader(topics.MARKET_INSTRUMENT, settings.reads, partitions=None),
+    ]
+    gateway = Gateway(
+        account=settings.account,
+        venue=venue,
+        base=resolved.endpoints.order_rest,
+        logs=Logs(out, *readers),
+        limits=limits_of(settings),
+        timing=timing_of(settings),
+        clock=parts.clock,
+        market=market,
+    )
+
+    def facts() -> dict[str, object]:
+        reason = gateway.health.not_ready_reason()
+        return {"ok": not reason, "reason": reason, "account": settings.account, "out": len(gateway.orders.out())}
+
+    with presence(settings, STAGE, settings.account, facts):
+        try:
+            await _until_told(gateway)
+        finally:
+            for one in readers:
+                await one.close()
+            left = await out.close()
+            log.get().info("gateway.ended", unacknowledged=left)
+
+
+async def _until_told(gateway: Gateway) -> None:
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(gateway.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        try:
+            await running
+        except* CrossbookError as group:
+            # One line and an exit code say more than a tree of tracebacks.
+            first = _leaf(group)
+            raise (first if isinstance(first, Halt) else Halt(str(first))) from None
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,91 @@
+"""What an account says about itself at intervals: VenueReport over REST, Alive from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from core.domain.errors import Reject, Retry, Unknown
+from core.runtime.clock import Clock
+from execute.health import Health
+from execute.journal import Journal
+from execute.orders import Orders
+from execute.ports import Caller, Held, Venue
+from schemas.order import Alive, VenueReport
+
+BACKOFF_MAX_S = 60.0
+FAULT = "report"
+
+
+class Reporter:
+    """Asks for cash, holdings and open orders, with the venue's own time of them."""
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        caller: Caller,
+        journal: Journal,
+        orders: Orders,
+        health: Health,
+        clock: Clock,
+        held: Callable[[], Sequence[Held]],
+        interval_s: float,
+    ) -> None:
+        self._venue = venue
+        self._caller = caller
+        self._journal = journal
+        self._orders = orders
+        self._health = health
+        self._clock = clock
+        self._held = held
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Report until cancelled; a venue that does not answer is asked less and less often."""
+        pause_s = self._interval_s
+        while True:
+            try:
+                await self.report()
+            except (Retry, Unknown, Reject) as e:
+                self._health.fault(FAULT, str(e))
+                pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            else:
+                self._health.fault(FAULT, "")
+                pause_s = self._interval_s
+            await asyncio.sleep(pause_s)
+
+    async def report(self) -> None:
+        """Ask once and write the VenueReport."""
+        report = await self._venue.report(self._caller, self._held())
+        names = []
+        for venue_order in report.open_orders:
+            tracked = self._orders.find(venue_order=venue_order)
+            names.append(tracked.id if tracked else venue_order)
+        self._journal.report(
+            VenueReport(
+                account=self._journal.account,
+                as_of_ns=report.as_of_ns,
+                cash_e6=report.cash_e6,
+                holdings=list(report.holdings),
+                open_orders=names,
+                ts_ns=self._clock.now_ns(),
+            )
+        )
+
+
+async def say_alive(*, journal: Journal, health: Health, clock: Clock, interval_s: float) -> None:
+    """Write Alive at intervals until cancelled."""
+    while True:
+        reason = health.not_ready_reason()
+        journal.flush()
+        journal.report(
+            Alive(
+                account=journal.account,
+                writer=journal.writer,
+                ready=not reason,
+                reason=reason,
+                ts_ns=clock.now_ns(),
+            )
+        )
+        await asyncio.sleep(interval_s)

@@ -1,0 +1,186 @@
+"""From a Grant to bytes at the venue, at most once.
+
+1. Nothing stands on order.event for it, it is not late, not cancelled, and the checks agree.
+2. The exact body is built and written as Submitting; Kafka acknowledges it, and it is read back as the first record of
+   any type for this order, with our own writer id.
+3. `send_by` and Cancel are looked at again, and `send_by` once more when a connection is there, just before the write.
+4. The answer becomes a record. Where there is none, the order is followed until it is known (`follow.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.domain.errors import CrossbookError, OutcomeUnknown, Reject, Retry
+from core.runtime import log
+from core.runtime.clock import NS_PER_S, Clock
+from execute.calls import TooLate
+from execute.checks import Limits, Market, refuse
+from execute.health import Health
+from execute.journal import Journal
+from execute.orders import Orders, Tracked
+from execute.ports import Caller, Lane, OrderView, Request, Venue
+from schemas.decision import Grant
+from schemas.order import Submitting
+from venues.refusal import Outcome
+
+AGAIN_PAUSE_S = 0.05
+"""Between two attempts to get the same bytes to the venue before `send_by`."""
+ATTEMPTS_MAX = 5
+
+
+class Submitter:
+    """Submits the orders of one account."""
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        orders: Orders,
+        market: Market,
+        limits: Limits,
+        journal: Journal,
+        caller: Caller,
+        health: Health,
+        clock: Clock,
+    ) -> None:
+        self._venue = venue
+        self._orders = orders
+        self._market = market
+        self._limits = limits
+        self._journal = journal
+        self._caller = caller
+        self._health = health
+        self._clock = clock
+
+    def prepare(self, tracked: Tracked) -> Request | None:
+        """Decide on a Grant; returns the request to submit, None where there is nothing to send.
+
+        Never waits: a refusal is written, an order that somebody has spoken of already is left alone.
+        """
+        grant = tracked.grant
+        if grant is None or tracked.taken or tracked.first is not None:
+            return None
+        tracked.taken = True
+        unsent = self._why_unsent(tracked, grant)
+        if unsent:
+            self._journal.unsent(tracked, unsent)
+            return None
+        reason = self._health.stop_reason()
+        if not reason and grant.purpose == "ENTRY":
+            reason = self._health.not_ready_reason()
+        now = self._clock.now_ns()
+        reason = reason or refuse(grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now)
+        if not reason:
+            try:
+                return self._venue.build(grant, self._market.instruments[grant.instrument])
+            except Reject as e:
+                reason = str(e)
+        self._journal.refused(tracked, reason)
+        return None
+
+    async def submit(self, tracked: Tracked, request: Request) -> bool:
+        """Claim the order and send it; return whether bytes may have left."""
+        grant = tracked.grant
+        assert grant is not None, "prepared before"
+        record = self._journal.submitting(
+            tracked, method=request.method, path=request.path, body=request.body, venue_order=request.venue_order
+        )
+        claim = asyncio.ensure_future(self._journal.claim(record))
+        claim.add_done_callback(_log_failure)
+        # Lets the record go to the producer before the signature takes its time.
+        await asyncio.sleep(0)
+        headers = self._venue.headers(request, self._clock.now_ns())
+        try:
+            async with asyncio.timeout(self._left_s(grant)):
+                await asyncio.shield(claim)
+                while tracked.first is None:
+                    tracked.changed.clear()
+                    await tracked.changed.wait()
+        except (TimeoutError, Retry) as e:
+            self._journal.unsent(tracked, f"its Submitting was not read back before send_by {e}".rstrip())
+            return False
+        if not _is_ours(tracked, record):
+            log.get().info("order.claimed_by_other", order=tracked.id, owner=tracked.owner)
+            return False
+        return await self._send(tracked, grant, request, headers)
+
+    async def _send(self, tracked: Tracked, grant: Grant, request: Request, headers: dict[str, str]) -> bool:
+        lane = Lane.NEW if grant.purpose == "ENTRY" else Lane.HEDGE
+        reason = ""
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt:
+                await asyncio.sleep(AGAIN_PAUSE_S)
+            unsent = self._why_unsent(tracked, grant) or self._health.stop_reason()
+            if unsent:
+                reason = unsent
+                break
+            try:
+                # A repeat is signed anew: its headers carry the time, the body stays the same.
+                reply = await self._caller.call(
+                    request,
+                    lane=lane,
+                    order=tracked.id,
+                    send_by_ns=grant.send_by_ns,
+                    headers=None if attempt else headers,
+                )
+            except TooLate as e:
+                reason = str(e)
+                break
+            except OutcomeUnknown as e:
+                self._doubt(tracked, str(e))
+                continue
+            except Retry as e:
+                # Not a byte left: no connection, or no budget.
+                reason = str(e)
+                continue
+            answer = self._venue.read_answer(grant, request, reply)
+            if answer.refusal is None and answer.views:
+                tracked.left = tracked.answered = True
+                self._journal.views(answer.views, reply.recv_ts_ns, order=tracked)
+                return True
+            words = answer.error.message if answer.error else "an answer that says nothing of the order"
+            if answer.refusal is Outcome.THROTTLED and not tracked.left:
+                reason = f"venue: {words}"
+                continue
+            if answer.refusal in {None, Outcome.UNKNOWN}:
+                self._doubt(tracked, words)
+                continue
+            if not tracked.left and answer.refusal is not Outcome.DUPLICATE:
+                self._reject(tracked, answer.error.code if answer.error else "", words, reply.recv_ts_ns)
+                return False
+            # After bytes whose fate is unknown a refusal may be about the repeat only (a duplicate id, cash that is
+            # bound already): what became of the first is looked up.
+            self._doubt(tracked, words)
+            break
+        if tracked.left:
+            return True
+        self._journal.unsent(tracked, reason)
+        return False
+
+    def _doubt(self, tracked: Tracked, reason: str) -> None:
+        tracked.left = True
+        self._journal.unknown(tracked, reason)
+
+    def _reject(self, tracked: Tracked, code: str, words: str, recv_ts_ns: int) -> None:
+        view = OrderView(venue_order="", status="REJECTED", filled=0, reason=f"venue: {code}: {words}")
+        self._journal.views([view], recv_ts_ns, order=tracked)
+
+    def _why_unsent(self, tracked: Tracked, grant: Grant) -> str:
+        if tracked.cancel is not None:
+            return f"cancelled before it was sent: {tracked.cancel.reason}"
+        late_ns = self._clock.now_ns() - grant.send_by_ns
+        return f"send_by passed {late_ns / NS_PER_S:.3f} s ago" if late_ns > 0 else ""
+
+    def _left_s(self, grant: Grant) -> float:
+        return max((grant.send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
+
+
+def _is_ours(tracked: Tracked, record: Submitting) -> bool:
+    first = tracked.first
+    return isinstance(first, Submitting) and first.event_id == record.event_id and first.writer == record.writer
+
+
+def _log_failure(claim: asyncio.Future[int]) -> None:
+    if not claim.cancelled() and isinstance(claim.exception(), CrossbookError):
+        log.get().warning("submitting.not_written", reason=str(claim.exception()))
