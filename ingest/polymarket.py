@@ -17,15 +17,15 @@ import msgspec
 from core.runtime import log
 from core.runtime.clock import NS_PER_S
 from ingest.conversation import NOTHING, PUBLISH_ONLY, Action, Actions, Complete, Publish, Reconnect, Renew, Send
+from venues.polymarket.control import PING, PING_EVERY_S, subscribe_market
 
-PING_EVERY_NS = 10 * NS_PER_S
-"""What the venue's own client does."""
+PING_EVERY_NS = PING_EVERY_S * NS_PER_S
 BOOKS_NS_MAX = 15 * NS_PER_S
 """How long the first books may take to come."""
 TEXT_BYTES_MAX = 16
 """Longer frames are no keep-alive."""
 
-_PING = b"PING"
+_PING = PING.encode()
 _PONG = b"PONG"
 
 
@@ -36,7 +36,6 @@ class _Head(msgspec.Struct):
 
 
 _HEADS = msgspec.json.Decoder(list[_Head] | _Head)
-_encode = msgspec.json.Encoder().encode
 
 
 class PolymarketConversation:
@@ -66,8 +65,7 @@ class PolymarketConversation:
     def opened(self, now_ns: int) -> Actions:
         """Subscribe; the flag is needed for `market_resolved`."""
         self._opened_ns = self._ping_ns = now_ns
-        message = {"assets_ids": list(self._instruments), "type": "market", "custom_feature_enabled": True}
-        return (Send(_encode(message)),)
+        return (Send(subscribe_market(list(self._instruments))),)
 
     # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
     def received(self, frame: bytes, now_ns: int) -> Actions:

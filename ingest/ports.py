@@ -12,8 +12,8 @@ from schemas.record import Record
 class Producer(Protocol):
     """An idempotent producer that keeps order within a partition and never times a record out."""
 
-    def send(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> None:
-        """Queue one record.
+    def send(self, topic: Topic, key: str, record: Record | None, partition: int = BY_KEY) -> None:
+        """Queue one record; None is a tombstone.
 
         Raises:
             Retry: the queue is full; nothing was queued.
@@ -58,6 +58,10 @@ class Table(Protocol):
 
     def shares(self) -> AsyncIterator[Share]:
         """Yield the present share, again whenever it changes."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group, so that others take the share over."""
         ...
 
 

@@ -1,7 +1,6 @@
 """What a feed worker and a catalogue are told, `CROSSBOOK_*`."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -10,15 +9,21 @@ from venues.environment import Environment
 
 
 class IngestSettings(WorkerSettings):
-    """One venue, one process. Simulated venues are the default; production market data is read only when asked for."""
+    """Simulated venues are the default; production market data is read only when asked for."""
 
-    venue: Literal["kalshi", "polymarket"] = Field("kalshi", description="whose market data")
-    environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
-    kalshi_address: str = Field("127.0.0.1:8801", description="host:port of the simulated Kalshi")
-    kalshi_key_id: str = Field("", description="id of a Kalshi API key with the scope read")
-    kalshi_key_file: Path = Field(Path("kalshi.pem"), description="its private key, PEM")
-    polymarket_address: str = Field("127.0.0.1:8802", description="host:port of the simulated CLOB and its sockets")
-    polymarket_gamma_address: str = Field("127.0.0.1:8803", description="host:port of the simulated Gamma API")
+    kalshi_environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
+    polymarket_environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
+    kalshi_simulated: str = Field("127.0.0.1:18801", description="simulated Kalshi")
+    polymarket_simulated: str = Field("127.0.0.1:18802", description="simulated Polymarket CLOB and its sockets")
+    polymarket_gamma_simulated: str = Field("127.0.0.1:18803", description="simulated Gamma")
+    sim_credentials_file: Path = Field(
+        Path("build/sim/credentials.json"), description="test accounts of the simulated venues"
+    )
+    demo_credentials_file: Path | None = Field(None, description="keys of the venues' demo environments, same form")
+    data_credentials_file: Path | None = Field(
+        None, description="production keys with the scope read, same form; trading keys do not belong here"
+    )
+    data_account: str = Field("main", description="whose key of the credentials file signs the market-data sockets")
 
     kalshi_markets_per_connection: int = Field(500, ge=1, le=100_000, description="the venue publishes no limit")
     polymarket_markets_per_connection: int = Field(
@@ -43,4 +48,5 @@ class IngestSettings(WorkerSettings):
     catalogue_page: int = Field(100, ge=1, le=1_000, description="markets a request")
     catalogue_markets_max: int = Field(20_000, ge=1, description="more are left out, and said so")
     catalogue_series: str = Field("", description="Kalshi: only these series, by comma; empty: all")
+    catalogue_requests_per_s: float = Field(10.0, gt=0, description="to one venue, at most")
     catalogue_request_s_max: float = Field(10.0, gt=0, description="for one answer")

@@ -84,7 +84,7 @@ class Worker:
         return {"ok": True, "venue": self._venue.name, "feeds": len(self.lines), "feeds_ready": ready}
 
     async def run(self) -> None:
-        """Feed until `stop`; the group is left by whoever owns the table, first."""
+        """Feed until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             followers = [
@@ -95,6 +95,7 @@ class Worker:
             ]
             await self._stopping.wait()
             followers[0].cancel()
+            await self._table.close()
             await self._hand_over()
             for follower in followers:
                 follower.cancel()

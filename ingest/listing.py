@@ -1,0 +1,47 @@
+"""What a venue lists, in the venue's own words: the part of a catalogue that differs from venue to venue."""
+
+from collections.abc import AsyncIterator, Collection
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+
+class Listed(NamedTuple):
+    """One instrument as the venue describes it.
+
+    Attributes:
+        payload: the market object.
+        context: what else the venue says of it (series, event), empty if nothing.
+        is_final: nothing will happen to it any more.
+    """
+
+    instrument: str
+    payload: bytes
+    context: bytes
+    is_final: bool = False
+
+
+class Listing(Protocol):
+    """One venue's list of markets."""
+
+    changing: frozenset[str]
+    """Fields of a market object that change with every trade: no news of what the instrument is."""
+
+    def open_markets(self) -> AsyncIterator[list[Listed]]:
+        """Yield the open markets, page by page.
+
+        Raises:
+            Unavailable: the venue does not answer; the list is not complete.
+        """
+        ...
+
+    async def look_up(self, instruments: Collection[str]) -> list[Listed]:
+        """Return those of `instruments` the venue still describes, open or not."""
+        ...
+
+
+def essence(listed: Listed, changing: frozenset[str]) -> bytes:
+    """Return what is compared with what stands: the description without its changing fields, keys sorted."""
+    fields: dict[str, msgspec.Raw] = msgspec.json.decode(listed.payload, type=dict[str, msgspec.Raw])
+    kept = {key: value for key, value in sorted(fields.items()) if key not in changing}
+    return msgspec.json.encode(kept) + listed.context
