@@ -44,6 +44,9 @@ class WorkerSettings(BaseSettings):
     batch_records_max: int = Field(500, ge=1, le=10_000, description="records handled between two polls")
     commit_interval_ms: int = Field(250, ge=10, le=60_000, description="between commits, each after acknowledgement")
     replay: bool = Field(False, description="handle the source run's log up to its committed offset, then exit")
+    replay_speed: float = Field(
+        0.0, ge=0, description="of a replay: 1 as it was, 2 twice as fast, 0 as fast as it goes"
+    )
     start_wait_s: float = Field(20.0, gt=0, description="how long servers may take to answer at start")
 
     @field_validator("run", "read_run", "write_run")

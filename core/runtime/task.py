@@ -10,6 +10,7 @@ right only while the log is whole, so a log whose first offset is not 0 is refus
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ RETRY_PAUSE_S = 0.02
 RETRY_LIMIT_S = 300.0
 _POLL_S = 0.1
 _ACK_WAIT_S = 5.0
+_PACE_WAIT_S_MAX = 60.0
 
 
 @dataclass
@@ -80,6 +82,24 @@ class LogSpec:
         return f"{run}.{self.stage}.{self.log}"
 
 
+class _Pace:
+    """Keeps the distances between records' times, for a replay that is to be watched."""
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        self._clock = clock
+        self._speed = speed
+        self._first_ms = 0
+        self._began_s = 0.0
+
+    def wait_for(self, timestamp_ms: int) -> None:
+        if not self._first_ms:
+            self._first_ms, self._began_s = timestamp_ms, self._clock.monotonic_s()
+        due_s = self._began_s + (timestamp_ms - self._first_ms) / 1000 / self._speed
+        wait_s = due_s - self._clock.monotonic_s()
+        if wait_s > 0:
+            time.sleep(min(wait_s, _PACE_WAIT_S_MAX))
+
+
 class TaskLoop:
     """Runs the tasks of the partitions this process owns."""
 
@@ -118,6 +138,7 @@ class TaskLoop:
         self._slots: dict[int, _Slot] = {}
         self._reader: LogReader
         self._stopping = False
+        self._pace: _Pace | None = None
         self._last_poll_s = clock.monotonic_s()
         self._last_commit_s = self._last_poll_s
         stage = spec.stage
@@ -156,8 +177,12 @@ class TaskLoop:
             self._reader.close()
             self._drop(list(self._slots))
 
-    def replay(self, source_group: str) -> dict[int, int]:
-        """Handle each partition from 0 to the source group's committed offset; return those ends by partition."""
+    def replay(self, source_group: str, speed: float = 0.0) -> dict[int, int]:
+        """Handle each partition from 0 to the source group's committed offset; return those ends by partition.
+
+        `speed` 1 keeps the distances between the records' Kafka times, 2 halves them, 0 does not wait.
+        """
+        self._pace = _Pace(self._clock, speed) if speed else None
         self._reader = LogReader.assigned(self._bootstrap, group=source_group, positions=[])
         try:
             count = self._reader.partition_count(self._topic)
@@ -203,6 +228,8 @@ class TaskLoop:
             for message in messages:
                 slot = self._slots.get(message.partition() or 0)
                 if slot is not None:
+                    if self._pace is not None:
+                        self._pace.wait_for(message.timestamp()[1])
                     self._take(slot, message)
             self._handle_seconds.observe(self._clock.monotonic_s() - began)
             self._measure_lag(messages)

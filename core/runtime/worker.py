@@ -165,7 +165,7 @@ def run_tasks(
         on_stop(loop.stop)
         log.info("worker.started", group=group, reads=settings.reads, writes=settings.writes, replay=settings.replay)
         if settings.replay:
-            ends = loop.replay(spec.group(settings.reads))
+            ends = loop.replay(spec.group(settings.reads), settings.replay_speed)
             log.info("replay.finished", records=sum(ends.values()))
         else:
             loop.run()
