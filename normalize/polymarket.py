@@ -24,6 +24,7 @@ from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
 from venues.polymarket import events, rest, rules, wire
 
+_OPPOSITE: dict[events.Side, events.Side] = {"BUY": "SELL", "SELL": "BUY"}
 _FINER = 10
 """How much finer than the tick a resting order may stand."""
 
@@ -188,7 +189,13 @@ class PolymarketNormaliser:
 
     def _trade(self, trade: events.LastTrade, frame: FrameContext, records: list[Record]) -> None:
         place = self._market(trade.market, frame)
-        if place is None or not self._is_ours(trade.asset_id, place):
+        if place is None:
+            return
+        price, aggressor = trade.price, trade.side
+        if trade.asset_id == place.no:
+            # To buy NO at q is to sell YES at 1 - q.
+            price, aggressor = ONE_DOLLAR_E4 - price, _OPPOSITE[aggressor]
+        elif not self._is_ours(trade.asset_id, place):
             return
         records.append(
             market.Trade(
@@ -198,9 +205,9 @@ class PolymarketNormaliser:
                 index=len(records),
                 price_exp=PREDICTION_PRICE_EXP,
                 size_exp=PREDICTION_SIZE_EXP,
-                price=trade.price,
+                price=price,
                 size=trade.size,
-                aggressor=trade.side,
+                aggressor=aggressor,
                 venue_ts_ns=trade.time_ns,
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,

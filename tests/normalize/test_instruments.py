@@ -1,0 +1,190 @@
+"""Venues' descriptions to instruments, from recorded bodies."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from core.domain.errors import MalformedFrame, UnknownSchema
+from core.runtime import topics
+from core.runtime.flow import Input
+from schemas import market, raw
+
+SERIES = b'{"ticker":"KXWTA","title":"WTA","category":"Sports","fee_type":"quadratic","fee_multiplier":1}'
+S = 1_000_000_000
+
+
+def described(task, venue: str, instrument: str, payload: bytes, context: bytes = b"") -> market.Instrument:
+    record = raw.Description(
+        venue=venue, instrument=instrument, payload=payload, context=context, recv_ts_ns=5, trail=[6]
+    )
+    (output,) = task.handle(Input(record, f"raw.instrument-{venue}", 0, 0, instrument))
+    assert (output.topic, output.key) == (topics.MARKET_INSTRUMENT, instrument)
+    return output.record
+
+
+def kalshi_market(captures, **changes) -> bytes:
+    body = json.loads((captures / "kalshi" / "markets__single.json").read_bytes())["market"]
+    return json.dumps(body | changes).encode()
+
+
+KALSHI = "kalshi:KXWTACHALLENGERMATCH-26JUN11JIMLEP-LEP"
+
+
+def test_recorded_kalshi_market(instruments, captures):
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), SERIES)
+    assert (ours.instrument, ours.venue, ours.kind, ours.status) == (KALSHI, "kalshi", "BINARY", "OPEN")
+    assert ours.title.startswith("Will Varvara Lepchenko win")
+    assert (ours.event_group, ours.category) == ("kalshi:KXWTACHALLENGERMATCH-26JUN11JIMLEP", "Sports")
+    assert (ours.price_exp, ours.size_exp) == (-4, -6)
+    assert (ours.tick_from, ours.tick_to, ours.tick_step) == ([0], [10_000], [100])
+    assert (ours.size_min, ours.size_step, ours.notional_min_e6) == (10_000, 10_000, 0)
+    assert (ours.fee_model, ours.taker_fee_e6, ours.maker_fee_e6) == ("QUADRATIC", 70_000, 0)
+    assert ours.open_ts_ns == 1_781_156_369 * S  # 2026-06-11T05:39:29Z
+    assert ours.close_ts_ns == 1_782_403_200 * S  # 2026-06-25T16:00:00Z
+    assert (ours.recv_ts_ns, ours.trail) == (5, [6])
+
+
+def test_kalshi_rules_are_hashed_as_text(instruments, captures):
+    body = json.loads(kalshi_market(captures))
+    text = f"{body['rules_primary']}\n{body['rules_secondary']}"
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), SERIES)
+    assert ours.rules_hash == sha256(text.encode()).hexdigest()
+    other = described(instruments, "kalshi", KALSHI, kalshi_market(captures, rules_secondary="else"), SERIES)
+    assert other.rules_hash != ours.rules_hash
+
+
+@pytest.mark.parametrize(
+    ("context", "fees"),
+    [
+        (SERIES, ("QUADRATIC", 70_000, 0)),
+        (b'{"series":' + SERIES + b"}", ("QUADRATIC", 70_000, 0)),
+        (SERIES.replace(b'"fee_multiplier":1', b'"fee_multiplier":0.5'), ("QUADRATIC", 35_000, 0)),
+        (SERIES.replace(b"quadratic", b"quadratic_with_maker_fees"), ("QUADRATIC", 70_000, 17_500)),
+        (SERIES.replace(b"quadratic", b"flat"), ("UNKNOWN", 0, 0)),
+        (b"", ("UNKNOWN", 0, 0)),
+    ],
+)
+def test_kalshi_fees_come_from_the_series(instruments, captures, context, fees):
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), context)
+    assert (ours.fee_model, ours.taker_fee_e6, ours.maker_fee_e6) == fees
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("initialized", "PENDING"),
+        ("active", "OPEN"),
+        ("inactive", "PAUSED"),
+        ("closed", "CLOSED"),
+        ("determined", "DETERMINED"),
+        ("disputed", "DETERMINED"),
+        ("finalized", "SETTLED"),
+        ("dreaming", "UNKNOWN"),
+    ],
+)
+def test_kalshi_status_words(instruments, captures, word, status):
+    assert described(instruments, "kalshi", KALSHI, kalshi_market(captures, status=word), SERIES).status == status
+
+
+def test_every_recorded_kalshi_market_is_described(instruments, captures):
+    seen = 0
+    for name in ("markets__status_open", "markets__status_settled", "markets__status_closed", "markets__high_temp"):
+        for body in json.loads((captures / "kalshi" / f"{name}.json").read_bytes())["markets"]:
+            ours = described(instruments, "kalshi", f"kalshi:{body['ticker']}", json.dumps(body).encode(), SERIES)
+            assert ours.event_group == f"kalshi:{body['event_ticker']}"
+            assert len(ours.tick_step) == len(body["price_ranges"])
+            assert ours.close_ts_ns > ours.open_ts_ns > 0
+            seen += 1
+    assert seen > 100
+
+
+def gamma(captures, name="gamma_market__full.json", **changes) -> tuple[str, bytes]:
+    body = json.loads((captures / "polymarket" / name).read_bytes()) | changes
+    return f"polymarket:{body['conditionId']}", json.dumps(body).encode()
+
+
+def test_recorded_polymarket_market(instruments, captures):
+    instrument, payload = gamma(captures)
+    ours = described(instruments, "polymarket", instrument, payload)
+    assert ours.instrument == "polymarket:0x78443f961b9a65869dcb39359de9960165c7e5cbad0904eac7f29cd77872a63b"
+    assert (ours.kind, ours.status) == ("BINARY", "OPEN")
+    assert ours.title == "Bitcoin Up or Down - March 12, 5:20AM-5:25AM ET"
+    assert ours.event_group == "polymarket:260654"
+    assert (ours.tick_from, ours.tick_to, ours.tick_step) == ([100], [9_900], [100])
+    assert (ours.size_min, ours.size_step, ours.notional_min_e6) == (5_000_000, 10_000, 1_000_000)
+    assert ours.tokens == [
+        "104239898038807136052399800151408521467737075933964991162589336683346093173875",
+        "71183960810705820955071415844881728181970340514894896943812046065452395013351",
+    ]
+    # Fees are enabled but not stated: nothing may be traded on a guess.
+    assert (ours.fee_model, ours.taker_fee_e6) == ("UNKNOWN", 0)
+    assert ours.neg_risk is False
+    assert ours.close_ts_ns == 1_773_307_500 * S  # 2026-03-12T09:25:00Z
+
+
+@pytest.mark.parametrize(
+    ("changes", "fees"),
+    [
+        ({"feesEnabled": False}, ("NONE", 0, 1)),
+        ({"feeSchedule": {"exponent": 1, "rate": 0.07, "takerOnly": True}}, ("CURVE", 70_000, 1)),
+        ({"feeSchedule": {"exponent": 2, "rate": 0.25, "takerOnly": True}}, ("CURVE", 250_000, 2)),
+        ({"feeSchedule": {"exponent": 1, "rate": 0, "takerOnly": True}}, ("NONE", 0, 1)),
+    ],
+)
+def test_polymarket_fees_come_from_the_schedule(instruments, captures, changes, fees):
+    ours = described(instruments, "polymarket", *gamma(captures, **changes))
+    assert (ours.fee_model, ours.taker_fee_e6, ours.fee_exponent) == fees
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"closed": True}, "CLOSED"),
+        ({"archived": True}, "CLOSED"),
+        ({"active": False}, "PENDING"),
+        ({"acceptingOrders": False}, "PAUSED"),
+    ],
+)
+def test_polymarket_status_words(instruments, captures, changes, status):
+    assert described(instruments, "polymarket", *gamma(captures, **changes)).status == status
+
+
+def test_negative_risk_market_is_grouped_by_its_event_of_exclusive_outcomes(instruments, captures):
+    ours = described(instruments, "polymarket", *gamma(captures, negRisk=True, negRiskMarketID="0xgroup"))
+    assert (ours.neg_risk, ours.event_group) == (True, "polymarket:0xgroup")
+
+
+def test_seconds_of_taker_delay_become_milliseconds(instruments, captures):
+    assert described(instruments, "polymarket", *gamma(captures, secondsDelay=3)).taker_delay_ms == 3_000
+
+
+def refused(task, venue, instrument, payload, context=b"") -> tuple[Exception, market.Instrument]:
+    with pytest.raises((MalformedFrame, UnknownSchema)) as caught:
+        described(task, venue, instrument, payload, context)
+    (output,) = caught.value.outputs
+    return caught.value, output.record
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"not json"])
+@pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
+def test_what_cannot_be_described_is_rejected_yet_known_as_unusable(instruments, venue, payload):
+    _, ours = refused(instruments, venue, f"{venue}:X", payload)
+    assert (ours.instrument, ours.status, ours.fee_model, ours.tick_step) == (f"{venue}:X", "UNKNOWN", "UNKNOWN", [])
+
+
+def test_description_of_another_market_is_rejected(instruments, captures):
+    error, ours = refused(instruments, "kalshi", "kalshi:OTHER", kalshi_market(captures), SERIES)
+    assert "kalshi:OTHER" in str(error)
+    assert ours.instrument == "kalshi:OTHER"
+
+
+def test_market_with_three_tokens_is_rejected(instruments, captures):
+    instrument, payload = gamma(captures, outcomes='["A","B","C"]', clobTokenIds='["1","2","3"]')
+    error, _ = refused(instruments, "polymarket", instrument, payload)
+    assert "two tokens" in str(error)
+
+
+def test_broken_series_is_rejected(instruments, captures):
+    refused(instruments, "kalshi", KALSHI, kalshi_market(captures), b"{")
+    refused(instruments, "kalshi", KALSHI, kalshi_market(captures), b"[]")
