@@ -24,6 +24,7 @@ from schemas import market, raw
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
 from venues.kalshi import rest, rules, wire
+from venues.text import decode
 
 _BOOK_TYPES = frozenset({"orderbook_snapshot", "orderbook_delta"})
 _SILENT_TYPES = frozenset(
@@ -268,13 +269,13 @@ def _status(
 
 
 def describe(description: raw.Description) -> market.Instrument:
-    """Return the instrument of a Kalshi market; `context` is its series. Implements `normalize.ports.Describer`."""
+    """Return the instrument of a Kalshi market; `context` holds its series and event. Implements `normalize.ports.Describer`."""
     ours = rest.decode_market(description.payload)
     expected = f"kalshi:{ours.ticker}"
     if description.instrument != expected:
         raise MalformedFrame(f"expected the description of {description.instrument}, found that of {expected}")
-    series = _series(description.context)
-    model, taker_fee_e6, maker_fee_e6 = _fees(series)
+    series, event = _context_of(description.context)
+    model, taker_fee_e6, maker_fee_e6 = _fees(series, event)
     rules_text = f"{ours.rules_primary}\n{ours.rules_secondary}"
     return market.Instrument(
         instrument=expected,
@@ -303,24 +304,40 @@ def describe(description: raw.Description) -> market.Instrument:
     )
 
 
-def _series(context: bytes) -> rest.Series | None:
-    """Return the series, which the venue answers wrapped in an object and a catalogue may have unwrapped."""
+class _Context(msgspec.Struct):
+    """What the catalogue says beside a market: its series, and its event, which can override the series' fees."""
+
+    series: msgspec.Raw = msgspec.Raw()
+    event: msgspec.Raw = msgspec.Raw()
+
+
+_CONTEXT = msgspec.json.Decoder(_Context)
+
+
+def _context_of(context: bytes) -> tuple[rest.Series | None, rest.Event | None]:
+    """Return series and event, as far as they are stated; a bare series object is one too."""
     if not context:
-        return None
-    try:
-        wrapped = "series" in msgspec.json.decode(context, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as e:
-        raise MalformedFrame(f"kalshi series: {e}") from e
-    return rest.decode_series(context if wrapped else b'{"series":' + context + b"}")
+        return None, None
+    stated = decode(_CONTEXT, context, "kalshi context")
+    series = bytes(stated.series) or context
+    event = bytes(stated.event)
+    return (
+        rest.decode_series(b'{"series":' + series + b"}"),
+        rest.decode_events(b'{"events":[' + event + b"]}")[0][0] if event else None,
+    )
 
 
-def _fees(series: rest.Series | None) -> tuple[FeeModel, int, int]:
+def _fees(series: rest.Series | None, event: rest.Event | None) -> tuple[FeeModel, int, int]:
     """Return model and coefficients of taker and maker; UNKNOWN (nothing may be traded) where no bound is known."""
     if series is None:
         return "UNKNOWN", 0, 0
+    fee_type, multiplier_e6 = series.fee_type, series.multiplier_e6
+    if event is not None:
+        fee_type = event.fee_type or fee_type
+        multiplier_e6 = multiplier_e6 if event.multiplier_e6 is None else event.multiplier_e6
     try:
         taker, maker = (
-            rules.coefficient_e6(fee_type=series.fee_type, multiplier_e6=series.multiplier_e6, is_taker=is_taker)
+            rules.coefficient_e6(fee_type=fee_type, multiplier_e6=multiplier_e6, is_taker=is_taker)
             for is_taker in (True, False)
         )
     except UnknownSchema:

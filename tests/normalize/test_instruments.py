@@ -14,6 +14,11 @@ SERIES = b'{"ticker":"KXWTA","title":"WTA","category":"Sports","fee_type":"quadr
 S = 1_000_000_000
 
 
+def wrapped(event: bytes) -> bytes:
+    """Return a catalogue's context with series and event."""
+    return b'{"series":' + SERIES + b',"event":' + event + b"}"
+
+
 def described(task, venue: str, instrument: str, payload: bytes, context: bytes = b"") -> market.Instrument:
     record = raw.Description(
         venue=venue, instrument=instrument, payload=payload, context=context, recv_ts_ns=5, trail=[6]
@@ -63,9 +68,21 @@ def test_kalshi_rules_are_hashed_as_text(instruments, captures):
         (SERIES.replace(b"quadratic", b"quadratic_with_maker_fees"), ("QUADRATIC", 70_000, 17_500)),
         (SERIES.replace(b"quadratic", b"flat"), ("UNKNOWN", 0, 0)),
         (b"", ("UNKNOWN", 0, 0)),
+        (wrapped(b'{"event_ticker":"E","series_ticker":"KXWTA"}'), ("QUADRATIC", 70_000, 0)),
+        (
+            wrapped(
+                b'{"event_ticker":"E","series_ticker":"KXWTA","fee_type_override":"quadratic_with_maker_fees",'
+                b'"fee_multiplier_override":0.5}'
+            ),
+            ("QUADRATIC", 35_000, 8_750),
+        ),
+        (
+            wrapped(b'{"event_ticker":"E","series_ticker":"KXWTA","fee_multiplier_override":0}'),
+            ("QUADRATIC", 0, 0),
+        ),
     ],
 )
-def test_kalshi_fees_come_from_the_series(instruments, captures, context, fees):
+def test_kalshi_fees_come_from_the_series_unless_the_event_overrides_them(instruments, captures, context, fees):
     ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), context)
     assert (ours.fee_model, ours.taker_fee_e6, ours.maker_fee_e6) == fees
 
