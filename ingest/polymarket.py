@@ -32,7 +32,6 @@ _PONG = b"PONG"
 class _Head(msgspec.Struct):
     event_type: str = ""
     asset_id: str = ""
-    bids: msgspec.Raw | None = None
 
 
 _HEADS = msgspec.json.Decoder(list[_Head] | _Head)
