@@ -1,0 +1,25 @@
+"""What can be set about a demo."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.stack.settings import PROJECT
+
+
+@dataclass(frozen=True)
+class Options:
+    """All of it with the defaults of `make demo`."""
+
+    seconds: float = 60.0
+    """after the warm-up; 0: until Ctrl-C"""
+    warmup_s: float = 8.0
+    """the first seconds of a broker are five to ten times slower"""
+    markets: int = 100
+    rate_per_s: int = 1_000
+    edges_per_s: float = 1.0
+    seed: int = 1
+    drive: Path | None = None
+    report: Path = PROJECT / "build" / "demo.json"
+    folder: Path = PROJECT / "build" / "sim"
+    ready_timeout_s: float = 60.0
+    drain_timeout_s: float = 60.0
