@@ -36,7 +36,7 @@ def apply_delta(state: InstrumentState, delta: market.BookDelta) -> bool:
             f"found {side} {kind} at {(delta.price_exp, delta.size_exp)}"
         )
     ladder = state.book.bids if side == "BUY" else state.book.asks
-    return ladder.change(delta.price, delta.size, signed=kind == "SIGNED")
+    return ladder.add(delta.price, delta.size) if kind == "SIGNED" else ladder.put(delta.price, delta.size)
 
 
 # hot

@@ -9,13 +9,15 @@ Measured on the development machine: a change of an existing level 0.15 us, the 
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from core.domain.errors import NegativeLevel
 
 TOP_LEVELS = 10
 """How many levels of a side are shown: what `derived.Depth` carries."""
+
+
+_BELOW_ALL = -(2**63)
 
 
 class Top(NamedTuple):
@@ -31,12 +33,14 @@ class Ladder:
     `sign` is 1 for bids and -1 for asks: `sign * price` grows towards the best.
     """
 
-    __slots__ = ("_keys", "_sign", "_sizes", "_top")
+    __slots__ = ("_floor", "_keys", "_sign", "_sizes", "_top")
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
         self._keys: list[int] = []
         self._sizes: dict[int, int] = {}
+        self._floor = _BELOW_ALL
+        """Key of the tenth best level: what is below it changes nothing that is shown."""
         self._top: Top | None = None
 
     def __len__(self) -> int:
@@ -55,35 +59,59 @@ class Ladder:
             raise NegativeLevel(f"expected sizes above zero, found {min(levels.values())}")
         self._sizes = levels
         self._keys = sorted(self._sign * price for price in levels)
+        self._floor = self._keys[-TOP_LEVELS] if len(levels) >= TOP_LEVELS else _BELOW_ALL
         self._top = None
 
     # hot
-    def change(self, price: int, size: int, *, signed: bool) -> bool:
-        """Set the level at `price` to `size`, or with `signed` add `size` to it; 0 removes it.
+    def put(self, price: int, size: int) -> bool:
+        """Make `size` the level at `price`; 0 removes it.
 
         Returns:
             Whether one of the best ten levels is another than before.
 
         Raises:
-            NegativeLevel: the level would be below zero; nothing is changed.
+            NegativeLevel: `size` is below zero; nothing is changed.
         """
-        sizes = self._sizes
-        held = sizes.get(price, 0)
-        size_new = held + size if signed else size
-        if size_new == held:
+        held = self._sizes.get(price)
+        if held is None or size <= 0:
+            return self._reshape(price, held or 0, size)
+        if size == held:
             return False
-        if size_new < 0:
-            raise NegativeLevel(f"expected a level of at least 0 at {price}, found {held} and a change to {size_new}")
-        key = self._sign * price
-        keys = self._keys
-        touched = len(keys) < TOP_LEVELS or key >= keys[-TOP_LEVELS]
-        if size_new == 0:
-            del sizes[price]
-            del keys[bisect_left(keys, key)]
+        self._sizes[price] = size
+        if self._sign * price < self._floor:
+            return False
+        self._top = None
+        return True
+
+    # hot
+    def add(self, price: int, change: int) -> bool:
+        """Add the signed `change` to the level at `price`; a level of 0 is none. As `put` otherwise."""
+        held = self._sizes.get(price)
+        if held is None or held + change <= 0:
+            return self._reshape(price, held or 0, (held or 0) + change)
+        if not change:
+            return False
+        self._sizes[price] = held + change
+        if self._sign * price < self._floor:
+            return False
+        self._top = None
+        return True
+
+    def _reshape(self, price: int, held: int, size: int) -> bool:
+        """Add or remove a level."""
+        if size < 0:
+            raise NegativeLevel(f"expected a level of at least 0 at {price}, found {held} and a change to {size}")
+        if size == held:
+            return False
+        key, keys = self._sign * price, self._keys
+        touched = key >= self._floor
+        if size:
+            insort(keys, key)
+            self._sizes[price] = size
         else:
-            sizes[price] = size_new
-            if not held:
-                insort(keys, key)
+            del keys[bisect_left(keys, key)]
+            del self._sizes[price]
+        self._floor = keys[-TOP_LEVELS] if len(keys) >= TOP_LEVELS else _BELOW_ALL
         if touched:
             self._top = None
         return touched
@@ -139,8 +167,3 @@ class Book:
         """Whether the best bid is at or above the best ask: two such orders would have met at the venue."""
         bids, asks = self.bids._keys, self.asks._keys
         return bool(bids) and bool(asks) and bids[-1] + asks[-1] >= 0
-
-
-def is_sorted_best_first(prices: Sequence[int], *, descending: bool) -> bool:
-    """Return whether the prices of one side stand strictly best first: bids descending, asks ascending."""
-    return all((one > other) == descending and one != other for one, other in pairwise(prices))
