@@ -346,6 +346,8 @@ def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> st
         return "HALTED"
     if not accounts.is_ready(leg.account, now_ns):
         return "GATEWAY"
+    if now_ns < saga.legs[place.leg].rests_until_ns():
+        return "PAUSE"
     if place.purpose == "UNWIND" and not accounts.sellable(place.size, leg.account, leg.instrument, place.side):
         return "CONFIRMATION"
     if accounts.crosses_own(leg.instrument, place.side, place.price, but=saga.intent.id):

@@ -15,6 +15,9 @@ from schemas.decision import Grant
 from schemas.enums import OrderStatus
 from schemas.order import Fill, OrderUpdate, Submitting
 
+GATEWAY_REFUSAL = "gateway: "
+"""How the reason begins when a gateway's own checks refused an order: its bytes never left."""
+
 
 @dataclass
 class Order:
@@ -54,9 +57,9 @@ class Order:
         return self.filled - self.failed
 
     @property
-    def rests(self) -> bool:
-        """Say whether it may be filled yet."""
-        return not self.terminal
+    def was_refused(self) -> bool:
+        """Say whether it ended without ever standing on a book."""
+        return self.terminal and self.filled == 0 and self.status in {"REJECTED", "EXPIRED_UNSENT"}
 
 
 @dataclass
@@ -97,7 +100,8 @@ class Orders:
         if order is None:
             return None
         is_first, order.heard = not order.heard, True
-        if update.status == "EXPIRED_UNSENT" and not is_first and update.writer != order.writer:
+        unsent = update.status == "EXPIRED_UNSENT" or update.reason.startswith(GATEWAY_REFUSAL)
+        if unsent and not is_first and update.writer != order.writer:
             # Another gateway's opinion: the writer of Submitting may have sent it.
             return None
         order.stated = max(order.stated, update.filled)

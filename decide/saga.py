@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, worse_price
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
 from decide.orders import Order
 from schemas.decision import Intent, Leg
 from schemas.enums import Purpose, SagaState, Side
@@ -22,6 +22,9 @@ from schemas.market import Instrument
 NS_PER_MS = 1_000_000
 HEDGE_ATTEMPTS_MAX = 2
 UNWIND_ATTEMPTS_MAX = 2
+REFUSALS_MAX = 8
+"""Orders of one purpose and leg that gateway or venue may refuse before it is given up."""
+RETRY_PAUSE_NS = 300 * NS_PER_MS
 SLIP_E4_MAX = 500
 """A retried hedge or an unwind goes at most 5 cents beyond the price it falls back from; gateways' collars are as wide."""
 HEDGE_WAIT_NS = 3_000 * NS_PER_MS
@@ -79,8 +82,16 @@ class LegState:
         return sum(order.fees_e6 for order in self.orders if order.grant.purpose != "UNWIND")
 
     def attempts(self, purpose: Purpose) -> int:
-        """Return how many orders of that purpose were granted."""
-        return sum(order.grant.purpose == purpose for order in self.orders)
+        """Return how many orders of that purpose stood on a book."""
+        return sum(order.grant.purpose == purpose and not order.was_refused for order in self.orders)
+
+    def refusals(self, purpose: Purpose) -> int:
+        """Return how many orders of that purpose never did."""
+        return sum(order.grant.purpose == purpose and order.was_refused for order in self.orders)
+
+    def rests_until_ns(self) -> int:
+        """Return when the next order may be granted: a refusal that came at once would only come again."""
+        return self.orders[-1].ended_ns + RETRY_PAUSE_NS if self.orders and self.orders[-1].was_refused else 0
 
 
 class Figures(NamedTuple):
@@ -205,7 +216,9 @@ def _hedge(saga: Saga, excess: int, now_ns: int) -> Place | None:
     instrument = second.instrument
     size = excess // instrument.size_step * instrument.size_step
     attempts = second.attempts("HEDGE")
-    if size == 0 or size < instrument.size_min or attempts >= HEDGE_ATTEMPTS_MAX or saga.legs[0].unwound:
+    if size == 0 or size < instrument.size_min or saga.legs[0].unwound:
+        return None
+    if attempts >= HEDGE_ATTEMPTS_MAX or second.refusals("HEDGE") >= REFUSALS_MAX:
         return None
     if saga.hedge_until_ns and now_ns > saga.hedge_until_ns:
         return None
@@ -246,14 +259,15 @@ def _unwind(saga: Saga, index: int, excess: int) -> Step:
     size = excess // instrument.size_step * instrument.size_step
     if size == 0:
         return End("DONE", "DUST")
-    if size < instrument.size_min:
-        return End("HOLDING", "BELOW_MINIMUM")
-    if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX:
+    if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
         return End("HOLDING", "ATTEMPTS")
     side = OPPOSITE[leg.leg.side]
     price = _worst_unwind(saga, leg, side, size)
     if price is None:
         return End("HOLDING", "OVER_BUDGET")
+    # A size below the minimum is taken where it trades at once, which is what an unwind is for; too little money is not.
+    if unit_cost(leg.leg.side, price) * size < instrument.notional_min_e6 * ONE_DOLLAR_E4:
+        return End("HOLDING", "BELOW_MINIMUM")
     return Place(index, "UNWIND", side, price, size, "UNWINDING", max(_unwind_loss_e6(leg, side, price, size), 0))
 
 

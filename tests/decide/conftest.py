@@ -335,7 +335,7 @@ class Strategies(Log):
         return self.feed(quote(seen, **changes), source=source)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> SimpleNamespace:
     """Builders of records and logs, in the documented shapes."""
     return SimpleNamespace(

@@ -281,8 +281,9 @@ def test_excess_below_the_venues_minimum_is_held_and_said(make):
     first = log.feed(make.intent())[0]
     log.done(first, 10 * ONE, 4_000, name="p1")
     log.settle(first, "p1")
-    log.done(log.last(Grant), 6 * ONE, 5_000)
+    log.done(log.last(Grant), 8 * ONE, 5_000)
     log.update(log.last(Grant), "CANCELLED", 0)
+    # Two contracts at .35 are worth less than the venue's dollar.
     saga = log.last(Saga)
     assert (saga.state, saga.reason) == ("HOLDING", "BELOW_MINIMUM")
 
@@ -298,6 +299,30 @@ def test_hedge_whose_gateway_stays_silent_gives_way_to_unwinding(make):
         log.alive("polymarket:main")
         log.clock()
     assert log.last(Grant).purpose == "UNWIND"
+
+
+def test_refused_hedge_is_said_again_after_a_pause(make):
+    log = make.accounts().start()
+    first = log.feed(make.intent())[0]
+    log.done(first, 10 * ONE, 4_000, name="p1")
+    hedge = log.last(Grant)
+    log.update(hedge, "REJECTED", 0, reason="gateway: the book is STALE")
+    assert log.last(Grant) is hedge
+    assert log.last(Saga).reason == "WAITS_FOR_PAUSE"
+    log.clock(100)
+    assert log.last(Grant) is hedge
+    log.clock(200)
+    again = log.last(Grant)
+    assert (again.purpose, again.attempt, again.price, again.size) == ("HEDGE", 2, 5_000, 10 * ONE)
+    assert again.id != hedge.id
+
+
+def test_refusal_of_another_gateway_than_the_writer_of_submitting_does_not_count(make):
+    log = make.accounts().start()
+    first = log.feed(make.intent())[0]
+    log.submitting(first, writer="gw-1")
+    log.update(first, "REJECTED", 0, writer="gw-2", reason="gateway: late")
+    assert log.last(Saga).state == "FIRST_LEG"
 
 
 def test_failed_settlement_reverses_the_fill_and_reopens_the_saga(make):

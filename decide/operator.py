@@ -1,0 +1,256 @@
+"""What a human approves, from a JSON file to configuration records. Pure; whoever publishes them gives the time.
+
+One file may hold any of these lists; money and sizes are integers at 1e-6:
+
+    {"approved_by": "who", "account_set": "main",
+     "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0}],
+     "limits":     [{"id": "main", "state": "RUNNING", "order_notional_max_e6": …, "market_notional_max_e6": …,
+                     "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
+     "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}}],
+     "links":      [{"key": "…", "kalshi": {"ticker": "…"}, "polymarket": {"condition_id": "…"}, "polarity": "SAME",
+                     "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]}]}
+
+A link names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
+`payouts` it gets the table of `default_payouts`; who approves the link approves that.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from core.domain.errors import Misconfigured
+from core.domain.units import MICRO
+from core.runtime import topics
+from core.runtime.flow import Output
+from schemas import decision
+from venues import VENUES
+
+HALF = MICRO // 2
+
+
+class _Payout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    state: str
+    a_e6: int
+    b_e6: int
+
+
+class _Kalshi(msgspec.Struct, frozen=True):
+    ticker: str
+
+
+class _Polymarket(msgspec.Struct, frozen=True):
+    condition_id: str
+
+
+class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    polarity: Literal["SAME", "OPPOSITE"]
+    key: str = ""
+    a: str = ""
+    b: str = ""
+    kalshi: _Kalshi | None = None
+    polymarket: _Polymarket | None = None
+    payouts: list[_Payout] = []
+    version: int = 1
+    status: Literal["PROPOSED", "APPROVED", "SUSPENDED", "EXPIRED"] = "APPROVED"
+    approved_by: str = ""
+    expires_ts_ns: int = 0
+    rules_hash_a: str = ""
+    rules_hash_b: str = ""
+
+
+class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    venue: str
+    entity: str
+    currency: str
+    capital_e6: int = 0
+    account_set: str = ""
+
+
+class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    state: Literal["RUNNING", "REDUCING", "HALTED"]
+    order_notional_max_e6: int
+    market_notional_max_e6: int
+    open_sagas_max: int
+    unwind_budget_e6: int
+    reason: str
+    set_by: str = ""
+
+
+class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    kind: str
+    status: Literal["RUNNING", "DRAINING", "STOPPED"] = "RUNNING"
+    account_set: str = ""
+    params: dict[str, Any] = {}
+
+
+class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    approved_by: str = ""
+    account_set: str = "main"
+    profiles: list[_Profile] = []
+    limits: list[_Limit] = []
+    strategies: list[_Strategy] = []
+    links: list[_Link] = []
+
+
+def read(text: bytes | str, *, where: str = "operator file") -> Desk:
+    """Return the parsed file.
+
+    Raises:
+        Misconfigured: not JSON, an unknown or missing field, a wrong type; the message names the place in the file.
+    """
+    try:
+        return msgspec.json.decode(text, type=Desk)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        raise Misconfigured(f"{where}: {e}") from e
+
+
+def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
+    """Return the configuration records, each with its topic and key; `approved_by` stands in where the file has none.
+
+    Raises:
+        Misconfigured: a link without an approver, with one instrument twice, a payout table that does not fit its
+            polarity; a profile of no venue; a limit below 0; an id given twice.
+    """
+    approver = desk.approved_by or approved_by
+    profiles = [_profile(profile, desk) for profile in desk.profiles]
+    limits = [_limit(limit, approver) for limit in desk.limits]
+    strategies = [_strategy(strategy, desk) for strategy in desk.strategies]
+    links = [_link(link, approver, now_ns) for link in desk.links]
+    _check_ids("profile", [record.id for record in profiles])
+    _check_ids("limit", [record.id for record in limits])
+    _check_ids("strategy", [record.id for record in strategies])
+    _check_ids("link", [record.id for record in links])
+    return [
+        *(Output(topics.DECISION_PROFILE, record.id, record) for record in profiles),
+        *(Output(topics.DECISION_LIMIT, record.id, record) for record in limits),
+        *(Output(topics.DECISION_LINK, record.id, record) for record in links),
+        *(Output(topics.DECISION_STRATEGY, record.id, record) for record in strategies),
+    ]
+
+
+def default_payouts(polarity: str) -> list[tuple[str, int, int]]:
+    """Return (state, payout of YES of a, of b) of a plain binary pair: yes, no, and both void at one half."""
+    yes_b, no_b = (MICRO, 0) if polarity == "SAME" else (0, MICRO)
+    return [("yes", MICRO, yes_b), ("no", 0, no_b), ("void", HALF, HALF)]
+
+
+def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
+    a, b = _instruments(link)
+    name = link.key or f"{a}|{b}"
+    if a == b:
+        raise Misconfigured(f"link {name}: both instruments are {a!r}; a link joins two")
+    approved_by = link.approved_by or approver
+    if link.status == "APPROVED" and not approved_by.strip():
+        raise Misconfigured(f"link {name}: approved_by is empty; a human approves a link, name who did")
+    table = [(row.state, row.a_e6, row.b_e6) for row in link.payouts] or default_payouts(link.polarity)
+    _check_payouts(name, link.polarity, table)
+    return decision.Link(
+        id=name,
+        version=link.version,
+        status=link.status,
+        instrument_a=a,
+        instrument_b=b,
+        polarity=link.polarity,
+        states=[state for state, _, _ in table],
+        payout_a_e6=[paid for _, paid, _ in table],
+        payout_b_e6=[paid for _, _, paid in table],
+        rules_hash_a=link.rules_hash_a,
+        rules_hash_b=link.rules_hash_b,
+        approved_by=approved_by,
+        approved_ts_ns=now_ns if link.status == "APPROVED" else 0,
+        expires_ts_ns=link.expires_ts_ns,
+    )
+
+
+def _instruments(link: _Link) -> tuple[str, str]:
+    a = link.a or (f"kalshi:{link.kalshi.ticker}" if link.kalshi else "")
+    b = link.b or (f"polymarket:{link.polymarket.condition_id}" if link.polymarket else "")
+    for side, name in (("a", a), ("b", b)):
+        venue, _, rest = name.partition(":")
+        if venue not in VENUES or not rest:
+            raise Misconfigured(
+                f"link {link.key or a or b or '?'}: instrument {side}: expected <venue>:<id> with a venue of "
+                f"{', '.join(VENUES)}, found {name!r}"
+            )
+    return a, b
+
+
+def _check_payouts(name: str, polarity: str, table: list[tuple[str, int, int]]) -> None:
+    """Hold the table against the polarity: every state pays within a dollar, yes and no are there, nothing contradicts."""
+    states = [state for state, _, _ in table]
+    if len(set(states)) != len(states):
+        raise Misconfigured(f"link {name}: a payout state stands twice in {states}")
+    for state, a, b in table:
+        if not (0 <= a <= MICRO and 0 <= b <= MICRO):
+            raise Misconfigured(f"link {name}: state {state!r} pays {a} and {b}; expected 0 to {MICRO}")
+    decided = {(MICRO, MICRO), (0, 0)} if polarity == "SAME" else {(MICRO, 0), (0, MICRO)}
+    contrary = {(MICRO, 0), (0, MICRO)} if polarity == "SAME" else {(MICRO, MICRO), (0, 0)}
+    rows = {(a, b) for _, a, b in table}
+    if not decided <= rows:
+        raise Misconfigured(f"link {name}: polarity {polarity} needs the states that pay {sorted(decided)}")
+    if contrary <= rows:
+        raise Misconfigured(f"link {name}: polarity {polarity} is contradicted by states that pay {sorted(contrary)}")
+
+
+def _profile(profile: _Profile, desk: Desk) -> decision.Profile:
+    if profile.venue not in VENUES or not profile.id.startswith(f"{profile.venue}:"):
+        raise Misconfigured(f"profile {profile.id!r}: expected <venue>:<name> of a venue of {', '.join(VENUES)}")
+    if profile.capital_e6 < 0:
+        raise Misconfigured(f"profile {profile.id}: capital_e6 is {profile.capital_e6}; expected 0 (all) or more")
+    return decision.Profile(
+        id=profile.id,
+        venue=profile.venue,
+        account_set=profile.account_set or desk.account_set,
+        entity=profile.entity,
+        currency=profile.currency,
+        capital_e6=profile.capital_e6,
+    )
+
+
+def _limit(limit: _Limit, approver: str) -> decision.Limit:
+    set_by = limit.set_by or approver
+    if not set_by.strip():
+        raise Misconfigured(f"limit {limit.id}: set_by is empty; name who set it")
+    figures = {
+        "order_notional_max_e6": limit.order_notional_max_e6,
+        "market_notional_max_e6": limit.market_notional_max_e6,
+        "open_sagas_max": limit.open_sagas_max,
+        "unwind_budget_e6": limit.unwind_budget_e6,
+    }
+    for name, value in figures.items():
+        if value < 0:
+            raise Misconfigured(f"limit {limit.id}: {name} is {value}; expected 0 or more")
+    return decision.Limit(
+        id=limit.id,
+        state=limit.state,
+        order_notional_max_e6=limit.order_notional_max_e6,
+        market_notional_max_e6=limit.market_notional_max_e6,
+        open_sagas_max=limit.open_sagas_max,
+        unwind_budget_e6=limit.unwind_budget_e6,
+        set_by=set_by,
+        reason=limit.reason,
+    )
+
+
+def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:
+    return decision.Strategy(
+        id=strategy.id,
+        kind=strategy.kind,
+        status=strategy.status,
+        account_set=strategy.account_set or desk.account_set,
+        params=msgspec.json.encode(strategy.params).decode(),
+    )
+
+
+def _check_ids(kind: str, ids: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in ids:
+        if not name.strip() or name in seen:
+            raise Misconfigured(f"{kind} {name!r}: an id must be there, and stand once")
+        seen.add(name)

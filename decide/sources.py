@@ -1,0 +1,79 @@
+"""What the sequencers of both logs take in, and the plan of each of their partitions.
+
+Instruments are forwarded all and from the beginning, links, strategies, profiles and limits too: whichever comes first,
+nothing that came before it is lost. Books are forwarded by key and may start at the end: quotes and depths are repeated
+every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat.
+"""
+
+from core.runtime import topics
+from core.runtime.sequencer import SourceTopic
+from decide.shards import shard_of
+from schemas.decision import Link, Profile, Strategy
+from schemas.record import Record
+
+STRATEGY_SOURCES = (
+    SourceTopic(topics.DECISION_STRATEGY, configures=True),
+    SourceTopic(topics.DECISION_LINK, configures=True),
+    SourceTopic(topics.DECISION_PROFILE, configures=True),
+    SourceTopic(topics.MARKET_INSTRUMENT),
+    SourceTopic(topics.DECISION_SAGA),
+    SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True),
+)
+
+ACCOUNT_SOURCES = (
+    SourceTopic(topics.DECISION_PROFILE, configures=True),
+    SourceTopic(topics.DECISION_LIMIT, configures=True),
+    SourceTopic(topics.DECISION_LINK, configures=True),
+    SourceTopic(topics.MARKET_INSTRUMENT),
+    SourceTopic(topics.ORDER_EVENT, filtered=True),
+)
+
+
+class StrategyPlan:
+    """One shard of strategies: the books of all linked instruments, with the ticks of every partition."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._strategies: set[str] = set()
+        # Ticks have no key.
+        self._keys: set[bytes] = {b""}
+
+    def learn(self, record: Record) -> None:
+        """Take in a strategy of this shard, or a link. A link that is suspended keeps its books coming."""
+        if isinstance(record, Strategy):
+            if shard_of(record.id, self._partitions) == self._partition:
+                self._strategies.add(record.id)
+        elif isinstance(record, Link) and record.status == "APPROVED":
+            self._keys.add(record.instrument_a.encode())
+            self._keys.add(record.instrument_b.encode())
+
+    def active(self) -> bool:
+        """Say whether the shard has a strategy, whatever its status."""
+        return bool(self._strategies)
+
+    def wants(self, noun: str, key: bytes) -> bool:
+        """Say whether a strategy may look at what has this key."""
+        return key in self._keys
+
+
+class AccountPlan:
+    """The account sets of one partition: the order events of their venue accounts."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._accounts: set[bytes] = set()
+
+    def learn(self, record: Record) -> None:
+        """Take in a venue account of this partition's sets."""
+        if isinstance(record, Profile) and shard_of(record.account_set, self._partitions) == self._partition:
+            self._accounts.add(record.id.encode())
+
+    def active(self) -> bool:
+        """Say whether this partition has an account set."""
+        return bool(self._accounts)
+
+    def wants(self, noun: str, key: bytes) -> bool:
+        """Say whether the event is of one of its accounts."""
+        return key in self._accounts

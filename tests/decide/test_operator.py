@@ -1,0 +1,122 @@
+"""The operator's file to configuration records."""
+
+import json
+
+import pytest
+
+from core.domain.errors import Misconfigured
+from decide import operator
+from decide.strategies.cross_venue import CrossVenue
+
+NOW_NS = 1_795_000_000_000_000_000
+LINK = {
+    "key": "m1",
+    "kalshi": {"ticker": "KX-1", "event_ticker": "KX"},
+    "polymarket": {"condition_id": "0xc1", "yes_token_id": "1", "no_token_id": "2"},
+    "polarity": "SAME",
+}
+
+
+def records(changes=None, *, approved_by="a human", **desk):
+    text = json.dumps({"links": [{**LINK, **(changes or {})}], **desk})
+    return [output.record for output in operator.records(operator.read(text), now_ns=NOW_NS, approved_by=approved_by)]
+
+
+def test_simulators_links_become_approved_links():
+    (link,) = records()
+    assert (link.id, link.instrument_a, link.instrument_b) == ("m1", "kalshi:KX-1", "polymarket:0xc1")
+    assert (link.status, link.approved_by, link.approved_ts_ns) == ("APPROVED", "a human", NOW_NS)
+    assert list(zip(link.states, link.payout_a_e6, link.payout_b_e6, strict=True)) == [
+        ("yes", 1_000_000, 1_000_000),
+        ("no", 0, 0),
+        ("void", 500_000, 500_000),
+    ]
+
+
+def test_opposite_polarity_mirrors_the_table():
+    (link,) = records({"polarity": "OPPOSITE"})
+    assert link.payout_b_e6 == [0, 1_000_000, 500_000]
+
+
+def test_every_record_goes_to_its_topic_under_its_id():
+    text = json.dumps(
+        {
+            "approved_by": "a human",
+            "links": [LINK],
+            "profiles": [{"id": "kalshi:main", "venue": "kalshi", "entity": "E", "currency": "USD"}],
+            "limits": [
+                {
+                    "id": "main",
+                    "state": "RUNNING",
+                    "order_notional_max_e6": 1,
+                    "market_notional_max_e6": 1,
+                    "open_sagas_max": 1,
+                    "unwind_budget_e6": 1,
+                    "reason": "start",
+                }
+            ],
+            "strategies": [{"id": "arb", "kind": "cross_venue", "params": {"size_max": 7_000_000}}],
+        }
+    )
+    outputs = operator.records(operator.read(text), now_ns=NOW_NS)
+    assert [(output.topic.noun, output.key) for output in outputs] == [
+        ("decision.profile", "kalshi:main"),
+        ("decision.limit", "main"),
+        ("decision.link", "m1"),
+        ("decision.strategy", "arb"),
+    ]
+    assert outputs[0].record.account_set == "main"
+    assert outputs[1].record.set_by == "a human"
+    assert CrossVenue.from_config(outputs[3].record).params.size_max == 7_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"polarity": "MAYBE"}, "polarity"),
+        ({"kalshi": None}, "instrument a"),
+        ({"a": "nyse:X"}, "nyse:X"),
+        ({"a": "polymarket:0xc1"}, "a link joins two"),
+        ({"payouts": [{"state": "yes", "a_e6": 1_000_000, "b_e6": 1_000_000}]}, "needs the states"),
+        (
+            {
+                "payouts": [
+                    {"state": "yes", "a_e6": 1_000_000, "b_e6": 1_000_000},
+                    {"state": "no", "a_e6": 0, "b_e6": 0},
+                    {"state": "x", "a_e6": 1_000_000, "b_e6": 0},
+                    {"state": "y", "a_e6": 0, "b_e6": 1_000_000},
+                ]
+            },
+            "contradicted",
+        ),
+        (
+            {
+                "payouts": [
+                    {"state": "yes", "a_e6": 1_000_000, "b_e6": 1_000_000},
+                    {"state": "no", "a_e6": 0, "b_e6": -1},
+                ]
+            },
+            "state 'no' pays",
+        ),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_link_that_cannot_be_right_is_refused_by_name(changes, words):
+    with pytest.raises(Misconfigured, match=words):
+        records(changes)
+
+
+def test_link_nobody_approved_is_refused():
+    with pytest.raises(Misconfigured, match="approved_by is empty"):
+        records(approved_by=" ")
+
+
+def test_id_given_twice_is_refused():
+    text = json.dumps({"approved_by": "x", "links": [LINK, LINK]})
+    with pytest.raises(Misconfigured, match="stand once"):
+        operator.records(operator.read(text), now_ns=NOW_NS)
+
+
+def test_file_that_is_not_json_is_refused_by_name():
+    with pytest.raises(Misconfigured, match=r"links\.json"):
+        operator.read(b"{", where="links.json")
