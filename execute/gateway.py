@@ -7,20 +7,22 @@ that anybody ever submitted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
+from core.domain.errors import Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from core.runtime.topics import ORDER_EVENT
 from execute.calls import Http
 from execute.checks import Limits, Market
 from execute.follow import Follower
-from execute.health import Health
+from execute.health import START, Health
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
-from execute.ports import Held, LogReader, LogWriter, Venue
+from execute.ports import Held, LogReader, LogWriter, Request, Venue
 from execute.private import PrivateStream
 from execute.reports import Reporter, say_alive
 from execute.submission import Submitter
@@ -31,6 +33,8 @@ from venues.refusal import VenueError
 IN_FLIGHT_MAX = 64
 """Grants that are being submitted at once; one more is refused, which is a record."""
 WATCH_S = 0.1
+SETTLE_S = 0.1
+STOPPING = "stopping"
 DRAIN_S = 5.0
 RECONCILE_MARGIN_NS = 60 * NS_PER_S
 """Asked for again over REST before the last sign of life: venues state times in seconds."""
@@ -86,11 +90,12 @@ class Gateway:
         self._limits = limits
         self._timing = timing
         self._clock = clock
+        self._limiter = Limiter(venue.budgets, clock)
         self._http = Http(
             base=base,
             venue=venue,
             journal=self.journal,
-            limiter=Limiter(venue.budgets, clock),
+            limiter=self._limiter,
             clock=clock,
             timeout_s=timing.answer_timeout_s,
             on_refusal=self._on_refusal,
@@ -117,6 +122,9 @@ class Gateway:
         self._group: asyncio.TaskGroup | None = None
         self._marked = asyncio.Event()
         self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
         self._alive_ns = 0
         """Newest sign of life of any gateway of this account in the log."""
         self._whole_until_ns = 0
@@ -162,7 +170,8 @@ class Gateway:
                     interval_s=self._timing.report_s,
                 )
                 group.create_task(reporter.run())
-                self.health.fault("start", "")
+                group.create_task(self._learn_budgets())
+                await self._settle_in()
         finally:
             if not await self.journal.drain(DRAIN_S):
                 log.get().error("gateway.events_lost", remedy="start it again: it reconciles with the venue")
@@ -178,6 +187,31 @@ class Gateway:
                 if any(fill.outcome == outcome for fill in tracked.fills.values()):
                     found[token] = Held(tracked.instrument, "YES" if outcome == "YES" else "NO", token)
         return list(found.values())
+
+    async def stop(self) -> None:
+        """Take no more Grants, and wait until none is between Submitting and its answer."""
+        self.health.fault(STOPPING, "asked to stop")
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._idle.wait()
+
+    async def _settle_in(self) -> None:
+        # Instruments come in one go; an entry before they are read would be refused for no reason.
+        seen = -1
+        while seen != len(self.market.instruments) or not seen:
+            seen = len(self.market.instruments)
+            await asyncio.sleep(SETTLE_S)
+        self.health.fault(START, "")
+
+    async def _learn_budgets(self) -> None:
+        for pause_s in (1.0, 5.0, 30.0):
+            try:
+                self._limiter.set(await self._venue.live_budgets(self._http))
+                return
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.budgets_not_read", reason=str(e))
+            await asyncio.sleep(pause_s)
 
     # --- logs
 
@@ -238,6 +272,9 @@ class Gateway:
         if isinstance(record, Beat):
             self.health.beat(record.now_ns)
         elif isinstance(record, Grant):
+            if self._stopping:
+                # Left for the next gateway, which finds nothing said of it.
+                return
             self._grant(self.orders.grant(record))
         else:
             self._cancel(record)
@@ -251,16 +288,25 @@ class Gateway:
         if request is None:
             return
 
-        async def submit() -> None:
-            self._in_flight += 1
-            try:
-                left = await self._submitter.submit(tracked, request)
-            finally:
-                self._in_flight -= 1
-            if left or (tracked.owner and tracked.owner != self.writer):
-                self._follower.start(tracked)
+        # Counted before it runs: many grants come in one batch.
+        self._in_flight += 1
+        self._idle.clear()
+        self._spawn(self._submit(tracked, request))
 
-        self._spawn(submit())
+    async def _submit(self, tracked: Tracked, request: Request) -> None:
+        try:
+            left = await self._submitter.submit(tracked, request)
+        except (Reject, Retry, Unknown) as e:
+            # Nobody may take for unsent what may have left.
+            log.get().error("order.not_submitted", order=tracked.id, reason=str(e))
+            left = tracked.owner == self.writer
+            tracked.left = tracked.left or left
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+        if left or (tracked.owner and tracked.owner != self.writer):
+            self._follower.start(tracked)
 
     def _cancel(self, cancel: Cancel) -> None:
         tracked = self.orders[cancel.order]

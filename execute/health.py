@@ -7,6 +7,9 @@ from collections.abc import Callable
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 
+START = "start"
+"""Fault of a gateway that has not read its logs yet."""
+
 
 class Health:
     """Faults by name, the age of the last Beat, the age of the oldest unacknowledged record.
@@ -22,7 +25,7 @@ class Health:
         # The first Beat has as long as any other.
         self._beat_ns = clock.now_ns()
         self._beats = 0
-        self._faults: dict[str, str] = {"start": "reading the logs"}
+        self._faults: dict[str, str] = {START: "reading the logs"}
         self._stopped = ""
 
     def beat(self, now_ns: int) -> None:

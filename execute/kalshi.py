@@ -55,6 +55,17 @@ class _DataAge(msgspec.Struct):
     as_of_time: str
 
 
+class _Bucket(msgspec.Struct):
+    refill_rate: int
+    bucket_capacity: int
+
+
+class _Limits(msgspec.Struct):
+    read: _Bucket
+    write: _Bucket
+
+
+_LIMITS = msgspec.json.Decoder(_Limits)
 _DATA_AGE = msgspec.json.Decoder(_DataAge)
 _TIME_IN_FORCE: dict[str, orders.TimeInForce] = {
     "GTC": "good_till_canceled",
@@ -169,6 +180,14 @@ class KalshiVenue:
         return Answer(views=(view,))
 
     # --- reads
+
+    async def live_budgets(self, caller: Caller) -> Mapping[str, Budget]:
+        """Ask for the account's own rate limits."""
+        limits = decode(_LIMITS, await self._get(caller, LIMITS_PATH), "kalshi account limits")
+        return {
+            name: Budget(bucket.refill_rate, bucket.bucket_capacity)
+            for name, bucket in (("read", limits.read), ("write", limits.write))
+        }
 
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""

@@ -29,6 +29,13 @@ class Limiter:
         self._clock = clock
         self._buckets = {name: _Bucket(budget, clock.monotonic_s()) for name, budget in budgets.items()}
 
+    def set(self, budgets: Mapping[str, Budget]) -> None:
+        """Use what the venue says of its own limits; buckets it does not name stay."""
+        for name, budget in budgets.items():
+            place = self._buckets[name]
+            place.budget = budget
+            place.tokens = min(place.tokens, float(budget.capacity))
+
     async def take(self, bucket: str, cost: int, lane: Lane, *, wait_s: float) -> None:
         """Take `cost` tokens, waiting at most `wait_s` for them.
 

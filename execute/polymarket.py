@@ -206,6 +206,10 @@ class PolymarketVenue:
 
     # --- reads
 
+    async def live_budgets(self, caller: Caller) -> Mapping[str, Budget]:
+        """Return nothing: the tier stands in headers of throttled answers only."""
+        return {}
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
         as_of_ns = await self._venue_time(caller)

@@ -287,6 +287,10 @@ class Venue(Protocol):
         """Return any error answer as one value."""
         ...
 
+    async def live_budgets(self, caller: Caller) -> Mapping[str, Budget]:
+        """Ask for the account's own rate limits; empty where the venue does not tell."""
+        ...
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for an order and its fills."""
         ...

@@ -144,8 +144,17 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
 async def _until_told(gateway: Gateway) -> None:
     loop = asyncio.get_running_loop()
     running = asyncio.ensure_future(gateway.run())
+    stopping: set[asyncio.Task[None]] = set()
+
+    async def stop() -> None:
+        await gateway.stop()
+        running.cancel()
+
+    def told() -> None:
+        stopping.add(asyncio.ensure_future(stop()))
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
+        loop.add_signal_handler(number, told)
     with contextlib.suppress(asyncio.CancelledError):
         try:
             await running

@@ -146,7 +146,9 @@ class MemoryReader:
 class Running:
     """A gateway that runs, and its ends of the log."""
 
-    def __init__(self, gateway: Gateway, task: "asyncio.Task[None]", out: MemoryWriter, readers: list[MemoryReader]) -> None:
+    def __init__(
+        self, gateway: Gateway, task: "asyncio.Task[None]", out: MemoryWriter, readers: list[MemoryReader]
+    ) -> None:
         self.gateway = gateway
         self.task = task
         self.out = out
@@ -322,7 +324,9 @@ class Bench:
                     raise one.task.exception()  # type: ignore[misc]
             if asyncio.get_running_loop().time() > deadline:
                 events = "\n".join(
-                    str(r) for r in self.log.read(topics.ORDER_EVENT) if type(r).__name__ not in {"Alive", "VenueReport"}
+                    str(r)
+                    for r in self.log.read(topics.ORDER_EVENT)
+                    if type(r).__name__ not in {"Alive", "VenueReport"}
                 )
                 raise AssertionError(f"not within {timeout_s} s: {what or inspect.getsource(claim).strip()}\n{events}")
             await asyncio.sleep(0.005)
@@ -463,8 +467,14 @@ def polymarket_instrument(market: Any) -> Instrument:
     )
 
 
+@pytest.fixture(scope="session")
+def credentials_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the test accounts' keys are; made once, since RSA keys take their time."""
+    return tmp_path_factory.mktemp("keys") / "credentials.json"
+
+
 @pytest.fixture
-def new_bench(tmp_path: Path) -> Callable[..., contextlib.AbstractAsyncContextManager[Bench]]:
+def new_bench(tmp_path: Path, credentials_file: Path) -> Callable[..., contextlib.AbstractAsyncContextManager[Bench]]:
     """Return a maker of benches: `async with new_bench("kalshi") as bench`."""
 
     @contextlib.asynccontextmanager
@@ -474,7 +484,7 @@ def new_bench(tmp_path: Path) -> Callable[..., contextlib.AbstractAsyncContextMa
                 markets=4,
                 flow=False,
                 seed=7,
-                credentials_file=tmp_path / "credentials.json",
+                credentials_file=credentials_file,
                 links_file=tmp_path / "links.json",
                 truth_dir=tmp_path / "truth",
                 neg_risk_share=0.25,

@@ -1,7 +1,11 @@
 """The Kalshi gateway against the simulated venue: real signatures, real sockets, a log in memory."""
 
+import msgspec
+
 from core.runtime import topics
-from schemas.order import VenueReport
+from schemas.order import PrivateFrame, VenueCall, VenueReport
+
+E6 = 1_000_000
 
 
 async def test_order_is_filled_and_every_fill_is_said_once(new_bench) -> None:
@@ -11,16 +15,96 @@ async def test_order_is_filled_and_every_fill_is_said_once(new_bench) -> None:
         bench.stranger("SELL", 4_500, 20)
         grant = bench.grant()
         ended = await bench.terminal(grant.id)
-        assert (ended.status, ended.filled) == ("FILLED", 10_000_000)
+        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         fills = await bench.until(lambda: len(bench.fills(grant.id)) == 2 and bench.fills(grant.id))
         assert [(f.price_e6, f.size, f.token_side, f.outcome) for f in fills] == [
-            (440_000, 4_000_000, "BUY", "YES"),
-            (450_000, 6_000_000, "BUY", "YES"),
+            (440_000, 4 * E6, "BUY", "YES"),
+            (450_000, 6 * E6, "BUY", "YES"),
         ]
-        assert all(f.settlement == "CONFIRMED" and f.asset == "USD" for f in fills)
+        assert all(f.settlement == "CONFIRMED" and f.asset == "USD" and f.liquidity == "TAKER" for f in fills)
         account = bench.exchange.accounts["main"]
-        assert sum(f.notional_e6 + f.fee_e6 for f in fills) == 100_000 * 1_000_000 - account.cash_e6
+        assert sum(f.notional_e6 + f.fee_e6 for f in fills) == 100_000 * E6 - account.cash_e6
         assert bench.attempts == 1
+
+
+async def test_submitting_holds_the_exact_body_and_stands_first(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 20)
+        grant = bench.grant()
+        await bench.terminal(grant.id)
+        first = bench.events(grant.id)[0]
+        assert first.path == "/trade-api/v2/portfolio/events/orders"
+        assert msgspec.json.decode(first.body) == {
+            "ticker": bench.place.ticker,
+            "client_order_id": grant.client_id,
+            "side": "bid",
+            "count": "10.00",
+            "price": "0.4500",
+            "time_in_force": "immediate_or_cancel",
+            "self_trade_prevention_type": "taker_at_cross",
+            "exchange_index": 0,
+        }
+        assert bench.venue_orders[0].body == msgspec.json.decode(first.body)
+        # The trail carries on from the grant: one stamp of accounts, one of this gateway.
+        assert len(first.trail) == len(grant.trail) + 2
+
+
+async def test_ioc_that_fills_in_part_ends_cancelled_with_the_venues_figure(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 3)
+        grant = bench.grant()
+        ended = await bench.terminal(grant.id)
+        assert (ended.status, ended.filled) == ("CANCELLED", 3 * E6)
+        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 3 * E6)
+
+
+async def test_ask_sells_yes_and_its_fill_says_so(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("BUY", 4_400, 20)
+        grant = bench.grant(side="SELL", outcome="NO", price=4_400)
+        await bench.terminal(grant.id)
+        fill = (await bench.until(lambda: bench.fills(grant.id)))[0]
+        assert (fill.outcome, fill.token_side, fill.price_e6, fill.notional_e6) == ("YES", "SELL", 440_000, 4_400_000)
+
+
+async def test_venue_refusal_is_a_terminal_record_in_the_venues_words(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 20)
+        bench.exchange.trading = False
+        grant = bench.grant()
+        ended = await bench.terminal(grant.id)
+        assert ended.status == "REJECTED"
+        assert "trading is paused" in ended.reason
+        assert bench.venue_orders == []
+
+
+async def test_cancel_takes_back_what_rests(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 3)
+        grant = bench.grant(time_in_force="GTC")
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
+        bench.cancel(grant.id)
+        ended = await bench.terminal(grant.id)
+        assert (ended.status, ended.filled) == ("CANCELLED", 3 * E6)
+        assert not bench.exchange.accounts["main"].resting
+
+
+async def test_cancel_of_an_executed_order_ends_it_filled(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = bench.grant(time_in_force="GTC", price=4_400)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
+        bench.stranger("SELL", 4_400, 10)
+        bench.cancel(grant.id)
+        ended = await bench.terminal(grant.id)
+        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
+        fill = (await bench.until(lambda: bench.fills(grant.id)))[0]
+        assert fill.liquidity == "MAKER"
 
 
 async def test_report_states_cash_positions_and_open_orders_by_our_id(new_bench) -> None:
@@ -35,6 +119,31 @@ async def test_report_states_cash_positions_and_open_orders_by_our_id(new_bench)
         )
         assert report.open_orders == [grant.id]
         assert [(h.instrument, h.outcome, h.size) for h in report.holdings] == [
-            (bench.instrument.instrument, "YES", 3_000_000)
+            (bench.instrument.instrument, "YES", 3 * E6)
         ]
         assert report.as_of_ns > 0
+
+
+async def test_raw_calls_and_frames_are_kept_without_secrets(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 20)
+        grant = bench.grant()
+        await bench.terminal(grant.id)
+        await bench.until(lambda: bench.fills(grant.id))
+        frames = bench.log.read(topics.ORDER_FRAME)
+        call = next(f for f in frames if isinstance(f, VenueCall) and f.order == grant.id)
+        assert (call.method, call.status) == ("POST", 201)
+        assert call.request == bench.submittings(grant.id)[0].body
+        assert 0 < call.sent_ts_ns <= call.recv_ts_ns <= grant.send_by_ns + 10**9
+        assert any(isinstance(f, PrivateFrame) and b'"fill"' in f.payload for f in frames)
+        key = bench.world.credentials.kalshi[0]
+        everything = b"".join(data for log in bench.log.records.values() for _, data in log)
+        assert key.key_id.encode() not in everything
+        assert b"PRIVATE KEY" not in everything
+
+
+async def test_live_rate_limits_of_the_account_are_used(new_bench) -> None:
+    async with new_bench("kalshi", kalshi_tier="expert") as bench:
+        running = await bench.start()
+        await bench.until(lambda: running.gateway._limiter._buckets["write"].budget.refill_per_s == 600)
