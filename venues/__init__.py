@@ -2,11 +2,14 @@
 
 One folder a venue, the same module names in each:
 
-* `wire.py`  what its sockets say, and the only place where its text becomes integers;
-* `rest.py`  its REST bodies, both ways, on the number functions of `wire.py`;
-* `auth.py`  signing, and the checks a simulated venue does;
-* `rules.py` ticks, minimums, fees, collateral, rate limits;
-* `hosts.py` endpoints by environment, and which of them take orders.
+* `wire.py`    what its sockets say about markets, and the only place where its text becomes integers;
+* `control.py` what we say on its sockets;
+* `rest.py`    its public REST bodies;
+* `account.py` what it says about an account, on sockets and over REST;
+* `orders.py`  what we send about orders, and how it refuses;
+* `auth.py`    signing, and the checks a simulated venue does;
+* `rules.py`   ticks, minimums, fees, collateral, rate limits;
+* `hosts.py`   endpoints by environment, and which of them take orders.
 
 Scales: prices at 1e-4 dollar, sizes and money at 1e-6, times in nanoseconds since the epoch (0: not stated).
 """

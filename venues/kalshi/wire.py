@@ -8,6 +8,7 @@ A `no` level is a NO bid. Subscribed with `use_yes_price` (as `subscribe_command
 YES scale already, else it is mirrored here, once; either way it comes out as the YES ask it is.
 """
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -24,6 +25,12 @@ Level = tuple[int, int]
 
 # The venue writes nearly every price with four decimals: a look-up costs a tenth of parsing.
 _PRICES = {f"{p // 10_000}.{p % 10_000:04d}": p for p in range(ONE_DOLLAR_E4 + 1)}
+
+
+# Sizes repeat too: most are small whole numbers.
+@lru_cache(maxsize=65_536)
+def _size(text: str, signed: bool) -> int:
+    return to_fixed(text, PREDICTION_SIZE_EXP, signed=signed)
 
 
 # --- numbers
@@ -47,7 +54,10 @@ def price(text: str, where: str) -> int:
 
 def size(text: str, where: str, *, signed: bool = False) -> int:
     """Return a number of contracts at 1e-6; `NotExact` if it is none."""
-    return _fixed(text, PREDICTION_SIZE_EXP, where, signed=signed)
+    try:
+        return _size(text, signed)
+    except NotExact as e:
+        raise NotExact(f"kalshi {where}: {e}") from e
 
 
 def money(text: str, where: str, *, signed: bool = False) -> int:

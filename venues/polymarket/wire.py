@@ -9,6 +9,8 @@ shape from before 2025-09-15 (`changes`, or one bare price) is malformed, not un
 must be reset.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 from core.domain.errors import MalformedFrame, NotExact
@@ -41,6 +43,12 @@ from venues.text import NS_PER_MS, NS_PER_S, decode, excerpt, instant_ns, scalar
 _PRICES = {from_fixed(p, PREDICTION_PRICE_EXP): p for p in range(ONE_DOLLAR_E4 + 1)}
 
 
+# Sizes repeat too: a change comes once for each token, books come again.
+@lru_cache(maxsize=65_536)
+def _size(text: str) -> int:
+    return to_fixed(text, PREDICTION_SIZE_EXP)
+
+
 # --- numbers
 
 
@@ -62,7 +70,10 @@ def price(text: str, where: str) -> int:
 
 def size(text: str, where: str) -> int:
     """Return shares at 1e-6; `NotExact` if it is none."""
-    return _fixed(text, PREDICTION_SIZE_EXP, where)
+    try:
+        return _size(text)
+    except NotExact as e:
+        raise NotExact(f"polymarket {where}: {e}") from e
 
 
 def money(text: str, where: str) -> int:
