@@ -200,7 +200,7 @@ class Feed:
         """Queue what waits for room; return whether reading may go on."""
         while self._unsent and not self._over:
             try:
-                self._producer.send(RAW_FRAME, self.name, self._unsent[0], self.spec.partition)
+                self._put(self._unsent[0])
             except Retry:
                 return False
             self._unsent.popleft()
@@ -346,7 +346,7 @@ class Feed:
     def _write(self, record: Record) -> None:
         if not self._unsent:
             try:
-                self._producer.send(RAW_FRAME, self.name, record, self.spec.partition)
+                self._put(record)
                 return
             except Retry:
                 self.counts.paused += 1
@@ -355,6 +355,13 @@ class Feed:
                     self._wire.pause()
         # Bounded by what one read brings: the wire reads no further until `flush`.
         self._unsent.append(record)
+
+    def _put(self, record: Record) -> None:
+        # Frames are vouched for by the ticks, gaps and the end that follow them on the same partition.
+        if type(record) is Frame:
+            self._producer.stream(RAW_FRAME, self.name, record, self.spec.partition)
+        else:
+            self._producer.send(RAW_FRAME, self.name, record, self.spec.partition)
 
     def _unsent_age_s(self) -> float:
         return self._clock.monotonic_s() - self._unsent_since_s if self._unsent else 0.0

@@ -20,6 +20,14 @@ class Producer(Protocol):
         """
         ...
 
+    def stream(self, topic: Topic, key: str, record: Record, partition: int) -> None:
+        """Queue one record that the next `send` to its partition vouches for: cheap, for frames.
+
+        Raises:
+            Retry: the queue is full; nothing was queued.
+        """
+        ...
+
     async def send_acked(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> int:
         """Write one record and return the offset Kafka gave it."""
         ...

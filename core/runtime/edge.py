@@ -51,6 +51,14 @@ class EdgeProducer:
         """
         self._producer.produce(topic, key, record, partition)
 
+    def stream(self, topic: Topic, key: str, record: Record, partition: int) -> None:
+        """Produce without a report: a later `send` to the same partition vouches for it (see `AckingProducer.stream`).
+
+        Raises:
+            Retry: the queue is full, or a record was lost.
+        """
+        self._producer.stream(topic, key, record, partition)
+
     def send_noting(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> asyncio.Future[int]:
         """Produce and return a future of the offset, so that many can be under way in order."""
         future: asyncio.Future[int] = self._loop.create_future()

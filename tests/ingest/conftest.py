@@ -35,6 +35,9 @@ class MemoryLog:
             if wanted is topic and record is not None:
                 queue.put_nowait([Input(record, topic.noun, max(partition, 0), offset, key)])
 
+    def stream(self, topic: Topic, key: str, record: Record, partition: int) -> None:
+        self.send(topic, key, record, partition)
+
     async def send_acked(self, topic: Topic, key: str, record: Record, partition: int = BY_KEY) -> int:
         self.send(topic, key, record, partition)
         return len(self.topics[topic.noun]) - 1
