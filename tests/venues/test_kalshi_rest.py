@@ -235,12 +235,13 @@ def test_amend_and_cancel() -> None:
          "trading_is_paused", "trading is paused", Outcome.PAUSED),
         (410, b'{"error":{"code":"deprecated_v1_order_endpoint"}}', "deprecated_v1_order_endpoint", "", Outcome.REJECTED),
         (400, b'{"msg":"Parameter validation failed"}', "http_400", "Parameter validation failed", Outcome.REJECTED),
+        (408, b"", "http_408", "", Outcome.UNKNOWN),
         (500, b"", "http_500", "", Outcome.UNKNOWN),
         (503, b"<html>down</html>", "http_503", "<html>down</html>", Outcome.UNKNOWN),
         (504, b'{"code":"EXCHANGE_UNAVAILABLE","message":"m","details":"d"}', "EXCHANGE_UNAVAILABLE", "m", Outcome.UNKNOWN),
         (400, b'{"code":7}', "http_400", '{"code":7}', Outcome.REJECTED),
     ],
-    ids=["429", "401", "409", "410", "msg", "empty-500", "html", "504", "odd"],
+    ids=["429", "401", "409", "410", "msg", "timeout", "empty-500", "html", "504", "odd"],
 )  # fmt: skip
 def test_every_shape_of_refusal(status: int, body: bytes, code: str, message: str, outcome: Outcome) -> None:
     seen = orders.decode_refusal(status, body)

@@ -15,9 +15,10 @@ WS_PATH = "/trade-api/ws/v2"
 ORDERS_PATH = f"{API_ROOT}/portfolio/events/orders"
 """Create; cancel is DELETE on `<this>/<order id>`, amend POST on `<this>/<order id>/amend`."""
 
-_ORDER_HOSTS = {
-    Environment.PRODUCTION: ("external-api.kalshi.com", "api.elections.kalshi.com"),
-    Environment.DEMO: ("external-api.demo.kalshi.co", "demo-api.kalshi.co"),
+# The recommended hosts since 2026-05-07; the older `api.elections.kalshi.com` and `demo-api.kalshi.co` serve the same.
+_REST_HOSTS = {
+    Environment.PRODUCTION: "external-api.kalshi.com",
+    Environment.DEMO: "external-api.demo.kalshi.co",
 }
 _WS_HOSTS = {
     Environment.PRODUCTION: "external-api-ws.kalshi.com",
@@ -34,7 +35,7 @@ def endpoints(environment: Environment, *, simulated: str = "") -> Endpoints:
         base = simulated_base(simulated)
         rest, ws = f"http://{base}", f"ws://{base}"
     else:
-        rest, ws = f"https://{_ORDER_HOSTS[environment][0]}", f"wss://{_WS_HOSTS[environment]}"
+        rest, ws = f"https://{_REST_HOSTS[environment]}", f"wss://{_WS_HOSTS[environment]}"
     return Endpoints(
         environment=environment, market_rest=rest, market_ws=ws, order_rest=rest, private_ws=ws, catalogue_rest=rest
     )

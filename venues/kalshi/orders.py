@@ -144,8 +144,9 @@ _OUTCOMES = {
 _STATUS_OUTCOMES = {
     401: Outcome.UNAUTHORIZED,
     403: Outcome.UNAUTHORIZED,
-    429: Outcome.THROTTLED,
     404: Outcome.NOT_FOUND,
+    408: Outcome.UNKNOWN,
+    429: Outcome.THROTTLED,
 }
 
 
