@@ -195,8 +195,11 @@ class AccountsTask:
         booked = ledger.book(fill)
         if booked is None:
             return
-        self._write_ledger(ledger, [booked.key], turn)
         accounts.orders.fill(fill, booked.cash_e6)
+        if booked.is_void:
+            self._on_failed(accounts, booked)
+        else:
+            self._write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, fill.order, turn)
 
     def _on_settled(self, accounts: AccountSet, settled: Settled, turn: _Turn) -> None:
@@ -205,11 +208,11 @@ class AccountsTask:
         if booked is None:
             return
         if settled.settlement == "FAILED":
-            self._on_failed(accounts, booked, turn)
+            self._on_failed(accounts, booked)
             self._write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, booked.fill.order, turn)
 
-    def _on_failed(self, accounts: AccountSet, booked: Booked, turn: _Turn) -> None:
+    def _on_failed(self, accounts: AccountSet, booked: Booked) -> None:
         accounts.orders.fail(booked.fill, booked.cash_e6)
         saga = self._saga_of(accounts, booked.fill.order)
         if saga is not None:

@@ -35,6 +35,8 @@ class Booked(NamedTuple):
     cash_e6: int
     """without the fee"""
     cost_e6: int
+    is_void: bool = False
+    """its settlement had failed before it was heard of: nothing moved"""
 
 
 @dataclass
@@ -118,11 +120,15 @@ class Account:
         return self.differs == REPORTS_DIFFERING_MAX
 
     def book(self, fill: Fill) -> Booked | None:
-        """Move cash and holding by a fill; None if it was booked before or has failed already."""
+        """Move cash and holding by a fill; None if it was booked before."""
         final: Settlement | None = self._final.get(fill.fill)
-        if fill.fill in self._booked or final == "FAILED" or fill.settlement == "FAILED":
+        if fill.fill in self._booked:
             return None
         key = self.key_of(fill.instrument, fill.outcome)
+        if "FAILED" in {final, fill.settlement}:
+            self._final[fill.fill] = "FAILED"
+            void = self._booked[fill.fill] = Booked(fill, key, 0, 0, is_void=True)
+            return void
         if self.nets:
             cash_e6, cost_e6 = self._book_netted(key, fill)
         else:
