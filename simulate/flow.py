@@ -36,6 +36,7 @@ CATCH_UP_S = 0.5
 TURN_S = 0.02
 """Longest the flow holds the loop at once: the sockets are served in between."""
 HISTORY_MAX = 32
+FRESH_SHARE = 0.1
 
 
 class FlowMarket(Protocol):
@@ -213,7 +214,7 @@ class Flow:
         now = time.monotonic()
         for index, pair in enumerate(self._quoters):
             for venue, quoter in enumerate(pair):
-                self._aim(index, venue, now)
+                self._aim(index, venue, now, fresh=True)
                 quoter.move()
 
     async def run(self) -> None:
@@ -253,7 +254,8 @@ class Flow:
     def _step(self, now: float) -> int:
         index = self._rng.randrange(len(self._universe))
         venue = self._rng.randrange(2)
-        self._aim(index, venue, now)
+        # Noise on every look would move the quotes at every look; one in ten is a fresh opinion.
+        self._aim(index, venue, now, fresh=self._rng.random() < FRESH_SHARE)
         return self._quoters[index][venue].act(self._settings.taker_share)
 
     def _turn_edges(self, now: float) -> None:
@@ -277,10 +279,10 @@ class Flow:
 
     def _requote(self, index: int, now: float) -> None:
         for venue in (0, 1):
-            self._aim(index, venue, now)
+            self._aim(index, venue, now, fresh=True)
             self.messages += self._quoters[index][venue].move()
 
-    def _aim(self, index: int, venue: int, now: float) -> None:
+    def _aim(self, index: int, venue: int, now: float, *, fresh: bool) -> None:
         quoter = self._quoters[index][venue]
         lag_s = self._settings.lag_ms / 1_000 if venue else 0.0
         if self._drive is not None:
@@ -291,10 +293,8 @@ class Flow:
                 bid, ask = ONE_DOLLAR_E4 - ask, ONE_DOLLAR_E4 - bid
             quoter.aim_at(bid, ask)
             return
-        noise = self._rng.gauss(0, self._settings.noise)
-        # Noise on every look would move the quotes at every look; one in ten is a fresh opinion.
-        if self._rng.random() < 0.1 or not quoter.market.matcher.levels(Side.BID):
-            quoter.aim(self._latents[index].view(now, lag_s) + noise)
+        if fresh:
+            quoter.aim(self._latents[index].view(now, lag_s) + self._rng.gauss(0, self._settings.noise))
 
     def _pause(self) -> float:
         rate = self._settings.edges_per_s

@@ -39,6 +39,8 @@ class SimulateSettings(BaseSettings):
     truth_flush_s: float = 0.25
 
     flow: bool = True
+    quote_at_start: bool = True
+    """Quote every market before the ports open; off, the books are empty."""
     messages_per_s: int = Field(default=1_000, ge=0, le=50_000)
     """Market data messages of both venues together."""
     tick_ms: int = Field(default=5, ge=1)

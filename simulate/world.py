@@ -63,7 +63,10 @@ class World:
     async def start(self) -> dict[str, Any]:
         """Open all ports, start the flow, write the ready and links files, and return the ready file's content."""
         settings = self.settings
-        self.flow.seed_books()
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+        if settings.quote_at_start:
+            self.flow.seed_books()
         kalshi = await self._serve(self.kalshi.app(), settings.kalshi_port)
         clob = await self._serve(self.clob.app(), settings.clob_port)
         gamma = await self._serve(GammaServer(self.clob.exchange).app(), settings.gamma_port)
@@ -104,6 +107,8 @@ class World:
 
     async def stop(self) -> None:
         """Stop the flow, close the sockets and write the truth to its end."""
+        if self.settings.ready_file is not None:
+            self.settings.ready_file.unlink(missing_ok=True)
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
