@@ -265,7 +265,7 @@ def _input_of(record: Record, step: Step) -> str:
     for partition, offset in (("input_partition", "input_offset"), ("log_partition", "log_offset")):
         if hasattr(record, offset):
             return f"{noun} [{getattr(record, partition)}] offset {getattr(record, offset)}"
-    if hasattr(record, "version_offset") and noun == "market.event":
+    if hasattr(record, "version_offset") and noun == topics.MARKET_EVENT.noun:
         return f"{noun} offset {record.version_offset} (the partition of key {getattr(record, 'instrument', '')})"
     if hasattr(record, "frame_no"):
         return f"{noun} epoch {getattr(record, 'epoch', '')} frame {record.frame_no}"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core.runtime.topics import BY_NOUN
+
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingest", "normalize", "derive", "decide", "execute", "observe")
 CODE = ("core", "venues", "schemas", "simulate", "infra", "benchmarks", *STAGES)
@@ -17,7 +19,6 @@ TEXTS = sorted(
     for path in PROJECT.rglob(pattern)
     if not {".venv", "build", ".crossbook", ".git"} & set(path.relative_to(PROJECT).parts)
 )
-TOPIC_NAME = re.compile(r"^(raw|market|derived|decision|order|dead)\.[a-z]+(-[a-z]+)?$")
 NOT_A_NOUN = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 
@@ -52,7 +53,7 @@ def test_topic_names_are_written_in_one_place_only():
         if name(path) in allowed or path.parts[-2] in ("raw", "market", "derived", "decision", "order", "dead"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and TOPIC_NAME.match(node.value):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in BY_NOUN:
                 found.append(f"{name(path)}:{node.lineno} {node.value}")
     assert not found, f"use core.runtime.topics: {found}"
 
