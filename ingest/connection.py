@@ -30,12 +30,15 @@ ROOM_S = 0.005
 """Pause before a full log is tried again."""
 UNSENT_BYTES_MAX = 1_048_576
 """A venue that does not read this much of what was said is gone."""
-EARLY_FRAMES_MAX = 64
-"""Frames kept that come before the feed has its epoch; nothing was asked for then."""
+EARLY_BYTES_MAX = 1_048_576
+"""Read before the feed has its epoch; nothing was asked for then, so more is left in the socket."""
 
 _BODY_CHARS = 300
 _TEXT_HEAD = 0x81
 _BINARY_HEAD = 0x82
+_HEAD_END = b"\r\n\r\n"
+_SWITCHING = b" 101"
+_HEAD_BYTES_MAX = 65_536
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
@@ -55,7 +58,8 @@ class Connection(ClientConnection):
         super().__init__(protocol, **options)  # type: ignore[arg-type] # passed through as the library gives them
         self._clock = clock
         self._feed: Feed | None = None
-        self._early: list[bytes] = []
+        self._head = bytearray()
+        self._is_upgraded = False
         self._rest = bytearray()
         self._needed = 0
         self._parts: list[bytes] = []
@@ -67,12 +71,10 @@ class Connection(ClientConnection):
         """Hand everything to `feed` from here on."""
         self._feed = feed
         feed.begin(self)
-        now_ns = self._clock.now_ns()
-        for payload in self._early:
-            feed.received(payload, now_ns)
-        self._early.clear()
+        self._read(feed, b"")
+        self.transport.resume_reading()
         self._timer = self.loop.call_later(TICK_MS / 1000, self._strike)
-        if self.protocol.state is not State.OPEN:
+        if self.protocol.state is State.CLOSED:
             feed.end(self._close_words())
 
     # --- what the feed asks for
@@ -123,12 +125,37 @@ class Connection(ClientConnection):
     # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
     def data_received(self, data: bytes) -> None:
         """Cut whole data frames out of what was read; everything else is the library's business."""
-        feed = self._feed
         if self._deaf:
             return
-        if feed is None or self.protocol.reader.buffer or self.protocol.state is not State.OPEN:
+        if not self._is_upgraded:
+            data = self._take_head(data)
+            if not data:
+                return
+        if self._feed is not None and self.protocol.state is State.OPEN:
+            self._read(self._feed, data)
+        elif self._feed is not None:
             super().data_received(data)
-            return
+        else:
+            self._rest += data
+            if len(self._rest) > EARLY_BYTES_MAX:
+                self.transport.pause_reading()
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Give the answer to the upgrade to the library, nothing behind it: its parser would begin with the frames."""
+        before = len(self._head)
+        if before < _HEAD_BYTES_MAX:
+            self._head += data
+        at = self._head.find(_HEAD_END)
+        if at < 0 or _SWITCHING not in self._head[:16]:
+            super().data_received(data)
+            return b""
+        end = at + len(_HEAD_END) - before
+        self._is_upgraded = True
+        self._head.clear()
+        super().data_received(data[:end])
+        return data[end:]
+
+    def _read(self, feed: Feed, data: bytes) -> None:
         now_ns = self._clock.now_ns()
         if not feed.wakes(now_ns):
             return
@@ -181,7 +208,7 @@ class Connection(ClientConnection):
         return at
 
     def process_event(self, event: object) -> None:
-        """Take the frames that went through the library: fragments, and what came with the handshake."""
+        """Take the frames that went through the library: fragments."""
         if not isinstance(event, Frame) or event.opcode not in _DATA:
             super().process_event(event)  # type: ignore[arg-type] # the library's own union
             return
@@ -190,11 +217,8 @@ class Connection(ClientConnection):
             return
         payload = b"".join(self._parts)
         self._parts.clear()
-        if self._feed is not None:
-            if not self._deaf:
-                self._feed.received(payload, self._clock.now_ns())
-        elif len(self._early) < EARLY_FRAMES_MAX:
-            self._early.append(payload)
+        if self._feed is not None and not self._deaf:
+            self._feed.received(payload, self._clock.now_ns())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the feed."""
@@ -217,7 +241,8 @@ class Connection(ClientConnection):
             self._room_timer = self.loop.call_later(ROOM_S, self._look_for_room)
 
     def _close_words(self) -> str:
-        code, reason = self.protocol.close_code, self.protocol.close_reason
+        close = self.protocol.close_rcvd
+        code, reason = (close.code, close.reason) if close is not None else (self.protocol.close_code, "")
         return f"the connection was closed, code {code}{f': {reason}' if reason else ''}"
 
 
