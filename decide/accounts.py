@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.domain.ids import record_id
+from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime import topics
 from core.runtime.flow import Input, Output, TaskContext
@@ -19,7 +20,6 @@ from decide.grants import make_grant
 from decide.ledger import Account, Booked, HoldingKey
 from decide.orders import Order
 from decide.saga import HEDGE_WAIT_NS, Figures, LegState, Place, Saga, advance
-from decide.shards import shard_of
 from schemas import decision
 from schemas.decision import Beat, Cancel, Clock, Grant, Intent, Ledger, Limit, Link, Profile
 from schemas.market import Instrument
@@ -116,7 +116,7 @@ class AccountsTask:
                 return
 
     def _is_ours(self, account_set: str) -> bool:
-        return shard_of(account_set, self._context.partitions) == self._context.partition
+        return partition_of(account_set, self._context.partitions) == self._context.partition
 
     def _set(self, name: str) -> AccountSet:
         return self._sets.setdefault(name, AccountSet(name))
@@ -269,7 +269,9 @@ class AccountsTask:
         accounts.waiting.pop(saga.intent.id, None)
         leg = saga.legs[place.leg]
         grant_id = turn.new_id(place.leg, len(leg.orders) + 1)
-        grant = make_grant(saga, place, grant_id=grant_id, now_ns=turn.now_ns, trail=turn.trail)
+        grant = make_grant(
+            saga, place, grant_id=grant_id, now_ns=turn.now_ns, recv_ts_ns=turn.recv_ts_ns, trail=turn.trail
+        )
         leg.orders.append(accounts.orders.add(grant))
         accounts.saga_of_order[grant.id] = saga.intent.id
         saga.budget_e6 -= place.cost_e6

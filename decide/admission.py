@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from decide.account_set import AccountSet
-from decide.conduct import is_tradable, open_cost_e6
+from decide.conduct import is_open, is_tradable, open_cost_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, payout_floor, size_walk
 from schemas.decision import Intent, Leg, Link
 from schemas.market import Instrument
@@ -144,7 +144,7 @@ def _link(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Re
         instrument = known.instruments.get(leg.instrument)
         if instrument is None or not is_tradable(instrument):
             return Refusal.UNKNOWN_INSTRUMENT
-        if instrument.status != "OPEN":
+        if not is_open(instrument, now_ns):
             return Refusal.NOT_OPEN
         if not _is_whole(leg, instrument):
             return Refusal.MALFORMED

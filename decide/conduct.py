@@ -78,6 +78,12 @@ def is_tradable(instrument: Instrument) -> bool:
     )
 
 
+def is_open(instrument: Instrument, now_ns: int) -> bool:
+    """Say whether an instrument can be traded now, as far as its description says."""
+    has_closed = 0 < instrument.close_ts_ns <= now_ns
+    return instrument.status == "OPEN" and not has_closed and is_tradable(instrument)
+
+
 def choose_token(instrument: Instrument, side: Side, *, closing: bool) -> Token:
     """Return what to trade for a YES `side`: opening always buys a token, closing sells the one that is held."""
     if CONDUCTS[instrument.venue].nets:

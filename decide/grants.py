@@ -14,8 +14,11 @@ _SALT_BITS = 53
 """Salts cross JSON as numbers: below 2**53 every reader keeps them exact."""
 
 
-def make_grant(saga: Saga, place: Place, *, grant_id: str, now_ns: int, trail: list[int]) -> Grant:
-    """Return the order a saga wants next; every field follows from the log."""
+def make_grant(saga: Saga, place: Place, *, grant_id: str, now_ns: int, recv_ts_ns: int, trail: list[int]) -> Grant:
+    """Return the order a saga wants next; every field follows from the log.
+
+    `recv_ts_ns` and `trail` are those of the record that caused it: the quote behind an entry, the fill behind a hedge.
+    """
     leg = saga.legs[place.leg]
     wanted, instrument = leg.leg, leg.instrument
     closing = place.purpose == "UNWIND"
@@ -50,7 +53,7 @@ def make_grant(saga: Saga, place: Place, *, grant_id: str, now_ns: int, trail: l
         version_index=wanted.version_index,
         now_ns=now_ns,
         send_by_ns=saga.intent.recv_ts_ns + ENTRY_LIFE_NS if entry else now_ns + HEDGE_LIFE_NS,
-        recv_ts_ns=saga.intent.recv_ts_ns,
+        recv_ts_ns=recv_ts_ns,
         trail=trail,
     )
 

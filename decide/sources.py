@@ -5,9 +5,9 @@ nothing that came before it is lost. Books are forwarded by key and may start at
 every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat.
 """
 
+from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
-from decide.shards import shard_of
 from schemas.decision import Link, Profile, Strategy
 from schemas.record import Record
 
@@ -42,7 +42,7 @@ class StrategyPlan:
     def learn(self, record: Record) -> None:
         """Take in a strategy of this shard, or a link. A link that is suspended keeps its books coming."""
         if isinstance(record, Strategy):
-            if shard_of(record.id, self._partitions) == self._partition:
+            if partition_of(record.id, self._partitions) == self._partition:
                 self._strategies.add(record.id)
         elif isinstance(record, Link) and record.status == "APPROVED":
             self._keys.add(record.instrument_a.encode())
@@ -67,7 +67,7 @@ class AccountPlan:
 
     def learn(self, record: Record) -> None:
         """Take in a venue account of this partition's sets."""
-        if isinstance(record, Profile) and shard_of(record.account_set, self._partitions) == self._partition:
+        if isinstance(record, Profile) and partition_of(record.account_set, self._partitions) == self._partition:
             self._accounts.add(record.id.encode())
 
     def active(self) -> bool:

@@ -13,11 +13,11 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.domain.ids import record_id
+from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.flow import Input, Output, TaskContext
 from decide.ports import Decision, StrategyKind
 from decide.ports import Strategy as Running
-from decide.shards import shard_of
 from schemas.decision import Clock, Edge, Intent, Link, Profile, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
@@ -242,7 +242,7 @@ class StrategiesTask:
     # Strategies
 
     def _on_strategy(self, config: Strategy, item: Input) -> Iterable[Output]:
-        if shard_of(config.id, self._context.partitions) != self._context.partition:
+        if partition_of(config.id, self._context.partitions) != self._context.partition:
             return ()
         slot = self._slots.get(config.id)
         if slot is not None and slot.config == config:

@@ -12,14 +12,14 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.domain.units import ONE_DOLLAR_E4
-from decide.conduct import CONDUCTS, is_tradable
+from decide.conduct import CONDUCTS, is_open
 from decide.edges import OpenLeg, SizedLeg, Walk, levels_of, payout_floor, walk
 from decide.ports import Decision, View
 from schemas import decision
 from schemas.decision import Edge, Intent, Leg, Link, Saga
 from schemas.derived import Depth, Quote
 from schemas.enums import EdgePhase, Side
-from schemas.market import Instrument, Trade
+from schemas.market import Trade
 
 NS_PER_MS = 1_000_000
 E4_TO_E6 = 100
@@ -34,6 +34,9 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """before fees, of the worst level walked"""
     size_max: int = 50_000_000
     cooldown_ms: int = 1_000
+    """a link rests this long after a saga or a refusal"""
+    holding_rest_ms: int = 60_000
+    """and this long after a saga that could not be balanced"""
     refresh_ms: int = 250
     """at most one REFRESH of an edge in this time"""
 
@@ -114,7 +117,8 @@ class CrossVenue:
 
     def on_outcome(self, saga: Saga, view: View) -> Iterable[Decision]:
         """Let the link rest, whatever came of it."""
-        self._rests_until_ns[saga.link] = view.now_ns + self.params.cooldown_ms * NS_PER_MS
+        rest_ms = self.params.holding_rest_ms if saga.state == "HOLDING" else self.params.cooldown_ms
+        self._rests_until_ns[saga.link] = view.now_ns + rest_ms * NS_PER_MS
         return ()
 
     def on_timer(self, view: View) -> Iterator[Decision]:
@@ -137,7 +141,7 @@ class CrossVenue:
         depths = (view.depth(link.instrument_a), view.depth(link.instrument_b))
         if sides[0] is None or sides[1] is None or depths[0] is None or depths[1] is None:
             return None
-        if not (_is_open(sides[0]) and _is_open(sides[1])):
+        if not (is_open(sides[0], view.now_ns) and is_open(sides[1], view.now_ns)):
             return None
         best: _Found | None = None
         for direction in _DIRECTIONS.get(link.polarity, ()):
@@ -212,10 +216,6 @@ class CrossVenue:
             recv_ts_ns=quote.recv_ts_ns,
             trail=quote.trail,
         )
-
-
-def _is_open(instrument: Instrument) -> bool:
-    return instrument.status == "OPEN" and is_tradable(instrument)
 
 
 def _leg(leg: OpenLeg, sized: SizedLeg, depth: Depth, account: str) -> Leg:

@@ -66,6 +66,7 @@ def test_every_clock_beats_for_every_account(make):
         (lambda make, log: log.feed(make.link(version=2, status="SUSPENDED")), "LINK_NOT_APPROVED"),
         (lambda make, log: log.feed(make.link(version=2, expires_ts_ns=log.now_ns)), "LINK_NOT_APPROVED"),
         (lambda make, log: log.feed(make.instrument(make.POLY, status="CLOSED")), "NOT_OPEN"),
+        (lambda make, log: log.feed(make.instrument(make.POLY, close_ts_ns=log.now_ns)), "NOT_OPEN"),
         (lambda make, log: log.feed(make.instrument(make.POLY, fee_model="UNKNOWN")), "UNKNOWN_INSTRUMENT"),
         (lambda make, log: log.feed(make.instrument(make.KALSHI, tick_step=[300])), "OFF_GRID"),
         (lambda make, log: log.feed(make.profile("kalshi", capital_e6=5_179_999)), "CAPITAL"),

@@ -1,0 +1,76 @@
+"""Plans of the sequencers: what a log partition is to see."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from core.domain.errors import Misconfigured
+from core.domain.partition import partition_of
+from core.runtime import topics
+from decide.sources import ACCOUNT_SOURCES, STRATEGY_SOURCES, AccountPlan, StrategyPlan
+from decide.strategies import registry
+
+
+def test_shard_is_active_once_it_has_a_strategy_and_wants_the_books_of_links(make):
+    own = partition_of("arb-1", 4)
+    plans = {number: StrategyPlan(number, 4) for number in range(4)}
+    for plan in plans.values():
+        assert not plan.active()
+        plan.learn(make.strategy())
+        plan.learn(make.link())
+        plan.learn(make.link(id="L2", status="PROPOSED", instrument_a="kalshi:KX-2"))
+    assert [number for number, plan in plans.items() if plan.active()] == [own]
+    assert plans[own].wants("derived.book", make.KALSHI.encode())
+    assert not plans[own].wants("derived.book", b"kalshi:KX-2")
+
+
+def test_ticks_without_a_key_reach_every_shard(make):
+    assert StrategyPlan(0, 1).wants("derived.book", b"")
+
+
+def test_account_set_takes_the_events_of_its_own_accounts(make):
+    own = partition_of("main", 4)
+    mine, other = AccountPlan(own, 4), AccountPlan((own + 1) % 4, 4)
+    for plan in (mine, other):
+        plan.learn(make.profile("kalshi"))
+        plan.learn(make.limit())
+    assert mine.active()
+    assert mine.wants("order.event", b"kalshi:main")
+    assert not mine.wants("order.event", b"kalshi:other")
+    assert not other.active()
+    assert not other.wants("order.event", b"kalshi:main")
+
+
+@pytest.mark.parametrize(
+    ("log", "sources"),
+    [(topics.DECISION_INPUT, STRATEGY_SOURCES), (topics.DECISION_ACCOUNT, ACCOUNT_SOURCES)],
+    ids=["strategies", "accounts"],
+)
+def test_every_source_record_may_stand_on_its_log(log, sources):
+    for source in sources:
+        assert set(source.topic.records) <= set(log.records)
+
+
+def test_only_books_may_start_at_the_end():
+    assert [s.topic.noun for s in (*STRATEGY_SOURCES, *ACCOUNT_SOURCES) if s.may_skip] == ["derived.book"]
+
+
+def test_installed_package_adds_a_kind_of_strategy(monkeypatch, make):
+    point = EntryPoint("third_party", "decide.strategies.cross_venue:CrossVenue.from_config", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    kinds = registry.load_kinds()
+    assert sorted(kinds) == ["cross_venue", "third_party"]
+    assert kinds["third_party"](make.strategy()).params.size_max > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("cross_venue", "decide.strategies.cross_venue:CrossVenue", "already taken"),
+        ("x", "no.such:thing", "does not load"),
+    ],
+)
+def test_kind_that_cannot_be_had_stops_the_start(monkeypatch, name, value, words):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, registry.GROUP)])
+    with pytest.raises(Misconfigured, match=words):
+        registry.load_kinds()
