@@ -143,3 +143,15 @@ def new_rig(clock: ManualClock, memory_log: MemoryLog) -> Callable[..., "asyncio
 @pytest.fixture
 def feed_log() -> Topic:
     return RAW_FEED
+
+
+@pytest.fixture(scope="session")
+def doubles() -> type:
+    """The classes of this file, for tests that build their own."""
+
+    class Doubles:
+        Log = MemoryLog
+        Wire = FakeWire
+        Reader = MemoryReader
+
+    return Doubles
