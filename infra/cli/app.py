@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -148,6 +149,41 @@ def scale(
     from infra.cli.status import scale_workers
 
     console.print(scale_workers(Reach.load(run), stage, n))
+
+
+@app.command()
+def demo(
+    run: Run = "",
+    seconds: Annotated[
+        float, typer.Option("--seconds", "-s", min=0, help="Measured time after the warm-up. 0: until Ctrl-C.")
+    ] = 60.0,
+    warmup: Annotated[float, typer.Option("--warmup", min=0, help="Seconds before measuring.")] = 8.0,
+    markets: Annotated[int, typer.Option("--markets", min=1, max=2_000, help="Linked markets.")] = 100,
+    rate: Annotated[int, typer.Option("--rate", min=1, max=20_000, help="Market data messages a second.")] = 1_000,
+    edges: Annotated[float, typer.Option("--edges", min=0, help="Edges that appear in a second.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same markets.")] = 1,
+    drive: Annotated[
+        Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
+    ] = None,
+) -> None:
+    """Run everything against simulated venues, watch it live, and check every record at the end.
+
+    Writes build/demo.json. Ctrl-C ends all processes it started.
+    """
+    from infra.cli.reach import Reach
+    from infra.demo.options import Options
+    from infra.demo.stage import Demo
+
+    options = Options(
+        seconds=seconds,
+        warmup_s=warmup,
+        markets=markets,
+        rate_per_s=rate,
+        edges_per_s=edges,
+        seed=seed,
+        drive=drive.resolve() if drive else None,
+    )
+    raise typer.Exit(Demo(Reach.load(run), options, console).run())
 
 
 @app.command()

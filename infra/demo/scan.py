@@ -100,8 +100,9 @@ def left(reach: Reach, group: str, topics: Iterable[Topic]) -> int:
     name = f"{reach.run}.{group}"
     answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])[name].result(TIMEOUT_S)
     committed = {(p.topic, p.partition): p.offset for p in answer.topic_partitions or [] if p.offset >= 0}
-    total = 0
-    for topic in chosen:
-        for number, end in ends(reach, [topic]).get(topic.noun, {}).items():
-            total += max(end - committed.get((topic.name(reach.run), number), 0), 0)
-    return total
+    names = {topic.noun: topic.name(reach.run) for topic in chosen}
+    return sum(
+        max(end - committed.get((names[noun], number), 0), 0)
+        for noun, places in ends(reach, chosen).items()
+        for number, end in places.items()
+    )

@@ -1,0 +1,192 @@
+"""Orders, fills and accounts: the venues' own books against ours."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.decision import Grant, Ledger
+from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
+from schemas.record import Record
+
+UNSENT = frozenset({"EXPIRED_UNSENT"})
+
+
+@dataclass
+class Ours:
+    """What our logs say of orders and accounts."""
+
+    grants: dict[str, Grant] = field(default_factory=dict)
+    submitted: dict[str, Submitting] = field(default_factory=dict)
+    outcomes: dict[str, set[str]] = field(default_factory=dict)
+    """order -> its terminal states"""
+    fills: dict[str, Fill] = field(default_factory=dict)
+    """event id -> fill"""
+    calls: dict[str, VenueCall] = field(default_factory=dict)
+    """order -> the first request that sent it"""
+    ledger: dict[str, Ledger] = field(default_factory=dict)
+    opening_e6: dict[str, int] = field(default_factory=dict)
+    """venue account -> cash of its first known line"""
+    ledger_place: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        match record:
+            case Grant():
+                self.grants.setdefault(record.id, record)
+            case Submitting():
+                self.submitted.setdefault(record.order, record)
+            case OrderUpdate() if record.terminal:
+                self.outcomes.setdefault(record.order, set()).add(record.status)
+            case Fill():
+                self.fills.setdefault(record.event_id, record)
+            case VenueCall() if record.order and record.method == "POST":
+                first = self.calls.get(record.order)
+                if first is None or record.sent_ts_ns < first.sent_ts_ns:
+                    self.calls[record.order] = record
+            case Ledger():
+                self._ledger(record)
+            case _:
+                pass
+
+    def _ledger(self, row: Ledger) -> None:
+        place = (row.log_partition, row.log_offset)
+        if place >= self.ledger_place.get(row.id, (-1, -1)):
+            self.ledger[row.id] = row
+            self.ledger_place[row.id] = place
+        if not row.instrument and row.known:
+            self.opening_e6.setdefault(row.account, row.cash_e6)
+
+    def orders(self) -> dict[str, dict[str, int]]:
+        """Return what became of the orders, by venue; an order that a venue filled in part counts as filled."""
+        found: dict[str, Counter[str]] = {}
+        filled = {fill.order for fill in self.fills.values()}
+        for order, submitting in self.submitted.items():
+            counter = found.setdefault(submitting.account.partition(":")[0], Counter())
+            states = self.outcomes.get(order, set())
+            if states & UNSENT:
+                counter["expired_unsent"] += 1
+                continue
+            counter["sent"] += 1
+            if order in filled:
+                counter["filled"] += 1
+            elif "REJECTED" in states:
+                counter["rejected"] += 1
+            elif states:
+                counter["cancelled"] += 1
+            else:
+                counter["open"] += 1
+        names = ("sent", "filled", "rejected", "cancelled", "open", "expired_unsent")
+        return {venue: {name: counter[name] for name in names} for venue, counter in sorted(found.items())}
+
+    def latencies_us(self, since_ns: int) -> list[float]:
+        """Return socket to order of the first legs: from the frame that triggered it to the write of the request."""
+        return sorted(
+            (call.sent_ts_ns - grant.recv_ts_ns) / 1e3
+            for order, call in self.calls.items()
+            if (grant := self.grants.get(order)) is not None and grant.purpose == "ENTRY"
+            if call.sent_ts_ns >= since_ns
+        )
+
+
+@dataclass
+class FillCheck:
+    """Fills and orders the venues know against rows in QuestDB."""
+
+    fills: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    sent_twice: int = 0
+    """orders a venue accepted more than once, or that it took and we did not submit"""
+
+
+def check_fills(truth: Iterable[Mapping[str, Any]], stored: Iterable[str], ours: Ours, account: str) -> FillCheck:
+    """Compare the venues' fills and orders with ours.
+
+    Args:
+        truth: lines of the simulators' `orders.jsonl`.
+        stored: `fill_id` of every row of `order_fill`, as often as it stands there.
+        account: name of the account at the venues.
+    """
+    result = FillCheck()
+    rows = Counter(stored)
+    wanted: set[str] = set()
+    known = {submitting.venue_order for submitting in ours.submitted.values()} | {
+        grant.client_id for order, grant in ours.grants.items() if order in ours.submitted
+    }
+    accepted: Counter[str] = Counter()
+    for fact in truth:
+        if fact.get("account") != account:
+            continue
+        if fact["event"] == "filled":
+            wanted.add(_fill_id(fact))
+        elif fact["event"] == "accepted":
+            accepted[str(fact.get("client_order_id") or fact["order_id"])] += 1
+    result.fills = len(wanted)
+    result.lost = sum(1 for name in wanted if rows[name] == 0)
+    result.duplicated = sum(count - 1 for count in rows.values() if count > 1) + len(rows.keys() - wanted)
+    result.sent_twice = sum(1 for name, count in accepted.items() if count > 1 or name not in known)
+    return result
+
+
+def _fill_id(fact: Mapping[str, Any]) -> str:
+    """Return a fill's id as our records name it: a Polymarket trade can fill several of our orders."""
+    if fact["venue"] == "polymarket":
+        return f"{fact['trade_id']}:{fact['order_id']}"
+    return str(fact["trade_id"])
+
+
+def compare_accounts(
+    ours: Ours, venues: Mapping[str, Any], account: str, tokens: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """Return what differs between our ledger and the venues' own accounts, nothing when they are equal.
+
+    Args:
+        venues: the answer of `/sim/accounts`.
+        tokens: Polymarket token -> (instrument, outcome).
+    """
+    differences: list[str] = []
+    for venue, states in venues.items():
+        state = next(state for state in states if state["account"] == account)
+        name = f"{venue}:{account}"
+        cash = ours.ledger.get(name)
+        if cash is None:
+            differences.append(f"{name}: no ledger line")
+            continue
+        _compare(differences, f"{name} cash", cash.cash_e6, state["cash_e6"])
+        _compare(differences, f"{name} fees", cash.fees_e6, state["fees_e6"])
+        _compare(differences, f"{name} opening cash", ours.opening_e6.get(name), state["cash_start_e6"])
+        theirs = {key: size for key, size in holdings(venue, state, tokens).items() if size}
+        held = {
+            (row.instrument, row.outcome if venue == "polymarket" else "YES"): row.size
+            for row in ours.ledger.values()
+            if row.account == name and row.instrument and row.size
+        }
+        for key in sorted(theirs.keys() | held.keys()):
+            _compare(differences, f"{name} {key[0]} {key[1]}", held.get(key, 0), theirs.get(key, 0))
+    return differences
+
+
+def holdings(venue: str, state: Mapping[str, Any], tokens: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return what a venue says an account holds: (instrument, outcome) -> size at -6, signed where it nets."""
+    if venue == "kalshi":
+        return {(f"kalshi:{ticker}", "YES"): found["size_e6"] for ticker, found in state["positions"].items()}
+    # What is not settled yet stands among the tokens, too.
+    return {tokens.get(token, (token, "?")): size for token, size in state["tokens"].items()}
+
+
+def profit_e6(cash_e6: int, start_e6: int, holdings: Mapping[tuple[str, str], int], mids_e6: Mapping[str, int]) -> int:
+    """Return what an account gained: cash, and holdings at mids (one half where there is none)."""
+    worth = 0
+    for (instrument, outcome), size in holdings.items():
+        mid = mids_e6.get(instrument, 500_000)
+        worth += size * (1_000_000 - mid if outcome == "NO" else mid) // 1_000_000
+        if size < 0:
+            # A short position's dollar was paid when it was opened.
+            worth += -size
+    return cash_e6 - start_e6 + worth
+
+
+def _compare(differences: list[str], what: str, ours: int | None, theirs: int) -> None:
+    if ours != theirs:
+        differences.append(f"{what}: ours {ours}, the venue's {theirs}")

@@ -1,0 +1,216 @@
+"""The check at the end: from the venues' own truth log to QuestDB, and the figures of `build/demo.json`."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from core.runtime import topics
+from core.runtime.topics import TOPICS
+from infra.cli.reach import Reach
+from infra.demo import frames, rows, scan, trades
+from infra.demo.cast import ACCOUNT
+from infra.demo.world import World
+from observe.stage import sunk_topics
+from schemas.control import Run
+from schemas.decision import Grant
+from schemas.derived import Quote
+from schemas.market import Instrument
+from schemas.raw import Frame, Opened
+from schemas.record import Record
+from venues import VENUES
+
+SUNK_LAYERS = ("raw", "market", "derived", "decision", "order")
+HOPS = ("ingest", "normalize", "derive")
+
+
+@dataclass
+class Window:
+    """The measured time: after the warm-up, until the flow stopped; ns since the epoch."""
+
+    begin_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return (self.end_ns - self.begin_ns) / 1e9
+
+    def holds(self, ts_ns: int) -> bool:
+        """Say whether a time lies in it."""
+        return self.begin_ns <= ts_ns < self.end_ns
+
+
+@dataclass
+class _Seen:
+    """Everything one pass over the topics gathers."""
+
+    feeds: frames.Feeds = field(default_factory=frames.Feeds)
+    ours: trades.Ours = field(default_factory=trades.Ours)
+    opened: dict[int, Opened] = field(default_factory=dict)
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    mids_e6: dict[str, int] = field(default_factory=dict)
+    frames_in_window: int = 0
+    hops_us: dict[str, list[float]] = field(default_factory=dict)
+
+
+def verdict(reach: Reach, run: Run, world: World, window: Window) -> dict[str, Any]:
+    """Return the content of `demo.json`.
+
+    Raises:
+        Unavailable: a server does not answer.
+    """
+    seen = _Seen()
+    expected = rows.Expected(reach.run)
+    _read_tables(reach, seen)
+    raw_records = _gather(reach, seen, expected, window)
+    tables = rows.KnownTables(seen.opened, seen.instruments)
+    for output in rows.normalized(tables, raw_records):
+        if type(output.record) in rows.BY_KIND:
+            expected.add_event(output)
+    row_check = rows.check(reach, expected, run.created_ts_ns)
+    frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
+    fills = _fills(reach, run, world, seen.ours)
+    differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, _tokens(world))
+    lost = {
+        "frames": sum(check.lost for check in frame_checks.values()) + seen.feeds.holes(),
+        "rows": sum(row_check.lost.values()),
+        "fills": fills.lost,
+    }
+    duplicated = {
+        "frames": sum(check.duplicated for check in frame_checks.values()) + seen.feeds.repeated,
+        "rows": sum(row_check.duplicated.values()),
+        "fills": fills.duplicated,
+        "orders": fills.sent_twice,
+    }
+    return {
+        "run": reach.run,
+        "incarnation": run.incarnation,
+        "seconds": round(window.seconds, 1),
+        "topics": {
+            noun: sum(offsets.values()) for noun, offsets in scan.ends(reach, TOPICS).items() if sum(offsets.values())
+        },
+        "lost": sum(lost.values()),
+        "duplicated": sum(duplicated.values()),
+        "orders": seen.ours.orders(),
+        "socket_to_order_us": _quantiles(seen.ours.latencies_us(window.begin_ns)),
+        "accounts_match": not differences,
+        "rate_per_s": round(seen.frames_in_window / window.seconds, 1) if window.seconds > 0 else 0,
+        "detail": {
+            "lost": lost,
+            "duplicated": duplicated,
+            "lost_rows_by_table": row_check.lost,
+            "duplicated_rows_by_table": row_check.duplicated,
+            "frames": {venue: asdict(check) for venue, check in frame_checks.items()},
+            "rows": row_check.expected,
+            "fills": fills.fills,
+            "account_differences": differences[:20],
+            "accounts": _accounts(seen, world),
+            "hops_us": {name: _quantiles(sorted(values)) for name, values in seen.hops_us.items()},
+        },
+    }
+
+
+def _read_tables(reach: Reach, seen: _Seen) -> None:
+    for found in scan.records(reach, [topics.RAW_FEED, topics.MARKET_INSTRUMENT]):
+        if isinstance(found.record, Opened):
+            seen.opened[found.offset] = found.record
+        elif isinstance(found.record, Instrument):
+            seen.instruments[found.record.instrument] = found.record
+
+
+def _gather(reach: Reach, seen: _Seen, expected: rows.Expected, window: Window) -> list[scan.Found]:
+    """Read every topic once; return the raw records, which are normalized again."""
+    raw_records = []
+    for found in scan.records(reach, [topics.RAW_FRAME, *sunk_topics(SUNK_LAYERS)]):
+        record = found.record
+        if found.noun == topics.RAW_FRAME.noun:
+            seen.feeds.add(record)
+            raw_records.append(found)
+            if isinstance(record, Frame) and window.holds(record.recv_ts_ns):
+                seen.frames_in_window += 1
+            continue
+        expected.add(found)
+        if found.noun != topics.DECISION_ACCOUNT.noun:  # its order events are copies
+            seen.ours.add(record)
+        _measure(record, found.noun, seen, window)
+    return raw_records
+
+
+def _measure(record: Record, noun: str, seen: _Seen, window: Window) -> None:
+    if isinstance(record, Quote) and noun == topics.DERIVED_BOOK.noun:
+        if record.state == "LIVE" and record.bid_size and record.ask_size:
+            # At -4; kept to the half of a tick at -6.
+            seen.mids_e6[record.instrument] = (record.bid_price + record.ask_price) * 50
+        if not record.repeat and len(record.trail) == len(HOPS) and window.holds(record.recv_ts_ns):
+            for name, later, earlier in zip(HOPS, record.trail, [record.recv_ts_ns, *record.trail], strict=False):
+                seen.hops_us.setdefault(name, []).append((later - earlier) / 1e3)
+    elif isinstance(record, Grant) and record.purpose == "ENTRY" and window.holds(record.recv_ts_ns):
+        for name, place in (("strategies", 3), ("accounts", 4)):
+            if place < len(record.trail):
+                seen.hops_us.setdefault(name, []).append((record.trail[place] - record.trail[place - 1]) / 1e3)
+
+
+def _frames(world: World, venue: str, seen: _Seen) -> frames.FrameCheck:
+    closed = {
+        fact["connection"]
+        for fact in world.truth("connections.jsonl")
+        if fact["venue"] == venue and fact["event"] == "closed"
+    }
+    epochs = [epoch for epoch, opened in seen.opened.items() if opened.venue == venue]
+    feeds = [seen.feeds.digests.get(epoch, {}) for epoch in epochs]
+    return frames.check(world.truth(f"frames-{venue}.jsonl"), closed, feeds)
+
+
+def _fills(reach: Reach, run: Run, world: World, ours: trades.Ours) -> trades.FillCheck:
+    sql = f"SELECT fill_id FROM order_fill WHERE run = '{reach.run}' AND ts >= {run.created_ts_ns}"  # noqa: S608
+    stored = [line[0] for line in rows.export(reach, sql)]
+    return trades.check_fills(world.truth("orders.jsonl"), stored, ours, ACCOUNT)
+
+
+def _tokens(world: World) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for pair in world.links():
+        polymarket = pair["polymarket"]
+        instrument = f"polymarket:{polymarket['condition_id']}"
+        found[polymarket["yes_token_id"]] = (instrument, "YES")
+        found[polymarket["no_token_id"]] = (instrument, "NO")
+    return found
+
+
+def _accounts(seen: _Seen, world: World) -> dict[str, dict[str, int]]:
+    """Return cash, fees and gain of each account, ours and the venue's, at 1e-6."""
+    tokens = _tokens(world)
+    found = {}
+    for venue, states in world.accounts().items():
+        state = next(state for state in states if state["account"] == ACCOUNT)
+        name = f"{venue}:{ACCOUNT}"
+        cash = seen.ours.ledger.get(name)
+        held = {
+            (row.instrument, row.outcome): row.size
+            for row in seen.ours.ledger.values()
+            if row.account == name and row.instrument and row.size
+        }
+        start = state["cash_start_e6"]
+        found[name] = {
+            "cash_e6": cash.cash_e6 if cash else 0,
+            "venue_cash_e6": state["cash_e6"],
+            "fees_e6": cash.fees_e6 if cash else 0,
+            "venue_fees_e6": state["fees_e6"],
+            "profit_e6": trades.profit_e6(cash.cash_e6 if cash else 0, start, held, seen.mids_e6),
+            "venue_profit_e6": trades.profit_e6(
+                state["cash_e6"], start, trades.holdings(venue, state, tokens), seen.mids_e6
+            ),
+        }
+    return found
+
+
+def _quantiles(values: Iterable[float]) -> dict[str, float]:
+    """Return p50, p99, p99.9 of sorted values, and how many there are."""
+    ordered = list(values)
+    if not ordered:
+        return {"p50": 0.0, "p99": 0.0, "p999": 0.0, "n": 0}
+
+    def at(part: float) -> float:
+        return round(ordered[min(int(len(ordered) * part), len(ordered) - 1)], 1)
+
+    return {"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "n": len(ordered)}
