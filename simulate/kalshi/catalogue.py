@@ -3,8 +3,8 @@
 from typing import Any
 
 from core.domain.units import ONE_DOLLAR_E4
+from simulate.kalshi.books import top_of
 from simulate.kalshi.market import KalshiMarket
-from simulate.kalshi.stream import top_of
 from simulate.kalshi.text import count_text, price_text
 from simulate.matching import Side
 from simulate.universe import KALSHI_SERIES

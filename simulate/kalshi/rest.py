@@ -10,18 +10,16 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from core.domain.errors import NotExact
-from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, to_fixed
 from simulate.buckets import TokenBucket
 from simulate.faults import Faults
 from simulate.kalshi.auth import KeyRing, Refused
 from simulate.kalshi.catalogue import event_row, market_row, orderbook, series_row
-from simulate.kalshi.exchange import KalshiExchange, NewOrder, OrderRefused
+from simulate.kalshi.create import BadRequest, parse_create
+from simulate.kalshi.exchange import KalshiExchange, OrderRefused
 from simulate.kalshi.ledger import KalshiAccount
 from simulate.kalshi.messages import fill_row, order_row, position_row
 from simulate.kalshi.stream import Client, KalshiStream
 from simulate.kalshi.text import price_text
-from simulate.matching import FOREVER_NS, Side, TimeInForce
 from simulate.settings import SimulateSettings
 from simulate.sockets import Connection
 from simulate.truth import TruthLog
@@ -45,23 +43,10 @@ ENDPOINT_COSTS = (
     {"method": "DELETE", "path": f"{BASE}/portfolio/events/orders/:order_id", "cost": 2},
     {"method": "GET", "path": f"{BASE}/portfolio/orders/:order_id", "cost": 2},
 )
-_TIME_IN_FORCE = {
-    "good_till_canceled": TimeInForce.GTC,
-    "immediate_or_cancel": TimeInForce.IOC,
-    "fill_or_kill": TimeInForce.FOK,
-}
 _STATUS_FILTER = {"open": "active", "paused": "inactive", "closed": "closed", "settled": "finalized"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SignedHandler = Callable[[web.Request, KalshiAccount], Awaitable[web.StreamResponse]]
-
-
-class BadRequest(Exception):
-    """A request of the wrong shape: the flat 400 body."""
-
-    def __init__(self, details: str) -> None:
-        super().__init__(details)
-        self.body = {"code": "bad_request", "message": "bad request", "details": details}
 
 
 def reply(body: Any, status: int = 200) -> web.Response:
@@ -341,56 +326,6 @@ class KalshiServer:
                 return reply(bad.body, 400)
 
         return checked
-
-
-def parse_create(raw: bytes) -> NewOrder:
-    """Return the order of a V2 create body.
-
-    Raises:
-        BadRequest: the flat 400.
-        OrderRefused: a value the exchange names itself.
-    """
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(str(error)) from error
-    if not isinstance(body, dict):
-        raise BadRequest("json: cannot unmarshal into Go value of type CreateOrderV2Request")
-    for name in ("ticker", "side", "count", "price", "time_in_force", "self_trade_prevention_type"):
-        value = body.get(name)
-        if isinstance(value, int | float):
-            raise BadRequest(
-                f"json: cannot unmarshal number into Go struct field CreateOrderV2Request.{name} of type string"
-            )
-        if not isinstance(value, str) or not value:
-            raise BadRequest(f"{name} is required")
-    time_in_force = _TIME_IN_FORCE.get(body["time_in_force"])
-    if body["side"] not in {"bid", "ask"} or time_in_force is None:
-        raise BadRequest("side or time_in_force has no known value")
-    if body["self_trade_prevention_type"] not in {"taker_at_cross", "maker"}:
-        raise BadRequest("self_trade_prevention_type has no known value")
-    try:
-        price = to_fixed(body["price"], PREDICTION_PRICE_EXP)
-    except NotExact as error:
-        raise OrderRefused(400, "invalid_price") from error
-    try:
-        size = to_fixed(body["count"], PREDICTION_SIZE_EXP)
-    except NotExact as error:
-        raise OrderRefused(400, "invalid_order_size") from error
-    expires = body.get("expiration_time") or 0
-    if expires and (time_in_force is not TimeInForce.GTC or expires * 1_000 <= _now_ms()):
-        raise BadRequest("expiration_time must be in the future and needs good_till_canceled")
-    return NewOrder(
-        ticker=body["ticker"],
-        client_order_id=str(body.get("client_order_id") or ""),
-        side=Side(body["side"]),
-        price_e4=price,
-        size_e6=size,
-        time_in_force=TimeInForce.GTD if expires else time_in_force,
-        post_only=bool(body.get("post_only", False)),
-        expires_ns=int(expires) * 1_000_000_000 if expires else FOREVER_NS,
-        body=body,
-    )
 
 
 def _now_ms() -> int:

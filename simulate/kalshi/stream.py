@@ -5,12 +5,11 @@ from typing import Any, cast
 
 import orjson
 
-from core.domain.units import ONE_DOLLAR_E4
+from simulate.kalshi.books import book_sides, delta_text, ticker_text, top_of, trade_text
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_message, order_message, position_message
-from simulate.kalshi.text import Stamp, count_text, price_text
-from simulate.matching import Matcher, Order, Side
+from simulate.matching import Order, Side
 from simulate.sockets import Connection
 
 BOOK = "orderbook_delta"
@@ -85,7 +84,6 @@ class KalshiStream:
         self.clients: list[Client] = []
         self.markets: dict[str, KalshiMarket] = {}
         self._books: dict[str, list[tuple[Client, Subscription]]] = {}
-        self._stamp = Stamp()
 
     def drop(self, client: Client) -> None:
         """Forget a closed connection."""
@@ -105,7 +103,7 @@ class KalshiStream:
         for client, subscription in followers:
             text = texts.get(subscription.use_yes_price)
             if text is None:
-                text = texts[subscription.use_yes_price] = self._delta_text(
+                text = texts[subscription.use_yes_price] = delta_text(
                     market, order, change_e6, now_ns, use_yes_price=subscription.use_yes_price
                 )
             if order.tag is not None and order.owner == client.account.name:
@@ -116,13 +114,7 @@ class KalshiStream:
 
     def trade(self, market: KalshiMarket, trade_id: str, price_e4: int, size_e6: int, taker: Side, now_ns: int) -> None:
         """Send a public trade."""
-        side = "yes" if taker is Side.BID else "no"
-        text = (
-            f'{{"trade_id":"{trade_id}","market_ticker":"{market.ticker}","yes_price_dollars":"{price_text(price_e4)}",'
-            f'"no_price_dollars":"{price_text(ONE_DOLLAR_E4 - price_e4)}","count_fp":"{count_text(size_e6)}",'
-            f'"taker_side":"{side}","taker_outcome_side":"{side}","taker_book_side":"{taker.value}",'
-            f'"is_block_trade":false,"ts":{now_ns // 1_000_000_000},"ts_ms":{now_ns // 1_000_000}}}'
-        )
+        text = trade_text(market, trade_id, price_e4, size_e6, taker, now_ns)
         self._broadcast("trade", "trade", market.ticker, text, now_ns // 1_000_000)
 
     def ticker(self, market: KalshiMarket, now_ns: int) -> int:
@@ -133,7 +125,7 @@ class KalshiStream:
         if top == market.top:
             return 0
         market.top = top
-        self._broadcast("ticker", "ticker", market.ticker, _ticker_text(market, now_ns), now_ns // 1_000_000)
+        self._broadcast("ticker", "ticker", market.ticker, ticker_text(market, now_ns), now_ns // 1_000_000)
         return 1
 
     def lifecycle(self, market: KalshiMarket, fields: dict[str, Any]) -> None:
@@ -312,21 +304,8 @@ class KalshiStream:
         for ticker in subscription.tickers or self.markets:
             market = self.markets.get(ticker)
             if market is not None:
-                text = _ticker_text(market, now_ns)
+                text = ticker_text(market, now_ns)
                 self._send(client, subscription, "ticker", ticker, text, now_ns // 1_000_000)
-
-    def _delta_text(
-        self, market: KalshiMarket, order: Order, change_e6: int, now_ns: int, *, use_yes_price: bool
-    ) -> str:
-        if order.side is Side.BID:
-            side, price = "yes", order.price
-        else:
-            side, price = "no", order.price if use_yes_price else ONE_DOLLAR_E4 - order.price
-        return (
-            f'{{"market_ticker":"{market.ticker}","market_id":"{market.market_id}",'
-            f'"price_dollars":"{price_text(price)}","delta_fp":"{count_text(change_e6)}","side":"{side}",'
-            f'"ts":"{self._stamp.text(now_ns)}","ts_ms":{now_ns // 1_000_000}}}'
-        )
 
     def _broadcast(self, channel: str, kind: str, ticker: str, text: str, now_ms: int) -> None:
         for client in self.clients:
@@ -388,46 +367,6 @@ class KalshiStream:
             f'{{"type":"{kind}",{identity}"sid":{subscription.sid},{sequence}"sending_ts_ms":{now_ms},"msg":{text}}}'
         )
         client.connection.send(payload.encode(), kind, ticker, now_ms)
-
-
-def top_of(book: Matcher) -> tuple[int, int, int, int]:
-    """Return best bid, its size, best ask, its size; 0 and 10,000 where there is none."""
-    bid, ask = book.best_bid(), book.best_ask()
-    return (
-        bid or 0,
-        book.level_size(Side.BID, bid) if bid else 0,
-        ask or ONE_DOLLAR_E4,
-        book.level_size(Side.ASK, ask) if ask else 0,
-    )
-
-
-def book_sides(book: Matcher, *, use_yes_price: bool) -> str:
-    """Return the sides of a snapshot, ascending prices; an empty side has no key."""
-    text = ""
-    bids = book.levels(Side.BID)[::-1]
-    if bids:
-        text += ',"yes_dollars_fp":[' + _level_texts(bids) + "]"
-    asks = book.levels(Side.ASK)
-    if asks:
-        levels = asks if use_yes_price else [(ONE_DOLLAR_E4 - price, size) for price, size in reversed(asks)]
-        text += ',"no_dollars_fp":[' + _level_texts(levels) + "]"
-    return text
-
-
-def _level_texts(levels: list[tuple[int, int]]) -> str:
-    return ",".join(f'["{price_text(price)}","{count_text(size)}"]' for price, size in levels)
-
-
-def _ticker_text(market: KalshiMarket, now_ns: int) -> str:
-    bid, bid_size, ask, ask_size = top_of(market.matcher)
-    return (
-        f'{{"market_id":"{market.market_id}","market_ticker":"{market.ticker}",'
-        f'"price_dollars":"{price_text(market.last_price_e4)}","yes_bid_dollars":"{price_text(bid)}",'
-        f'"yes_ask_dollars":"{price_text(ask)}","volume_fp":"{count_text(market.volume_e6)}",'
-        f'"open_interest_fp":"{count_text(market.volume_e6)}","yes_bid_size_fp":"{count_text(bid_size)}",'
-        f'"yes_ask_size_fp":"{count_text(ask_size)}","last_trade_size_fp":"{count_text(market.last_size_e6)}",'
-        f'"ts":{now_ns // 1_000_000_000},"ts_ms":{now_ns // 1_000_000}}}'
-    )
 
 
 def _quoted(text: str) -> str:

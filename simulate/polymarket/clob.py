@@ -1,4 +1,4 @@
-"""Polymarket's CLOB: REST and the two WebSockets, on aiohttp."""
+"""Polymarket's CLOB over REST, on aiohttp."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from simulate.buckets import TokenBucket
 from simulate.faults import Faults
@@ -16,33 +16,21 @@ from simulate.polymarket.amounts import OrderRefused
 from simulate.polymarket.auth import EXCHANGE, NEG_RISK_EXCHANGE, l1_signer, l2_matches
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.ledger import PolymarketAccount
+from simulate.polymarket.limits import TIERS, Limited
 from simulate.polymarket.market import MIN_ORDER_SIZE, PolymarketMarket
 from simulate.polymarket.messages import order_row, trade_row
-from simulate.polymarket.stream import MarketClient, PolymarketStream, UserClient
+from simulate.polymarket.sockets import Sockets
+from simulate.polymarket.stream import PolymarketStream
 from simulate.polymarket.text import PRICES
 from simulate.settings import SimulateSettings
-from simulate.sockets import Connection
 from simulate.truth import TruthLog
 
 BATCH_MAX = 15
 CANCELS_MAX = 1_000
 BOOKS_MAX = 500
-COMMAND_BYTES_MAX = 16 * 1024 * 1024
 CURSOR_START = "MA=="
 CURSOR_END = "LTE="
 ALLOWANCE = "115792089237316195423570985008687907853269984665640564039457584007913129639935"
-TIERS = {
-    # orders a second, burst, cancels a second, burst
-    "standard": (40, 60, 80, 120),
-    "copper": (60, 90, 120, 180),
-    "bronze": (80, 120, 160, 240),
-    "silver": (200, 300, 400, 600),
-    "gold": (400, 600, 800, 1_200),
-    "platinum": (450, 675, 900, 1_350),
-    "diamond": (525, 787, 1_050, 1_575),
-    "elite": (600, 900, 1_200, 1_800),
-}
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SignedHandler = Callable[[web.Request, PolymarketAccount, Any], Awaitable[web.Response]]
 
@@ -50,20 +38,6 @@ SignedHandler = Callable[[web.Request, PolymarketAccount, Any], Awaitable[web.Re
 def reply(body: Any, status: int = 200) -> web.Response:
     """Return a JSON response."""
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
-
-
-class Limited(Exception):
-    """A signer that is above its rate."""
-
-    def __init__(self, tier: str, bucket: TokenBucket, cost: float) -> None:
-        super().__init__("too many requests")
-        wait_s = bucket.wait_s(cost)
-        self.headers = {
-            "Retry-After": str(int(wait_s) + 1),
-            "Poly-RateLimit-Remaining": str(bucket.remaining()),
-            "Poly-RateLimit-Reset": str(int(time.time() + wait_s) + 1),
-            "Poly-RateLimit-Tier": tier,
-        }
 
 
 class ClobServer:
@@ -79,9 +53,9 @@ class ClobServer:
     ) -> None:
         self.settings = settings
         self.exchange = exchange
-        self.stream = stream
         self.faults = faults
-        self.connections: list[Connection] = []
+        self.sockets = Sockets(settings, exchange, stream, truth, faults)
+        self.connections = self.sockets.connections
         self._truth = truth
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
@@ -101,8 +75,8 @@ class ClobServer:
             ("/clob-markets/{condition_id}", self.clob_market),
             ("/markets-by-token/{token_id}", self.market_by_token),
             ("/auth/derive-api-key", self.derive_key),
-            ("/ws/market", self.market_socket),
-            ("/ws/user", self.user_socket),
+            ("/ws/market", self.sockets.market),
+            ("/ws/user", self.sockets.user),
         ):
             route("GET", path, public)
         route("POST", "/books", self.books)
@@ -327,79 +301,6 @@ class ClobServer:
                     account.heartbeat_id = ""
                     self.exchange.cancel(account, list(account.open))
                     self._truth.note("orders", venue="polymarket", event="heartbeat_missed", account=account.name)
-
-    # ------------------------------------------------------------------ websockets
-    async def market_socket(self, request: web.Request) -> web.StreamResponse:
-        socket, connection = await self._open(request)
-        client = MarketClient(connection)
-        self.stream.market_clients.append(client)
-        try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    self.stream.market_command(client, message.data)
-        finally:
-            self.stream.drop_market(client)
-            self._closed(connection)
-        return socket
-
-    async def user_socket(self, request: web.Request) -> web.StreamResponse:
-        socket, connection = await self._open(request)
-        client: UserClient | None = None
-        try:
-            async for message in socket:
-                if message.type is not WSMsgType.TEXT:
-                    continue
-                if client is not None:
-                    self.stream.user_command(client, message.data)
-                elif message.data == "PING":
-                    connection.send(b"PONG", "PONG", "", _now_ms())
-                else:
-                    client = self._authenticate(connection, message.data)
-                    if client is None:
-                        break
-                    self.stream.user_clients.append(client)
-        finally:
-            if client is not None:
-                self.stream.user_clients.remove(client)
-            self._closed(connection)
-        return socket
-
-    def _authenticate(self, connection: Connection, text: str) -> UserClient | None:
-        first = _json(text.encode())
-        auth = first.get("auth") if isinstance(first, dict) else None
-        if not isinstance(first, dict) or not isinstance(auth, dict):
-            return None
-        account = self.exchange.by_key.get(str(auth.get("apiKey")))
-        if account is None:
-            return None
-        wallet = account.wallet
-        if auth.get("secret") != wallet.secret or auth.get("passphrase") != wallet.passphrase:
-            return None
-        return UserClient(connection, account, {str(market) for market in first.get("markets") or []})
-
-    async def _open(self, request: web.Request) -> tuple[web.WebSocketResponse, Connection]:
-        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX)
-        await socket.prepare(request)
-        connection = Connection(
-            "polymarket",
-            len(self.connections) + 1,
-            socket,
-            self._truth,
-            self.faults,
-            self.settings.write_buffer_bytes_max,
-        )
-        connection.attach(request)
-        self.connections.append(connection)
-        self._truth.note(
-            "connections", venue="polymarket", event="opened", connection=connection.number, path=request.path
-        )
-        return socket, connection
-
-    def _closed(self, connection: Connection) -> None:
-        connection.detach()
-        self._truth.note(
-            "connections", venue="polymarket", event="closed", connection=connection.number, frames=connection.ordinal
-        )
 
     # ------------------------------------------------------------------ plumbing
     def _cancel_some(self, account: PolymarketAccount, wanted: Callable[[str, str], bool]) -> web.Response:

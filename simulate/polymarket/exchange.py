@@ -1,7 +1,6 @@
 """Polymarket's matching and settlement: signed orders in, book changes, trades and private events out."""
 
 import asyncio
-import hashlib
 import secrets
 import time
 import uuid
@@ -11,7 +10,6 @@ from typing import Any
 from core.domain.units import ONE_DOLLAR_E4
 from simulate.credentials import PolymarketWallet
 from simulate.matching import (
-    FOREVER_NS,
     NEVER_RESTED,
     Canceled,
     CancelReason,
@@ -19,21 +17,13 @@ from simulate.matching import (
     Filled,
     Order,
     Rested,
-    Side,
     TimeInForce,
 )
-from simulate.polymarket.amounts import (
-    GTD_EARLY_S,
-    GTD_LEAD_S,
-    Amounts,
-    OrderRefused,
-    OrderType,
-    fee_e6,
-    read_amounts,
-)
-from simulate.polymarket.auth import order_digest, recover
-from simulate.polymarket.ledger import MakerFill, OwnOrder, PolymarketAccount, Trade, engine_side
+from simulate.polymarket.admission import check_funds, checked_digest, expiry
+from simulate.polymarket.amounts import OrderRefused, OrderType, fee_e6, read_amounts
+from simulate.polymarket.ledger import OwnOrder, PolymarketAccount, Trade, engine_side
 from simulate.polymarket.market import PolymarketMarket
+from simulate.polymarket.parties import own_of, party_of
 from simulate.polymarket.stream import PolymarketStream
 from simulate.polymarket.text import money_text, size_text
 from simulate.settings import SimulateSettings
@@ -80,7 +70,7 @@ class PolymarketExchange:
             OrderRefused: with the server's text.
         """
         order, order_type, market = self._read(account, body)
-        order_id = "0x" + _checked_digest(account, order, market, self._settings.chain_id)
+        order_id = "0x" + checked_digest(account, order, market, self._settings.chain_id)
         account.attempts[order_id] = account.attempts.get(order_id, 0) + 1
         if order_id in account.orders:
             raise OrderRefused(f"order {order_id} is invalid. Duplicated.")
@@ -96,7 +86,7 @@ class PolymarketExchange:
         post_only = bool(body.get("postOnly", False))
         if post_only and (order_type.is_market or marketable(amounts.price_e4)):
             raise OrderRefused("invalid post-only order: order crosses book")
-        _check_funds(account, order["tokenId"], amounts, market, is_taker=marketable(amounts.price_e4))
+        check_funds(account, order["tokenId"], amounts, market, is_taker=marketable(amounts.price_e4))
         engine = Order(
             order_id,
             side,
@@ -105,7 +95,7 @@ class PolymarketExchange:
             owner=account.name,
             time_in_force=_TIME_IN_FORCE[order_type],
             post_only=post_only,
-            expires_ns=_expiry(order, order_type),
+            expires_ns=expiry(order, order_type),
             budget_e6=amounts.budget_e6,
             pays_no=not is_yes,
         )
@@ -181,7 +171,7 @@ class PolymarketExchange:
                 messages += 1
             if order.tag is None:
                 continue
-            own = _own(order)
+            own = own_of(order)
             if isinstance(event, Rested):
                 own.account.open[own.order_id] = own
                 own.status = "LIVE"
@@ -226,11 +216,11 @@ class PolymarketExchange:
     ) -> Trade:
         """Make one trade of a taker with the makers of one price, and move money and tokens."""
         size = sum(fill.size for fill in fills)
-        taker = _party(market, fills[0].taker, price, size)
+        taker = party_of(market, fills[0].taker, price, size)
         trade_id = str(uuid.uuid4())
         # Fees are charged for a trade as a whole, on the taker alone, in collateral.
         fee = fee_e6(size, price, market.fee_rate)
-        makers = [_party(market, fill.maker, price, fill.size) for fill in fills]
+        makers = [party_of(market, fill.maker, price, fill.size) for fill in fills]
         if taker.own is not None:
             taker.own.account.book_fill(taker.own, price, size, fee)
         for maker in makers:
@@ -356,53 +346,6 @@ class PolymarketExchange:
         return order, OrderType(body["orderType"]), market
 
 
-def _checked_digest(account: PolymarketAccount, order: dict[str, Any], market: PolymarketMarket, chain_id: int) -> str:
-    """Return the order's digest after recovering its signer."""
-    try:
-        digest = order_digest(order, chain_id=chain_id, neg_risk=market.neg_risk)
-        kind = int(order["signatureType"])
-        expected_maker = account.wallet.address if kind == 0 else account.wallet.funder
-        maker_fits = str(order["maker"]).lower() == expected_maker.lower() and kind == account.wallet.signature_type
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise OrderRefused("Invalid order payload") from error
-    if not maker_fits or recover(digest, str(order.get("signature", ""))) != account.wallet.address:
-        raise OrderRefused("invalid signature")
-    return digest.hex()
-
-
-def _check_funds(
-    account: PolymarketAccount, token: str, amounts: Amounts, market: PolymarketMarket, *, is_taker: bool
-) -> None:
-    if amounts.buys:
-        cost = amounts.budget_e6
-        shares = amounts.size_e6
-        if cost is None:
-            cost = amounts.price_e4 * shares // ONE_DOLLAR_E4
-        else:
-            shares = cost * ONE_DOLLAR_E4 // amounts.price_e4
-        need = cost + (fee_e6(shares, amounts.price_e4, market.fee_rate) if is_taker else 0)
-        have = account.free_e6()
-    else:
-        need, have = amounts.size_e6, account.free_shares(token)
-    if need > have:
-        raise OrderRefused(
-            f"not enough balance / allowance: the balance is not enough -> balance: {have}, order amount: {need}"
-        )
-
-
-def _expiry(order: dict[str, Any], order_type: OrderType) -> int:
-    text = str(order.get("expiration", "0"))
-    if not text.isdecimal():
-        raise OrderRefused("invalid expiration")
-    if order_type is not OrderType.GTD:
-        if text != "0":
-            raise OrderRefused("invalid expiration")
-        return FOREVER_NS
-    if int(text) < time.time() + GTD_LEAD_S - 1:
-        raise OrderRefused("invalid expiration")
-    return (int(text) - GTD_EARLY_S) * 1_000_000_000
-
-
 def _answer(own: OwnOrder, status: str, trade_ids: list[str]) -> dict[str, Any]:
     filled, spent = own.engine.filled, own.spent_e6
     making, taking = (money_text(spent), size_text(filled)) if own.buys else (size_text(filled), money_text(spent))
@@ -417,38 +360,6 @@ def _answer(own: OwnOrder, status: str, trade_ids: list[str]) -> dict[str, Any]:
     if trade_ids:
         answer["tradeIDs"] = list(trade_ids)
     return answer
-
-
-def _party(market: PolymarketMarket, order: Order, price: int, size: int) -> MakerFill:
-    """Return one side of a trade; strangers (the flow's orders) get a token and an address made of their order's id.
-
-    A stranger trades YES or, one time in four, NO, so that all three kinds of match occur: normal, mint and merge.
-    """
-    if order.tag is not None:
-        own = _own(order)
-        wallet = own.account.wallet
-        return MakerFill(
-            own, own.order_id, wallet.api_key, wallet.funder, own.token, own.side, own.token_price(price), size
-        )
-    digest = hashlib.sha256(order.order_id.encode() + market.condition_id.encode()).hexdigest()
-    is_yes = int(digest[0], 16) >= 4
-    buys = (order.side is Side.BID) is is_yes
-    return MakerFill(
-        own=None,
-        order_id="0x" + digest,
-        owner=str(uuid.UUID(digest[:32])),
-        address="0x" + digest[:40],
-        token=market.tokens[0] if is_yes else market.tokens[1],
-        side="BUY" if buys else "SELL",
-        price_e4=price if is_yes else ONE_DOLLAR_E4 - price,
-        size_e6=size,
-    )
-
-
-def _own(order: Order) -> OwnOrder:
-    own = order.tag
-    assert isinstance(own, OwnOrder)
-    return own
 
 
 def _identity(own: OwnOrder) -> dict[str, Any]:

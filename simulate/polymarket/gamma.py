@@ -81,7 +81,6 @@ def market_row(market: PolymarketMarket) -> dict[str, Any]:
     if linked.inverted:
         question = question.replace("happen?", "fail to happen?")
     middle = (bid + ask) // 2
-    event_id = str(900_000 + linked.place)
     return {
         "id": str(linked.place + 1),
         "question": question,
@@ -129,20 +128,22 @@ def market_row(market: PolymarketMarket) -> dict[str, Any]:
         "clearBookOnStart": False,
         "rfqEnabled": False,
         "rewardsMinSize": 50,
-        "events": [
-            {
-                "id": event_id,
-                "ticker": slug_of(market),
-                "slug": slug_of(market),
-                "title": question,
-                "startDate": START,
-                "endDate": END,
-                "active": True,
-                "closed": False,
-                "negRisk": market.neg_risk,
-                "negRiskAugmented": False,
-            }
-        ],
+        "events": [_event_row(market, question)],
+    }
+
+
+def _event_row(market: PolymarketMarket, question: str) -> dict[str, Any]:
+    return {
+        "id": str(900_000 + market.linked.place),
+        "ticker": slug_of(market),
+        "slug": slug_of(market),
+        "title": question,
+        "startDate": START,
+        "endDate": END,
+        "active": True,
+        "closed": False,
+        "negRisk": market.neg_risk,
+        "negRiskAugmented": False,
     }
 
 

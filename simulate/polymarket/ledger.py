@@ -176,7 +176,7 @@ def engine_side(*, buys: bool, is_yes: bool) -> Side:
 
 
 def account_state(account: PolymarketAccount) -> dict[str, Any]:
-    """Return an account as `/sim/accounts` shows it."""
+    """Return an account as `/sim/accounts` shows it: `tokens` are settled, what is bought and not yet mined is not in it."""
     return {
         "account": account.name,
         "address": account.wallet.address,
@@ -185,7 +185,7 @@ def account_state(account: PolymarketAccount) -> dict[str, Any]:
         "cash_e6": account.collateral_e6,
         "reserved_e6": account.committed_e6(),
         "fees_e6": account.fees_e6,
-        "tokens": dict(account.tokens),
+        "tokens": {token: held - account.unsettled.get(token, 0) for token, held in account.tokens.items()},
         "unsettled": {token: size for token, size in account.unsettled.items() if size},
         "open_orders": [
             {
