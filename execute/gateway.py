@@ -32,7 +32,7 @@ from venues.refusal import VenueError
 
 IN_FLIGHT_MAX = 64
 """Grants that are being submitted at once; one more is refused, which is a record."""
-WATCH_S = 0.1
+WATCH_S = 0.05
 SETTLE_S = 0.1
 STOPPING = "stopping"
 DRAIN_S = 5.0
@@ -145,11 +145,6 @@ class Gateway:
                         self._follower.start(tracked)
                 group.create_task(self._read_decisions())
                 group.create_task(self._watch())
-                group.create_task(
-                    say_alive(
-                        journal=self.journal, health=self.health, clock=self._clock, interval_s=self._timing.alive_s
-                    )
-                )
                 stream = PrivateStream(
                     venue=self._venue,
                     journal=self.journal,
@@ -324,17 +319,27 @@ class Gateway:
     # --- the rest
 
     async def _watch(self) -> None:
+        was_ready, said_s = False, 0.0
         was_stopped = False
         while True:
             stopped = self.health.is_stopped()
             if stopped and not was_stopped:
-                for tracked in self.orders.out():
-                    if tracked.left or tracked.owner != self.writer:
-                        self._follower.start(tracked)
-                    tracked.changed.set()
+                self._cancel_all()
             was_stopped = stopped
             self.journal.flush()
+            ready = not self.health.not_ready_reason()
+            now_s = self._clock.monotonic_s()
+            if ready != was_ready or now_s - said_s >= self._timing.alive_s:
+                was_ready, said_s = ready, now_s
+                say_alive(journal=self.journal, health=self.health, clock=self._clock)
             await asyncio.sleep(WATCH_S)
+
+    def _cancel_all(self) -> None:
+        # Followers cancel what is theirs while the gateway is stopped; they need only look.
+        for tracked in self.orders.out():
+            if tracked.left or tracked.owner != self.writer:
+                self._follower.start(tracked)
+            tracked.changed.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         assert self._group is not None, "spawned while running"

@@ -47,11 +47,11 @@ class Health:
 
     def stop_reason(self) -> str:
         """Return why nothing new may be sent and what rests must go, empty if it may stay."""
-        beat_age_s = (self._clock.now_ns() - self._beat_ns) / NS_PER_S
-        if beat_age_s > self._stop_after_s:
-            return f"the last Beat is {int(beat_age_s)} s old"
+        # Without an age in the words: a reason that changes all the time is a new fault each time.
+        if (self._clock.now_ns() - self._beat_ns) / NS_PER_S > self._stop_after_s:
+            return f"the last Beat is more than {self._stop_after_s} s old"
         if self._ack_age_s() > self._stop_after_s:
-            return "Kafka has not acknowledged in time"
+            return f"Kafka has acknowledged nothing for {self._stop_after_s} s"
         return ""
 
     def not_ready_reason(self) -> str:

@@ -74,18 +74,9 @@ class Reporter:
         )
 
 
-async def say_alive(*, journal: Journal, health: Health, clock: Clock, interval_s: float) -> None:
-    """Write Alive at intervals until cancelled."""
-    while True:
-        reason = health.not_ready_reason()
-        journal.flush()
-        journal.report(
-            Alive(
-                account=journal.account,
-                writer=journal.writer,
-                ready=not reason,
-                reason=reason,
-                ts_ns=clock.now_ns(),
-            )
-        )
-        await asyncio.sleep(interval_s)
+def say_alive(*, journal: Journal, health: Health, clock: Clock) -> None:
+    """Write one Alive, as things stand."""
+    reason = health.not_ready_reason()
+    journal.report(
+        Alive(account=journal.account, writer=journal.writer, ready=not reason, reason=reason, ts_ns=clock.now_ns())
+    )

@@ -111,6 +111,9 @@ class Submitter:
         for attempt in range(ATTEMPTS_MAX):
             if attempt:
                 await asyncio.sleep(AGAIN_PAUSE_S)
+            if tracked.answered:
+                # The private stream was faster than the answer.
+                return True
             unsent = self._why_unsent(tracked, grant) or self._health.stop_reason()
             if unsent:
                 reason = unsent
@@ -160,7 +163,8 @@ class Submitter:
 
     def _doubt(self, tracked: Tracked, reason: str) -> None:
         tracked.left = True
-        self._journal.unknown(tracked, reason)
+        if not tracked.answered:
+            self._journal.unknown(tracked, reason)
 
     def _reject(self, tracked: Tracked, code: str, words: str, recv_ts_ns: int) -> None:
         view = OrderView(venue_order="", status="REJECTED", filled=0, reason=f"venue: {code}: {words}")

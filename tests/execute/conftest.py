@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from core.domain.errors import Unavailable
@@ -22,7 +23,7 @@ from execute.polymarket import PolymarketVenue
 from schemas.decision import Beat, Cancel, Grant
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument
-from schemas.order import Fill, OrderUpdate, Submitting
+from schemas.order import Alive, Fill, OrderUpdate, Submitting
 from simulate.matching import Order, Side
 from simulate.settings import SimulateSettings
 from simulate.world import World
@@ -209,6 +210,12 @@ class Bench:
         order = Order(f"s{next(self._numbers)}", Side.BID if side == "BUY" else Side.ASK, price, size * E6)
         self.exchange.apply(self.place, self.place.matcher.submit(order))
 
+    async def cut_streams(self) -> None:
+        """Drop every socket of the venue; gateways come back after their backoff."""
+        url = f"{self.ready['sim_url']}/sim/drop"
+        async with aiohttp.ClientSession() as session, session.post(url, json={"venue": self.name}) as reply:
+            assert reply.status == 200
+
     @property
     def attempts(self) -> int:
         """How many create requests reached the venue, whatever became of them."""
@@ -314,6 +321,9 @@ class Bench:
 
     def fills(self, order: str) -> list[Fill]:
         return self.events(order, Fill)
+
+    def alive(self) -> list[Alive]:
+        return [record for record in self.log.read(topics.ORDER_EVENT) if isinstance(record, Alive)]
 
     async def until(self, claim: Callable[[], Any], what: str = "", timeout_s: float = 5.0) -> Any:
         """Wait until `claim` holds and return what it returned."""
