@@ -8,6 +8,7 @@ from aiohttp import web
 from simulate.flow import Flow
 from simulate.kalshi.exchange import account_state as kalshi_state
 from simulate.kalshi.rest import KalshiServer
+from simulate.matching import Matcher, Side
 from simulate.polymarket.clob import ClobServer
 from simulate.polymarket.ledger import account_state as polymarket_state
 from simulate.sockets import Connection
@@ -28,6 +29,7 @@ class ControlServer:
         app = web.Application()
         app.router.add_get("/sim/accounts", self.accounts)
         app.router.add_get("/sim/orders", self.orders)
+        app.router.add_get("/sim/books", self.books)
         app.router.add_get("/sim/stats", self.stats)
         app.router.add_get("/sim/frames", self.frames)
         app.router.add_post("/sim/flow", self.set_flow)
@@ -67,6 +69,16 @@ class ControlServer:
             for account in self.clob.exchange.accounts.values()
         }
         return {"kalshi": kalshi, "polymarket": polymarket}
+
+    async def books(self, request: web.Request) -> web.Response:
+        return _reply(self.book_states())
+
+    def book_states(self) -> dict[str, Any]:
+        """Return every book in YES of its own venue, best first: `[price_e4, size_e6]`."""
+        return {
+            "kalshi": {market.ticker: _levels(market.matcher) for market in self.kalshi.exchange.markets},
+            "polymarket": {market.condition_id: _levels(market.matcher) for market in self.clob.exchange.markets},
+        }
 
     async def stats(self, request: web.Request) -> web.Response:
         return _reply(
@@ -157,6 +169,10 @@ def _order_fact(attempts: int, own: Any) -> dict[str, Any]:
         "accepted": 0 if own is None else 1,
         "filled_e6": 0 if own is None else own.engine.filled,
     }
+
+
+def _levels(book: Matcher) -> dict[str, Any]:
+    return {"bids": book.levels(Side.BID), "asks": book.levels(Side.ASK)}
 
 
 def _connections(connections: list[Connection]) -> list[dict[str, Any]]:

@@ -53,12 +53,14 @@ class CancelReason(StrEnum):
 class Order:
     """An order and what is left of it.
 
-    `owner` names whom it may not trade with (empty: anybody, as the flow's orders). `budget_e6` makes a bid (or, with
+    `owner` names whom it may not trade with (empty: anybody, as the flow's orders): the taker is cancelled there, or, with
+    `cancels_own`, its owner's resting order is and the taker goes on. `budget_e6` makes a bid (or, with
     `pays_no`, an ask that buys NO) spend money instead of counting contracts; its `size` is then only an upper bound.
     """
 
     __slots__ = (
         "budget_e6",
+        "cancels_own",
         "expires_ns",
         "filled",
         "order_id",
@@ -86,6 +88,7 @@ class Order:
         expires_ns: int = FOREVER_NS,
         budget_e6: int | None = None,
         pays_no: bool = False,
+        cancels_own: bool = False,
         tag: object = None,
     ) -> None:
         if not 0 < price < ONE_DOLLAR_E4:
@@ -104,6 +107,7 @@ class Order:
         self.expires_ns = expires_ns
         self.budget_e6 = budget_e6
         self.pays_no = pays_no
+        self.cancels_own = cancels_own
         self.tag = tag
 
 
@@ -257,7 +261,10 @@ class Matcher:
             level = levels[price]
             maker = next(iter(level.orders.values()))
             if order.owner and maker.owner == order.owner:
-                return True
+                if not order.cancels_own:
+                    return True
+                events.extend(self.cancel(maker, CancelReason.SELF_TRADE))
+                continue
             size = min(_wanted(order, price), maker.remaining)
             if order.budget_e6 is not None:
                 size -= size % BUDGET_LOT
@@ -283,7 +290,9 @@ class Matcher:
                 break
             for maker in self.orders_at(order.side.opposite, price):
                 if order.owner and maker.owner == order.owner:
-                    return True
+                    if not order.cancels_own:
+                        return True
+                    continue
                 if budget is None:
                     wanted -= maker.remaining
                     if wanted <= 0:

@@ -4,7 +4,7 @@
   Ordinals of a connection count from 1 without a hole, so a record that was lost or doubled can be named.
 * `orders.jsonl`: accepted, filled, canceled, refused; `connections.jsonl`: opened, closed;
   `edges.jsonl`: when the flow made a difference between the venues, and when it took it back;
-  `accounts.json`, `order_ids.json`: written at the end.
+  `accounts.json`, `books.json`, `order_ids.json`: written at the end.
 """
 
 import hashlib

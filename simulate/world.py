@@ -122,6 +122,7 @@ class World:
         for runner in self._runners:
             await runner.cleanup()
         self.truth.write_json("accounts.json", self.control.account_states())
+        self.truth.write_json("books.json", self.control.book_states())
         self.truth.write_json("order_ids.json", self.control.order_ids())
         self.truth.close()
 

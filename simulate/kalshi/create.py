@@ -58,7 +58,14 @@ def parse_create(raw: bytes) -> NewOrder:
         size = to_fixed(body["count"], PREDICTION_SIZE_EXP)
     except NotExact as error:
         raise OrderRefused(400, "invalid_order_size") from error
+    if body.get("reduce_only"):
+        # The venue takes it on IOC orders; what it then does with the excess is not established.
+        raise OrderRefused(400, "invalid_order", "reduce_only is not simulated")
     expires = body.get("expiration_time") or 0
+    if not isinstance(expires, int):
+        raise BadRequest(
+            "json: cannot unmarshal into Go struct field CreateOrderV2Request.expiration_time of type int64"
+        )
     if expires and (time_in_force is not TimeInForce.GTC or expires <= time.time()):
         raise BadRequest("expiration_time must be in the future and needs good_till_canceled")
     return NewOrder(

@@ -98,6 +98,7 @@ class KalshiExchange:
             time_in_force=new.time_in_force,
             post_only=new.post_only,
             expires_ns=new.expires_ns,
+            cancels_own=new.body.get("self_trade_prevention_type") == "maker",
         )
         if new.post_only and market.matcher.crosses(new.side, new.price_e4):
             raise OrderRefused(400, "invalid_order", "post only cross")

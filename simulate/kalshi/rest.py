@@ -204,7 +204,7 @@ class KalshiServer:
     async def fills(self, request: web.Request, account: KalshiAccount) -> web.Response:
         query = request.query
         tickers = set(query["ticker"].split(",")) if query.get("ticker") else None
-        since = int(query.get("min_ts", "0")) * 1_000_000_000
+        since = _seconds(query.get("min_ts")) * 1_000_000_000
         rows = [
             fill
             for fill in reversed(account.fills)
@@ -217,7 +217,7 @@ class KalshiServer:
 
     async def orders(self, request: web.Request, account: KalshiAccount) -> web.Response:
         query = request.query
-        since = int(query.get("min_ts", "0")) * 1_000_000_000
+        since = _seconds(query.get("min_ts")) * 1_000_000_000
         rows = [
             own
             for own in reversed(account.orders.values())
@@ -339,6 +339,10 @@ def _cost(request: web.Request) -> int:
         if row["method"] == request.method and row["path"] == pattern:
             return int(str(row["cost"]))
     return DEFAULT_COST
+
+
+def _seconds(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _limit(request: web.Request) -> int:

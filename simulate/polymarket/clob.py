@@ -258,7 +258,7 @@ class ClobServer:
 
     async def trades(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
         query = request.query
-        after, before = int(query.get("after", "0")), int(query.get("before", str(2**40)))
+        after, before = _seconds(query.get("after"), 0), _seconds(query.get("before"), 2**40)
         rows = [
             trade_row(trade, account)
             for trade in reversed(account.trades)
@@ -356,6 +356,10 @@ class ClobServer:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _seconds(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() else default
 
 
 def _json(raw: bytes) -> Any:

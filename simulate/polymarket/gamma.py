@@ -43,7 +43,8 @@ class GammaServer:
         return _reply(body)
 
     async def markets(self, request: web.Request) -> web.Response:
-        offset = int(request.query.get("offset", "0"))
+        text = request.query.get("offset", "0")
+        offset = int(text) if text.isdecimal() else 0
         if offset > OFFSET_MAX:
             return _reply({"error": "offset too large, use /markets/keyset"}, 422)
         rows = self._filtered(request)[offset : offset + _limit(request)]

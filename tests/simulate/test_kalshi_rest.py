@@ -267,6 +267,20 @@ def test_self_trade_cancels_the_taker_and_leaves_the_resting_order(run):
     run(scenario)
 
 
+def test_self_trade_may_cancel_the_resting_order_instead(run):
+    async def scenario(venues):
+        await venues.kalshi.order(TEMP, "ask", "0.5200", "2.00", client_order_id="rest")
+        fields = {"client_order_id": "self", "self_trade_prevention_type": "maker"}
+        _, created = await venues.kalshi.order(TEMP, "bid", "0.5200", "1.00", **fields)
+        assert (created["fill_count"], created["remaining_count"]) == ("0.00", "1.00")
+        state = (await venues.sim("/sim/accounts"))["kalshi"][0]
+        assert [order["client_order_id"] for order in state["open_orders"]] == ["self"]
+        books = await venues.sim("/sim/books")
+        assert books["kalshi"][TEMP] == {"bids": [[5_200, 1_000_000]], "asks": []}
+
+    run(scenario)
+
+
 def test_cancel_all_answers_204_and_leaves_nothing(run):
     async def scenario(venues):
         for price in ("0.1000", "0.2000"):

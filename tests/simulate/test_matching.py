@@ -88,6 +88,19 @@ def test_meeting_ones_own_order_cancels_the_taker_and_keeps_earlier_fills():
     assert mine.remaining == 10
 
 
+def test_taker_may_cancel_ones_own_resting_order_and_go_on():
+    book = Matcher()
+    mine = order(Side.ASK, 5_200, 10, owner="me")
+    stranger = order(Side.ASK, 5_200, 3)
+    book.submit(mine)
+    book.submit(stranger)
+    taker = order(Side.BID, 5_200, 3, owner="me", cancels_own=True, time_in_force=TimeInForce.FOK)
+    assert book.submit(taker) == [
+        Canceled(mine, 10, 3, CancelReason.SELF_TRADE),
+        Filled(stranger, taker, 5_200, 3, 0),
+    ]
+
+
 def test_reduced_order_keeps_its_place_in_the_line():
     book, asks = book_with_asks()
     assert book.reduce(asks[0], 4) == [Canceled(asks[0], 4, 11, CancelReason.USER)]
