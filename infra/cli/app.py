@@ -187,6 +187,26 @@ def demo(
 
 
 @app.command()
+def replay(
+    into: Annotated[str, typer.Option("--into", help="The new run, replay-<id>; it must hold no records yet.")],
+    run: Run = "",
+    stages: Annotated[
+        str, typer.Option("--stages", help="Pure stages to replay, by comma.")
+    ] = "normalize,derive,decide",
+    speed: Annotated[str, typer.Option("--speed", help="max, or a multiple of the recorded pace such as 1.")] = "max",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare with the source run; exit 1 if it differs.")
+    ] = False,
+) -> None:
+    """Feed the pure stages a run's own logs and write what they say into a new run."""
+    from infra.cli.reach import Reach
+    from infra.cli.replay import replay_run
+
+    equal = replay_run(Reach.load(run).require_kafka(), into, stages.split(","), speed, console, verify=verify)
+    raise typer.Exit(0 if equal else 1)
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which benchmarks; none: all.")] = None,
 ) -> None:

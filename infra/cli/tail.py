@@ -20,6 +20,8 @@ from schemas.record import Record
 
 TIMEOUT_S = 10.0
 BATCH = 500
+TEXT_MAX = 300
+"""A longer field is cut, on the screen only."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +202,11 @@ def _stamp(message: Message) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, bytes):
-        return _text(value)
     if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_text, separators=(",", ":"))
-    return str(value)
+        text = json.dumps(value, default=_text, separators=(",", ":"))
+    else:
+        text = _text(value)
+    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text):,} characters; --json shows all)"
 
 
 def _text(value: Any) -> str:

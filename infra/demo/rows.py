@@ -74,7 +74,7 @@ def normalized(tables: KnownTables, raw_records: Iterable[Found]) -> Iterator[Ou
         try:
             yield from task.handle(Input(found.record, found.noun, found.partition, found.offset))
         except Reject as e:
-            yield from e.outputs
+            yield from getattr(e, "outputs", ())
 
 
 class Expected:

@@ -84,7 +84,7 @@ def ends(reach: Reach, topics: Iterable[Topic]) -> dict[str, dict[int, int]]:
     by_name = {topic.name(reach.run): topic for topic in topics}
     known = admin.list_topics(timeout=TIMEOUT_S).topics
     places = [TopicPartition(name, number) for name in by_name if name in known for number in known[name].partitions]
-    futures = admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
+    futures = admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=TIMEOUT_S)  # type: ignore[no-untyped-call, arg-type]
     found: dict[str, dict[int, int]] = {}
     for place, future in futures.items():
         found.setdefault(by_name[place.topic].noun, {})[place.partition] = future.result(TIMEOUT_S).offset

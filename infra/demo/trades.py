@@ -100,40 +100,43 @@ class FillCheck:
     """orders a venue accepted more than once, or that it took and we did not submit"""
 
 
-def check_fills(truth: Iterable[Mapping[str, Any]], stored: Iterable[str], ours: Ours, account: str) -> FillCheck:
-    """Compare the venues' fills and orders with ours.
+def check_fills(
+    truth: Iterable[Mapping[str, Any]], stored: Iterable[tuple[str, str, int]], ours: Ours, account: str
+) -> FillCheck:
+    """Compare the venues' fills and orders with ours, by trade and order: what was filled must be there to the last unit.
+
+    Our records split a Polymarket trade by the resting orders it met, `<trade>:<resting order>`; the venue's log has
+    one line for it.
 
     Args:
         truth: lines of the simulators' `orders.jsonl`.
-        stored: `fill_id` of every row of `order_fill`, as often as it stands there.
+        stored: `fill_id`, `order_id`, `size_e6` of every row of `order_fill`, as often as it stands there.
         account: name of the account at the venues.
     """
     result = FillCheck()
-    rows = Counter(stored)
-    wanted: set[str] = set()
-    known = {submitting.venue_order for submitting in ours.submitted.values()} | {
-        grant.client_id for order, grant in ours.grants.items() if order in ours.submitted
-    }
+    names = {order: {submitting.venue_order} for order, submitting in ours.submitted.items()}
+    for order, grant in ours.grants.items():
+        if order in names:
+            names[order].add(grant.client_id)
+    of_venue = {name: order for order, known in names.items() for name in known if name}
+    wanted: Counter[tuple[str, str]] = Counter()
     accepted: Counter[str] = Counter()
     for fact in truth:
         if fact.get("account") != account:
             continue
+        name = str(fact.get("client_order_id") or fact.get("order_id"))
         if fact["event"] == "filled":
-            wanted.add(_fill_id(fact))
+            wanted[fact["trade_id"], of_venue.get(name, name)] += fact["size_e6"]
         elif fact["event"] == "accepted":
-            accepted[str(fact.get("client_order_id") or fact["order_id"])] += 1
+            accepted[name] += 1
+    found: Counter[tuple[str, str]] = Counter()
+    for fill_id, order, size in stored:
+        found[fill_id.partition(":")[0], order] += size
     result.fills = len(wanted)
-    result.lost = sum(1 for name in wanted if rows[name] == 0)
-    result.duplicated = sum(count - 1 for count in rows.values() if count > 1) + len(rows.keys() - wanted)
-    result.sent_twice = sum(1 for name, count in accepted.items() if count > 1 or name not in known)
+    result.lost = sum(1 for key, size in wanted.items() if found[key] < size)
+    result.duplicated = sum(1 for key, size in found.items() if size > wanted[key])
+    result.sent_twice = sum(1 for name, count in accepted.items() if count > 1 or name not in of_venue)
     return result
-
-
-def _fill_id(fact: Mapping[str, Any]) -> str:
-    """Return a fill's id as our records name it: a Polymarket trade can fill several of our orders."""
-    if fact["venue"] == "polymarket":
-        return f"{fact['trade_id']}:{fact['order_id']}"
-    return str(fact["trade_id"])
 
 
 def compare_accounts(
@@ -157,7 +160,7 @@ def compare_accounts(
         _compare(differences, f"{name} fees", cash.fees_e6, state["fees_e6"])
         _compare(differences, f"{name} opening cash", ours.opening_e6.get(name), state["cash_start_e6"])
         theirs = {key: size for key, size in holdings(venue, state, tokens).items() if size}
-        held = {
+        held: dict[tuple[str, str], int] = {
             (row.instrument, row.outcome if venue == "polymarket" else "YES"): row.size
             for row in ours.ledger.values()
             if row.account == name and row.instrument and row.size

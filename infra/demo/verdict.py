@@ -11,6 +11,7 @@ from infra.demo import frames, rows, scan, trades
 from infra.demo.cast import ACCOUNT
 from infra.demo.world import World
 from observe.stage import sunk_topics
+from observe.tables import BY_KIND
 from schemas.control import Run
 from schemas.decision import Grant
 from schemas.derived import Quote
@@ -65,7 +66,7 @@ def verdict(reach: Reach, run: Run, world: World, window: Window) -> dict[str, A
     raw_records = _gather(reach, seen, expected, window)
     tables = rows.KnownTables(seen.opened, seen.instruments)
     for output in rows.normalized(tables, raw_records):
-        if type(output.record) in rows.BY_KIND:
+        if type(output.record) in BY_KIND:
             expected.add_event(output)
     row_check = rows.check(reach, expected, run.created_ts_ns)
     frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
@@ -162,8 +163,8 @@ def _frames(world: World, venue: str, seen: _Seen) -> frames.FrameCheck:
 
 
 def _fills(reach: Reach, run: Run, world: World, ours: trades.Ours) -> trades.FillCheck:
-    sql = f"SELECT fill_id FROM order_fill WHERE run = '{reach.run}' AND ts >= {run.created_ts_ns}"  # noqa: S608
-    stored = [line[0] for line in rows.export(reach, sql)]
+    sql = f"SELECT fill_id, order_id, size_e6 FROM order_fill WHERE run = '{reach.run}' AND ts >= {run.created_ts_ns}"  # noqa: S608
+    stored = [(fill, order, int(size)) for fill, order, size in rows.export(reach, sql)]
     return trades.check_fills(world.truth("orders.jsonl"), stored, ours, ACCOUNT)
 
 
@@ -185,7 +186,7 @@ def _accounts(seen: _Seen, world: World) -> dict[str, dict[str, int]]:
         state = next(state for state in states if state["account"] == ACCOUNT)
         name = f"{venue}:{ACCOUNT}"
         cash = seen.ours.ledger.get(name)
-        held = {
+        held: dict[tuple[str, str], int] = {
             (row.instrument, row.outcome): row.size
             for row in seen.ours.ledger.values()
             if row.account == name and row.instrument and row.size
