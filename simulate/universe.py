@@ -65,6 +65,11 @@ def make_universe(
     ]
 
 
+def question_of(key: str) -> str:
+    """Return the question of a linked market, the same words on both venues."""
+    return f"Will simulated outcome {key} happen?"
+
+
 def links(universe: list[LinkedMarket]) -> dict[str, Any]:
     """Return the pairs as `links.json` lists them."""
     return {

@@ -7,7 +7,7 @@ from simulate.kalshi.books import top_of
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.text import count_text, price_text
 from simulate.matching import Side
-from simulate.universe import KALSHI_SERIES
+from simulate.universe import KALSHI_SERIES, question_of
 
 OPEN_TIME = "2026-01-01T00:00:00Z"
 CLOSE_TIME = "2030-12-31T23:59:00Z"
@@ -118,8 +118,3 @@ def orderbook(market: KalshiMarket, depth: int) -> dict[str, Any]:
             "no_dollars": [[price_text(price), count_text(size)] for price, size in no[:cut][::-1]],
         }
     }
-
-
-def question_of(key: str) -> str:
-    """Return the question of a linked market, the same words on both venues."""
-    return f"Will simulated outcome {key} happen?"

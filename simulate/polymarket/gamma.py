@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from simulate.kalshi.catalogue import question_of
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.market import MIN_ORDER_SIZE, PolymarketMarket
 from simulate.polymarket.text import PRICES
+from simulate.universe import question_of
 
 PAGE_MAX = 100
 OFFSET_MAX = 2_000
