@@ -2,24 +2,36 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import orjson
 import pytest
 
 from core.domain.errors import Retry
-from core.runtime.clock import ManualClock
+from core.runtime.clock import Clock, ManualClock, SystemClock
+from core.runtime.edge import Share
 from core.runtime.flow import BY_KEY, Input
-from core.runtime.topics import RAW_FEED, RAW_FRAME, Topic
+from core.runtime.topics import DERIVED_RESYNC, RAW_FEED, RAW_FRAME, Topic
 from ingest.feed import Feed, FeedSpec
 from ingest.kalshi import KalshiConversation
+from ingest.settings import IngestSettings
+from ingest.venues import venue_of
+from ingest.worker import Worker
+from schemas.raw import Closed, Description, Opened, Ready
 from schemas.record import Record
+from simulate.kalshi.catalogue import market_row as kalshi_row
+from simulate.polymarket.gamma import market_row as polymarket_row
+from simulate.settings import SimulateSettings
+from simulate.world import World
 
 
 class MemoryLog:
     """A producer whose topics are lists; acknowledges at once unless `stalled_since_s` is set."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.topics: dict[str, list[tuple[str, Record | None, int]]] = defaultdict(list)
         self.full = False
@@ -155,3 +167,150 @@ def doubles() -> type:
         Reader = MemoryReader
 
     return Doubles
+
+
+class MemoryTable:
+    """A shared table whose shares a test deals out."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Share] = asyncio.Queue()
+        self.closed = False
+
+    def deal(self, partitions: Iterable[int], items: Mapping[str, Record]) -> None:
+        self._queue.put_nowait(Share(frozenset(partitions), dict(items), frozenset(), frozenset()))
+
+    async def shares(self) -> AsyncIterator[Share]:
+        while True:
+            yield await self._queue.get()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Venues:
+    """A running simulated world, and settings that point at it."""
+
+    world: World
+    settings: IngestSettings
+
+    def descriptions(self, venue: str) -> dict[str, Record]:
+        """What a catalogue would have written."""
+        if venue == "kalshi":
+            rows = {f"kalshi:{m.ticker}": kalshi_row(m) for m in self.world.kalshi.exchange.markets}
+        else:
+            rows = {f"polymarket:{m.condition_id}": polymarket_row(m) for m in self.world.clob.exchange.markets}
+        return {
+            instrument: Description(
+                venue=venue, instrument=instrument, payload=orjson.dumps(row), context=b"", recv_ts_ns=1
+            )
+            for instrument, row in rows.items()
+        }
+
+
+@pytest.fixture
+def in_world(tmp_path: Path) -> Callable[..., object]:
+    """Runs an async test body beside a simulated world: `in_world(body, markets=12)`."""
+
+    def run(body: Callable[[Venues], Awaitable[object]], **options: object) -> object:
+        async def whole() -> object:
+            fields = {"markets": 12, "messages_per_s": 400, "truth_frames": "full", "ping_s": 0.5} | options
+            world = World(
+                SimulateSettings(
+                    credentials_file=tmp_path / "credentials.json",
+                    links_file=tmp_path / "links.json",
+                    truth_dir=tmp_path / "truth",
+                    **fields,
+                )
+            )
+            ready = await world.start()
+            settings = IngestSettings(
+                run="test-ingest",
+                sim_credentials_file=tmp_path / "credentials.json",
+                kalshi_simulated=urlsplit(ready["kalshi"]["rest_url"]).netloc,
+                polymarket_simulated=urlsplit(ready["polymarket"]["clob_url"]).netloc,
+                polymarket_gamma_simulated=urlsplit(ready["polymarket"]["gamma_url"]).netloc,
+                backoff_first_s=0.05,
+                settle_s=0.1,
+                stop_overlap_s_max=0.1,
+            )
+            try:
+                async with asyncio.timeout(60):
+                    return await body(Venues(world, settings))
+            finally:
+                await world.stop()
+
+        return asyncio.run(whole())
+
+    return run
+
+
+@pytest.fixture
+def new_worker() -> Callable[..., "Crew"]:
+    """Makes feed workers on one log."""
+    return Crew
+
+
+class Crew:
+    """Workers of one venue on one log in memory."""
+
+    def __init__(self, venue: str, settings: IngestSettings, *, partitions: int = 2, per_feed_max: int = 500) -> None:
+        self.clock = SystemClock()
+        self.log = MemoryLog(self.clock)
+        self.settings = settings
+        self.partitions = partitions
+        self.venue = venue_of(venue, settings)._replace(per_feed_max=per_feed_max)
+        self.workers: dict[str, Worker] = {}
+        self.tables: dict[str, MemoryTable] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def hire(self, name: str) -> Worker:
+        """Start a worker; deal its share through `tables[name]`."""
+        self.tables[name] = MemoryTable()
+        worker = self.workers[name] = Worker(
+            name=name,
+            venue=self.venue,
+            producer=self.log,
+            table=self.tables[name],
+            feed_log=self.log.reader(RAW_FEED),
+            resync_log=self.log.reader(DERIVED_RESYNC),
+            clock=self.clock,
+            settings=self.settings,
+            partitions=self.partitions,
+        )
+        self.tasks.append(asyncio.create_task(worker.run()))
+        return worker
+
+    async def dismiss(self) -> None:
+        """Stop all workers."""
+        for worker in self.workers.values():
+            worker.stop()
+        for task in self.tasks:
+            await task
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Wait for something; a worker that failed fails the test."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.02)
+                for task in self.tasks:
+                    if task.done():
+                        task.result()
+
+    def of_kind(self, kind: type, topic: Topic = RAW_FEED) -> list[Record]:
+        """Return the records of one kind."""
+        return [record for record in self.log.records(topic) if type(record) is kind]
+
+    def ready_epochs(self) -> set[int]:
+        """Epochs whose feed said Ready."""
+        return {record.epoch for record in self.of_kind(Ready)}
+
+    def fed(self) -> list[str]:
+        """Return the instruments of all feeds that are ready and not closed, one entry for each feed."""
+        closed = {record.epoch for record in self.of_kind(Closed)}
+        return [
+            instrument
+            for epoch, (_, record, _) in enumerate(self.log.topics[RAW_FEED.noun])
+            if type(record) is Opened and epoch in self.ready_epochs() - closed
+            for instrument in record.instruments
+        ]
