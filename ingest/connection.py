@@ -2,7 +2,7 @@
 
 `websockets` does the handshake, control frames, fragments, closing and TLS. Whole data frames, which are nearly all there
 is, are cut out of the stream here: the library's own way through a generator and a queue costs 4 us a frame, this 0.7
-(benchmarks/bench_ingest.py). There is no queue between socket and log: one read is handled to its end before the next,
+(benchmarks/frames.py). There is no queue between socket and log: one read is handled to its end before the next,
 and when the log has no room the socket is not read.
 """
 
@@ -122,7 +122,7 @@ class Connection(ClientConnection):
 
     # --- what the event loop calls
 
-    # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
+    # hot: 100k frames/s/worker (benchmarks/frames.py)
     def data_received(self, data: bytes) -> None:
         """Cut whole data frames out of what was read; everything else is the library's business."""
         if self._deaf:

@@ -151,7 +151,7 @@ class Feed:
         """Say whether the feed has ended."""
         return self._over
 
-    # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
+    # hot: 100k frames/s/worker (benchmarks/frames.py)
     def received(self, payload: bytes, now_ns: int) -> None:
         """Handle one frame that was read at `now_ns`."""
         actions = self._conversation.received(payload, now_ns)

@@ -104,7 +104,7 @@ class KalshiConversation:
             actions.append(self._say(subscribe_command(self._next_id(), [_LIFECYCLE_CHANNEL])))
         return actions
 
-    # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
+    # hot: 100k frames/s/worker (benchmarks/frames.py)
     def received(self, frame: bytes, now_ns: int) -> Actions:
         """Publish the frame; on a skip of its sequence say so and ask for snapshots."""
         try:

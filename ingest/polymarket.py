@@ -66,7 +66,7 @@ class PolymarketConversation:
         self._opened_ns = self._ping_ns = now_ns
         return (Send(subscribe_market(list(self._instruments))),)
 
-    # hot: 100k frames/s/worker (benchmarks/bench_ingest.py)
+    # hot: 100k frames/s/worker (benchmarks/frames.py)
     def received(self, frame: bytes, now_ns: int) -> Actions:
         """Publish the frame, unless it is a keep-alive; once all books came nothing is looked into any more."""
         if len(frame) <= TEXT_BYTES_MAX:

@@ -228,7 +228,7 @@ class AckingProducer:
         self._outputs.inc(len(targets) + self._streamed)
         self._streamed = 0
 
-    # hot: every frame of every feed (benchmarks/bench_ingest.py)
+    # hot: every frame of every feed (benchmarks/frames.py)
     def stream(self, topic: Topic, key: str, record: Record, partition: int) -> None:
         """Produce one record without a report of its own: the next `produce` to its partition vouches for it.
 

@@ -165,6 +165,11 @@ def doubles() -> type:
         Log = MemoryLog
         Wire = FakeWire
         Reader = MemoryReader
+        Table = MemoryTable
+
+        @staticmethod
+        def share(partitions: Iterable[int], items: Mapping[str, Record]) -> Share:
+            return Share(frozenset(partitions), dict(items), frozenset(), frozenset())
 
     return Doubles
 

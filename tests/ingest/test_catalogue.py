@@ -1,0 +1,294 @@
+"""A catalogue against the simulated venues, and against one that misbehaves."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Collection
+
+import pytest
+from aiohttp import web
+
+from core.domain.errors import Unavailable
+from core.domain.partition import partition_of
+from core.runtime.clock import SystemClock
+from core.runtime.topics import RAW_INSTRUMENT
+from ingest.catalogue import MISSES_MAX, Catalogue
+from ingest.listing import Listed
+from ingest.rest import RestClient
+from ingest.venues import catalogue_base, listing_of
+from normalize.stage import DESCRIBERS
+
+BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
+
+
+def catalogue_on(doubles, venue: str, listing, *, markets_max: int = 1_000, partitions: int = 2):
+    """A catalogue that owns all partitions of an empty topic."""
+    clock = SystemClock()
+    log = doubles.Log(clock)
+    table = doubles.Table()
+    catalogue = Catalogue(
+        venue, listing, log, table, clock, partitions=partitions, poll_s=0.05, markets_max=markets_max
+    )
+    catalogue.take_share(doubles.share(range(partitions), {}))
+    return catalogue, log
+
+
+def standing(log, venue: str) -> dict[str, object]:
+    """What a reader of the compacted topic has."""
+    found: dict[str, object] = {}
+    for key, record, _ in log.topics[RAW_INSTRUMENT[venue].noun]:
+        if record is None:
+            found.pop(key, None)
+        else:
+            found[key] = record
+    return found
+
+
+async def with_rest(venues, venue: str, body):
+    settings = venues.settings.model_copy(update={"catalogue_page": 5})
+    clock = SystemClock()
+    async with RestClient(catalogue_base(venue, settings), clock, request_s_max=5, per_s=1_000) as rest:
+        return await body(listing_of(venue, rest, clock, settings))
+
+
+@BOTH
+def test_everything_listed_is_written_once_and_normalize_understands_it(in_world, doubles, venue: str) -> None:
+    async def body(venues) -> None:
+        async def look(listing) -> None:
+            catalogue, log = catalogue_on(doubles, venue, listing)
+            assert await catalogue.look() == 12
+            # Prices and volumes moved meanwhile; that is no news.
+            await asyncio.sleep(0.3)
+            assert await catalogue.look() == 0
+            described = standing(log, venue)
+            assert described.keys() == venues.descriptions(venue).keys()
+            for instrument, record in described.items():
+                ours = DESCRIBERS[venue](record)
+                assert (ours.instrument, ours.venue, ours.status) == (instrument, venue, "OPEN")
+                assert ours.fee_model != "UNKNOWN"
+
+        await with_rest(venues, venue, look)
+
+    in_world(body)
+
+
+def test_a_kalshi_description_brings_its_series_and_its_event(in_world, doubles) -> None:
+    async def body(venues) -> None:
+        async def look(listing) -> None:
+            catalogue, log = catalogue_on(doubles, "kalshi", listing)
+            await catalogue.look()
+            for market in venues.world.kalshi.exchange.markets:
+                context = json.loads(standing(log, "kalshi")[f"kalshi:{market.ticker}"].context)
+                assert context["series"]["ticker"] == market.linked.kalshi_series
+                assert "fee_multiplier" in context["series"]
+                assert context["event"]["event_ticker"] == market.linked.kalshi_event
+                assert "markets" not in context["event"]
+
+        await with_rest(venues, "kalshi", look)
+
+    in_world(body)
+
+
+def test_a_market_that_closes_is_described_as_it_is_before_it_leaves(in_world, doubles) -> None:
+    async def body(venues) -> None:
+        async def look(listing) -> None:
+            catalogue, log = catalogue_on(doubles, "kalshi", listing)
+            await catalogue.look()
+            market = venues.world.kalshi.exchange.markets[4]
+            instrument = f"kalshi:{market.ticker}"
+            market.status = "closed"
+            # Missing from the list of open markets; looked up by name after the third time.
+            assert [await catalogue.look() for _ in range(MISSES_MAX)] == [0, 0, 1]
+            assert json.loads(standing(log, "kalshi")[instrument].payload)["status"] == "closed"
+            assert await catalogue.look() == 0
+            market.status = "finalized"
+            assert await catalogue.look() == 2
+            written = [record for key, record, _ in log.topics["raw.instrument-kalshi"] if key == instrument]
+            assert json.loads(written[-2].payload)["status"] == "finalized"
+            assert written[-1] is None
+
+        await with_rest(venues, "kalshi", look)
+
+    in_world(body)
+
+
+class Scripted:
+    """A listing that says what a test tells it."""
+
+    changing = frozenset({"volume"})
+
+    def __init__(self, *instruments: str) -> None:
+        self.instruments = list(instruments)
+        self.known = set(instruments)
+        self.fails = False
+        self.looked_up: list[list[str]] = []
+
+    async def open_markets(self) -> AsyncIterator[list[Listed]]:
+        yield [Listed(one, b'{"status":"open"}', b"") for one in self.instruments[:2]]
+        if self.fails:
+            raise Unavailable("page 2 does not come")
+        yield [Listed(one, b'{"status":"open"}', b"") for one in self.instruments[2:]]
+
+    async def look_up(self, instruments: Collection[str]) -> list[Listed]:
+        self.looked_up.append(list(instruments))
+        return [Listed(one, b'{"status":"open"}', b"") for one in instruments if one in self.known]
+
+
+def test_an_instrument_the_venue_forgot_gets_a_tombstone_after_three_complete_lists(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        catalogue, log = catalogue_on(doubles, "kalshi", listing)
+        await catalogue.look()
+        listing.instruments.remove("kalshi:B")
+        listing.known.remove("kalshi:B")
+        assert [await catalogue.look() for _ in range(MISSES_MAX)] == [0, 0, 1]
+        assert sorted(standing(log, "kalshi")) == ["kalshi:A", "kalshi:C"]
+        listing.instruments.append("kalshi:B")
+        assert await catalogue.look() == 1
+        assert sorted(standing(log, "kalshi")) == ["kalshi:A", "kalshi:B", "kalshi:C"]
+
+    asyncio.run(body())
+
+
+def test_a_list_that_breaks_off_says_nothing_about_the_rest(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        catalogue, log = catalogue_on(doubles, "kalshi", listing)
+        await catalogue.look()
+        listing.fails = True
+        for _ in range(2 * MISSES_MAX):
+            with pytest.raises(Unavailable):
+                await catalogue.look()
+        assert len(standing(log, "kalshi")) == 3
+        assert listing.looked_up == []
+
+    asyncio.run(body())
+
+
+def test_a_market_passed_over_once_by_the_cursor_is_not_missed(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        catalogue, _ = catalogue_on(doubles, "kalshi", listing)
+        for _ in range(2 * MISSES_MAX):
+            listing.instruments = ["kalshi:A", "kalshi:B"]
+            await catalogue.look()
+            listing.instruments = ["kalshi:A", "kalshi:B", "kalshi:C"]
+            await catalogue.look()
+        assert listing.looked_up == []
+
+    asyncio.run(body())
+
+
+def test_only_keys_of_our_own_partitions_are_written(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted(*(f"kalshi:{letter}" for letter in "ABCDEFGH"))
+        catalogue, log = catalogue_on(doubles, "kalshi", listing)
+        catalogue.take_share(doubles.share([1], {}))
+        await catalogue.look()
+        assert set(standing(log, "kalshi")) == {i for i in listing.instruments if partition_of(i, 2) == 1}
+
+    asyncio.run(body())
+
+
+def test_what_stands_already_is_not_written_again_after_a_restart(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        first, log = catalogue_on(doubles, "kalshi", listing)
+        await first.look()
+        second, again = catalogue_on(doubles, "kalshi", listing)
+        second.take_share(doubles.share([], {}))
+        second.take_share(doubles.share([0, 1], standing(log, "kalshi")))
+        assert await second.look() == 0
+        assert standing(again, "kalshi") == {}
+
+    asyncio.run(body())
+
+
+def test_more_markets_than_allowed_are_left_out(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted(*(f"kalshi:{letter}" for letter in "ABCDEFGH"))
+        catalogue, log = catalogue_on(doubles, "kalshi", listing, markets_max=3)
+        assert await catalogue.look() == 3
+        assert len(standing(log, "kalshi")) == 3
+
+    asyncio.run(body())
+
+
+def test_run_polls_until_it_is_stopped_and_survives_failures(doubles) -> None:
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        catalogue, log = catalogue_on(doubles, "kalshi", listing)
+        task = asyncio.create_task(catalogue.run())
+        async with asyncio.timeout(10):
+            while catalogue.polls < 2:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+            listing.fails = True
+            await asyncio.sleep(0.2)
+            listing.fails = False
+            seen = catalogue.polls
+            while catalogue.polls < seen + 2:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+            catalogue.stop()
+            await task
+        assert len(standing(log, "kalshi")) == 3
+
+    asyncio.run(body())
+
+
+async def serve_answers(answers: list[tuple[int, bytes]], ask):
+    """Serve `answers` one after the other and call `ask` with a client of that server."""
+    asked = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        status, body = answers[min(len(asked), len(answers)) - 1]
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    try:
+        async with RestClient(f"http://127.0.0.1:{port}", SystemClock(), request_s_max=2, per_s=1_000) as rest:
+            return await ask(rest), asked
+    finally:
+        await runner.cleanup()
+
+
+def test_a_throttled_request_is_repeated_after_a_pause(monkeypatch) -> None:
+    monkeypatch.setattr("ingest.rest.THROTTLED_PAUSE_S", 0.01)
+    throttled = (429, b'{"error":"too many requests"}')
+    body, asked = asyncio.run(serve_answers([throttled, throttled, (200, b"{}")], lambda rest: rest.get("/x")))
+    assert body == b"{}"
+    assert len(asked) == 3
+
+
+def test_a_venue_that_goes_on_throttling_is_unavailable(monkeypatch) -> None:
+    monkeypatch.setattr("ingest.rest.THROTTLED_PAUSE_S", 0.01)
+    with pytest.raises(Unavailable, match="throttled 4 times in a row"):
+        asyncio.run(serve_answers([(429, b"")], lambda rest: rest.get("/x")))
+
+
+def test_an_error_repeats_the_venues_words() -> None:
+    words = b'{"msg":"Parameter validation failed for GetMarkets"}'
+    with pytest.raises(Unavailable, match=r"HTTP 400: .*Parameter validation failed"):
+        asyncio.run(serve_answers([(400, words)], lambda rest: rest.get("/x")))
+
+
+def test_what_the_venue_does_not_know_is_none() -> None:
+    body, _ = asyncio.run(serve_answers([(404, b"{}")], lambda rest: rest.get("/x")))
+    assert body is None
+
+
+def test_repeated_parameters_are_repeated() -> None:
+    query = {"condition_ids": ["0xa", "0xb"], "closed": "true"}
+    _, asked = asyncio.run(serve_answers([(200, b"{}")], lambda rest: rest.get("/markets", query)))
+    assert asked == ["/markets?condition_ids=0xa&condition_ids=0xb&closed=true"]
+
+
+def test_an_answer_above_the_limit_is_not_read_to_its_end(monkeypatch) -> None:
+    monkeypatch.setattr("ingest.rest.ANSWER_BYTES_MAX", 1_000)
+    with pytest.raises(Unavailable, match="above 1000 bytes"):
+        asyncio.run(serve_answers([(200, bytes(5_000))], lambda rest: rest.get("/x")))
