@@ -1,10 +1,13 @@
 """Kafka's default partition of a key (murmur2), for code that must know it without a client library."""
 
+from functools import lru_cache
+
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 
 
+@lru_cache(maxsize=65_536)
 def partition_of(key: str, partitions: int) -> int:
     """Return the partition Kafka's own clients choose for `key` (tested against confluent-kafka's murmur2)."""
     return (_murmur2(key.encode()) & 0x7FFFFFFF) % partitions

@@ -165,15 +165,20 @@ def demo(
     drive: Annotated[
         Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where to write it. Default: build/demo.json.")
+    ] = None,
 ) -> None:
     """Run everything against simulated venues, watch it live, and check every record at the end.
 
-    Writes build/demo.json. Ctrl-C ends all processes it started.
+    Ends with exit code 1 if a record was lost or doubled, or an account differs from the venue's. Ctrl-C ends all
+    processes it started.
     """
     from infra.cli.reach import Reach
     from infra.demo.options import Options
     from infra.demo.stage import Demo
 
+    reach = Reach.load(run)
     options = Options(
         seconds=seconds,
         warmup_s=warmup,
@@ -182,6 +187,7 @@ def demo(
         edges_per_s=edges,
         seed=seed,
         drive=drive.resolve() if drive else None,
+        **({"report": report.resolve(), "folder": report.resolve().parent / "sim"} if report else {}),
     )
     raise typer.Exit(Demo(Reach.load(run), options, console).run())
 
