@@ -130,6 +130,9 @@ class BookTask:
         if state.epoch != epoch_before:
             self._feeds.setdefault(state.epoch, snapshot.recv_ts_ns)
             state.silent = self._is_silent(state.epoch)
+            if state.silent and state.epoch not in self._silent:
+                self._silent.add(state.epoch)
+                self._hear(state.epoch, silent=True)
         try:
             changed = load_snapshot(state, snapshot)
         except Resync as e:
@@ -240,7 +243,7 @@ class BookTask:
         elif state.crossed_ns:
             state.crossed_ns = 0
             del self._crossed[state.instrument]
-        elif state.state == "LIVE":
+        elif state.state == "LIVE" and not state.silent:
             self._emit_live(state, venue_ts_ns)
             return
         self._show(state, venue_ts_ns)

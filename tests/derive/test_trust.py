@@ -186,6 +186,14 @@ def test_snapshot_over_a_silent_feed_is_stale_until_the_feed_ticks(live):
     assert (live.state(), live.quotes()[-1].cause) == ("STALE", "feed silent")
 
 
+def test_takeover_by_a_snapshot_that_is_late_is_stale_until_its_feed_ticks(live):
+    beat(live, 5_000)
+    live.write(live.snapshot(epoch=2, ms=1_000))
+    assert (live.state(), live.quotes()[-1].cause) == ("STALE", "feed silent")
+    live.write(live.tick(ms=5_010, epoch=2))
+    assert live.state() == "LIVE"
+
+
 def test_feed_that_was_silent_for_minutes_still_heals(live):
     beat(live, 120_000, epoch=2)
     assert live.state() == "STALE"
