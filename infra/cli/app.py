@@ -187,9 +187,10 @@ def demo(
         edges_per_s=edges,
         seed=seed,
         drive=drive.resolve() if drive else None,
-        **({"report": report.resolve(), "folder": report.resolve().parent / "sim"} if report else {}),
+        report=report.resolve() if report else Options.report,
+        folder=reach.stack.data / "simulate" / reach.run,
     )
-    raise typer.Exit(Demo(Reach.load(run), options, console).run())
+    raise typer.Exit(Demo(reach, options, console).run())
 
 
 @app.command()

@@ -38,7 +38,12 @@ def compare(reach: Reach, into: str, stages: Sequence[str], console: Console) ->
     for noun, count in found.records.items():
         console.print(f"{noun}: {count:,} records compared", highlight=False)
     for difference in found.differences:
-        console.print(str(difference), highlight=False, soft_wrap=True)
+        console.print(
+            f"{difference.topic} [{difference.partition}] key {difference.key}, record {difference.position}: "
+            f"input {difference.input}\n  source {difference.source}\n  replay {difference.replay}",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print("equal" if found.equal else "NOT EQUAL")
     return found.equal
 

@@ -202,10 +202,8 @@ def _stamp(message: Message) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        text = json.dumps(value, default=_text, separators=(",", ":"))
-    else:
-        text = _text(value)
+    nested = isinstance(value, (dict, list))
+    text = json.dumps(value, default=_text, separators=(",", ":")) if nested else _text(value)
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text):,} characters; --json shows all)"
 
 

@@ -21,5 +21,6 @@ class Options:
     drive: Path | None = None
     report: Path = PROJECT / "build" / "demo.json"
     folder: Path = PROJECT / "build" / "sim"
+    """what the simulated venues write: keys, links, their truth"""
     ready_timeout_s: float = 60.0
     drain_timeout_s: float = 60.0
