@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import signal
 
+import uvloop
+
 from core.domain.errors import CrossbookError, Halt, Misconfigured
 from core.domain.partition import partition_of
 from core.domain.units import MICRO
@@ -36,7 +38,7 @@ def run(settings: WorkerSettings) -> int:
     market = Market(resolved.venue)
     venue = make_venue(resolved, settings, market)
     parts = assemble(settings, STAGE, log_name=settings.account)
-    asyncio.run(_run(parts, settings, resolved, venue, market))
+    uvloop.run(_run(parts, settings, resolved, venue, market))
     return 0
 
 

@@ -171,12 +171,12 @@ async def _no_drain(timeout_s: float) -> bool:
 class Bench:
     """One venue account with its market; other accounts are the counterparties."""
 
-    def __init__(self, venue: str, world: World, ready: dict[str, Any]) -> None:
+    def __init__(self, venue: str, world: World, ready: dict[str, Any], log: Any) -> None:
         self.name = venue
         self.account = f"{venue}:main"
         self.world = world
         self.ready = ready
-        self.log = MemoryLog()
+        self.log = log
         self.clock = SystemClock()
         self.limits = Limits(
             size_max=1_000 * E6,
@@ -187,6 +187,7 @@ class Bench:
             quote_age_max_ns=NS_PER_S,
         )
         self.timing = Timing(report_s=0.5, alive_s=0.1, stop_after_s=2.0, answer_timeout_s=0.6, open_poll_s=1.0)
+        self.life_ms = 500
         self.beats = True
         self.ticks = True
         self.running: list[Running] = []
@@ -280,7 +281,7 @@ class Bench:
             version_offset=1,
             version_index=0,
             now_ns=now,
-            send_by_ns=now + 500 * NS_PER_MS,
+            send_by_ns=now + self.life_ms * NS_PER_MS,
             recv_ts_ns=now,
         )
         grant = Grant(**(fields | changes))
@@ -488,7 +489,7 @@ def new_bench(tmp_path: Path, credentials_file: Path) -> Callable[..., contextli
     """Return a maker of benches: `async with new_bench("kalshi") as bench`."""
 
     @contextlib.asynccontextmanager
-    async def make(venue: str, **settings: Any) -> AsyncIterator[Bench]:
+    async def make(venue: str, *, log: Callable[[], Any] = MemoryLog, **settings: Any) -> AsyncIterator[Bench]:
         world = World(
             SimulateSettings(
                 markets=4,
@@ -507,7 +508,7 @@ def new_bench(tmp_path: Path, credentials_file: Path) -> Callable[..., contextli
         world.flow.seed_books = lambda: None  # type: ignore[method-assign]
         ready = await world.start()
         try:
-            async with Bench(venue, world, ready) as bench:
+            async with Bench(venue, world, ready, log()) as bench:
                 yield bench
         finally:
             await world.stop()
