@@ -240,7 +240,7 @@ def in_world(tmp_path: Path) -> Callable[..., object]:
                 stop_overlap_s_max=0.1,
             )
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(110):
                     return await body(Venues(world, settings))
             finally:
                 await world.stop()

@@ -1,0 +1,140 @@
+"""Real processes on real Kafka: a catalogue, two feed workers, one of them killed."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from core.runtime import topics
+from core.runtime.admin import create_run, register_schemas
+from core.runtime.codec import Codec, HttpRegistry
+from core.runtime.edge import EdgeReader
+from schemas.raw import Closed, Opened, Ready
+
+PROJECT = Path(__file__).resolve().parents[2]
+RUN = "test-ingest-process"
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+class Observer:
+    """Follows raw.feed and raw.frame."""
+
+    def __init__(self, stack) -> None:
+        self.opened: dict[int, Opened] = {}
+        self.ready: set[int] = set()
+        self.closed: dict[int, str] = {}
+        self.numbers: dict[int, list[int]] = {}
+        self._stack = stack
+
+    def follow(self) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._read(topic)) for topic in (topics.RAW_FEED, topics.RAW_FRAME)]
+
+    async def _read(self, topic: topics.Topic) -> None:
+        codec = Codec(HttpRegistry(self._stack.registry_url))
+        reader = EdgeReader(
+            bootstrap=self._stack.bootstrap, codec=codec, run=RUN, topic=topic, group=f"{RUN}.test.{topic.noun}"
+        )
+        try:
+            async for batch in reader.batches():
+                for item in batch:
+                    if topic is topics.RAW_FRAME:
+                        self.numbers.setdefault(item.record.epoch, []).append(item.record.frame_no)
+                    elif isinstance(item.record, Opened):
+                        self.opened[item.offset] = item.record
+                    elif isinstance(item.record, Ready):
+                        self.ready.add(item.record.epoch)
+                    elif isinstance(item.record, Closed):
+                        self.closed[item.record.epoch] = item.record.reason
+        finally:
+            await reader.close()
+
+    def fed_by(self, worker_pid: int) -> set[str]:
+        """Instruments of the ready, open feeds of one process."""
+        return {
+            instrument
+            for epoch, opened in self.opened.items()
+            if epoch in self.ready and epoch not in self.closed and f"-{worker_pid}-" in opened.worker
+            for instrument in opened.instruments
+        }
+
+
+@asynccontextmanager
+async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ingest", *arguments, env={**os.environ, **env}, cwd=PROJECT
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+
+
+async def until(condition, seconds: float = 40.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - another process has no event here
+            await asyncio.sleep(0.05)
+
+
+def environment(stack, settings) -> dict[str, str]:
+    return {
+        "CROSSBOOK_RUN": RUN,
+        "CROSSBOOK_BOOTSTRAP": stack.bootstrap,
+        "CROSSBOOK_REGISTRY_URL": stack.registry_url,
+        "CROSSBOOK_SIM_CREDENTIALS_FILE": str(settings.sim_credentials_file),
+        "CROSSBOOK_KALSHI_SIMULATED": settings.kalshi_simulated,
+        "CROSSBOOK_POLYMARKET_SIMULATED": settings.polymarket_simulated,
+        "CROSSBOOK_POLYMARKET_GAMMA_SIMULATED": settings.polymarket_gamma_simulated,
+        "CROSSBOOK_CATALOGUE_POLL_S": "1",
+    }
+
+
+def test_two_workers_share_the_instruments_and_one_takes_over_from_a_killed_one(stack, in_world) -> None:
+    register_schemas(stack.registry_url)
+    create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=RUN, partitions=4)
+
+    async def body(venues) -> None:
+        env = environment(stack, venues.settings)
+        everything = set(venues.descriptions("kalshi"))
+        observer = Observer(stack)
+        followers = observer.follow()
+        feed = ("feed", "--venue", "kalshi")
+        async with process(env, "catalogue", "--venue", "kalshi"), process(env, *feed) as first:
+            await until(lambda: observer.fed_by(first.pid) == everything)
+            async with process(env, *feed) as second:
+                # The second takes partitions over; the first closes their feeds once the second is ready.
+                await until(
+                    lambda: (
+                        bool(observer.fed_by(second.pid))
+                        and not observer.fed_by(first.pid) & observer.fed_by(second.pid)
+                        and observer.fed_by(first.pid) | observer.fed_by(second.pid) == everything
+                    )
+                )
+                assert set(observer.closed.values()) == {"another feed took over"}
+                first.send_signal(signal.SIGKILL)
+                await until(lambda: observer.fed_by(second.pid) == everything)
+                second.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(second.wait(), 20) == 0
+        await until(lambda: not observer.fed_by(second.pid))
+        for numbers in observer.numbers.values():
+            assert numbers == list(range(1, len(numbers) + 1))
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+
+    in_world(body, markets=40)
+
+
+def test_a_worker_without_its_run_does_not_start(stack, in_world) -> None:
+    async def body(venues) -> None:
+        env = environment(stack, venues.settings) | {"CROSSBOOK_RUN": "test-nobody-made-it"}
+        async with process(env, "feed", "--venue", "polymarket") as worker:
+            assert await asyncio.wait_for(worker.wait(), 40) == 2
+
+    in_world(body, markets=2)
