@@ -19,12 +19,12 @@ from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument,
 from core.domain.units import MICRO, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.grids import bands_of, grid_of, off_grid
-from normalize.ports import Counter, FrameContext, Normalized
+from normalize.ports import Counter, FrameContext, Normalized, stated_int, stated_ns
 from schemas import market, raw
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
 from venues.kalshi import rest, rules, wire
-from venues.text import decode
+from venues.text import NS_PER_MS, decode
 
 _BOOK_TYPES = frozenset({"orderbook_snapshot", "orderbook_delta"})
 _SILENT_TYPES = frozenset(
@@ -121,7 +121,7 @@ class KalshiNormaliser:
                 kind="SIGNED",
                 price=delta.price,
                 size=delta.size_delta,
-                venue_ts_ns=delta.time_ns,
+                venue_ts_ns=stated_ns(delta.time_ns),
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,
             )
@@ -130,7 +130,7 @@ class KalshiNormaliser:
     def _snapshot(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
         book = wire.decode_snapshot(envelope)
         place = self._market(book.ticker, frame)
-        venue_ts_ns = envelope.sending_ts_ms * 1_000_000
+        venue_ts_ns = stated_ns(envelope.sending_ts_ms * NS_PER_MS)
         if not (book.market_id or book.yes or book.no):
             self._count("kalshi.snapshot.no_such_market")
             return [
@@ -172,7 +172,7 @@ class KalshiNormaliser:
                 size=trade.size,
                 aggressor="BUY" if trade.taker == "bid" else "SELL",
                 trade_id=trade.trade_id,
-                venue_ts_ns=trade.time_ns,
+                venue_ts_ns=stated_ns(trade.time_ns),
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,
             )
@@ -197,7 +197,7 @@ class KalshiNormaliser:
                 f"{frame.venue}:{life.ticker}",
                 frame,
                 status,
-                venue_ts_ns=envelope.sending_ts_ms * 1_000_000 or life.settled_ns or life.determined_ns,
+                venue_ts_ns=stated_ns(envelope.sending_ts_ms * NS_PER_MS or life.settled_ns or life.determined_ns),
                 reason=reason,
                 result=life.result,
                 bands=bands,
@@ -231,8 +231,8 @@ class KalshiNormaliser:
             return []
         reason = f"rejected {envelope.type}: {error}"
         try:
-            ticker = _NAMED.decode(envelope.msg).market_ticker
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            ticker = decode(_NAMED, envelope.msg, "kalshi message").market_ticker
+        except MalformedFrame:
             ticker = ""
         return [frame.reset(reason, f"{frame.venue}:{ticker}") if ticker else frame.reset(reason)]
 
@@ -295,9 +295,9 @@ def describe(description: raw.Description) -> market.Instrument:
         fee_model=model,
         taker_fee_e6=taker_fee_e6,
         maker_fee_e6=maker_fee_e6,
-        exchange_index=ours.exchange_index,
-        open_ts_ns=ours.open_ns,
-        close_ts_ns=ours.close_ns,
+        exchange_index=stated_int(ours.exchange_index, "exchange_index"),
+        open_ts_ns=stated_ns(ours.open_ns),
+        close_ts_ns=stated_ns(ours.close_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,

@@ -18,11 +18,12 @@ from core.domain.errors import MalformedFrame, Reject, Retry
 from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.grids import EVERY_PRICE, grid_of, off_grid
-from normalize.ports import Counter, FrameContext, Normalized
+from normalize.ports import Counter, FrameContext, Normalized, stated_int, stated_ns
 from schemas import market, raw
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
 from venues.polymarket import events, rest, rules, wire
+from venues.text import decode
 
 _OPPOSITE: dict[events.Side, events.Side] = {"BUY": "SELL", "SELL": "BUY"}
 _FINER = 10
@@ -85,8 +86,9 @@ class PolymarketNormaliser:
     def _piecewise(self, payload: bytes, frame: FrameContext, error: Reject) -> Normalized:
         """Return what follows from a frame that is wrong somewhere: one bad message does not cost the others."""
         try:
-            items = _ITEMS.decode(payload) if payload.lstrip()[:1] == b"[" else [msgspec.Raw(payload)]
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            whole = payload.lstrip()[:1] != b"["
+            items = [msgspec.Raw(payload)] if whole else decode(_ITEMS, payload, "polymarket frame")
+        except MalformedFrame:
             return Normalized([frame.reset(f"unreadable frame: {error}")], error)
         records: list[Record] = []
         for item in items:
@@ -101,8 +103,8 @@ class PolymarketNormaliser:
 
     def _resets(self, item: bytes, frame: FrameContext, error: Reject, *, place: int) -> list[Record]:
         try:
-            named = _NAMED.decode(item)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            named = decode(_NAMED, item, "polymarket message")
+        except MalformedFrame:
             return [frame.reset(f"rejected message: {error}")]
         if named.event_type in _NO_BOOK:
             return []
@@ -153,7 +155,7 @@ class PolymarketNormaliser:
                     price=change.price,
                     size=change.size,
                     hash=change.hash,
-                    venue_ts_ns=event.time_ns,
+                    venue_ts_ns=stated_ns(event.time_ns),
                     recv_ts_ns=frame.recv_ts_ns,
                     trail=frame.trail,
                 )
@@ -181,7 +183,7 @@ class PolymarketNormaliser:
                 ask_prices=[price for price, _ in book.asks],
                 ask_sizes=[size for _, size in book.asks],
                 hash=book.hash,
-                venue_ts_ns=book.time_ns,
+                venue_ts_ns=stated_ns(book.time_ns),
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,
             )
@@ -208,7 +210,7 @@ class PolymarketNormaliser:
                 price=price,
                 size=trade.size,
                 aggressor=aggressor,
-                venue_ts_ns=trade.time_ns,
+                venue_ts_ns=stated_ns(trade.time_ns),
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,
             )
@@ -258,7 +260,7 @@ class PolymarketNormaliser:
             tick_step=[tick] if tick else [],
             result=result,
             reason=reason,
-            venue_ts_ns=venue_ts_ns,
+            venue_ts_ns=stated_ns(venue_ts_ns),
             recv_ts_ns=frame.recv_ts_ns,
             trail=frame.trail,
         )
@@ -332,9 +334,9 @@ def describe(description: raw.Description) -> market.Instrument:
         fee_exponent=ours.fee_exponent,
         tokens=ours.token_ids,
         neg_risk=ours.neg_risk,
-        taker_delay_ms=ours.taker_delay_s * 1_000,
-        open_ts_ns=ours.open_ns,
-        close_ts_ns=ours.end_ns,
+        taker_delay_ms=stated_int(ours.taker_delay_s * 1_000, "secondsDelay"),
+        open_ts_ns=stated_ns(ours.open_ns),
+        close_ts_ns=stated_ns(ours.end_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,

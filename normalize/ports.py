@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from core.domain.errors import Reject
+from core.domain.errors import MalformedFrame, Reject
 from schemas import market, raw
 from schemas.record import Record
 
 AFTER_FRAME = 2**31 - 1
 """Place of a reset that follows everything else of its frame."""
+
+
+_LONG_MAX = 2**63 - 1
+
+
+# hot
+def stated_ns(venue_ns: int) -> int:
+    """Return a venue's time as a record can hold it: before 1970 it is not stated (0), after 2262 the last instant."""
+    return venue_ns if 0 <= venue_ns <= _LONG_MAX else (0 if venue_ns < 0 else _LONG_MAX)
+
+
+def stated_int(number: int, what: str) -> int:
+    """Return a small whole number of a venue.
+
+    Raises:
+        MalformedFrame: below zero, or wider than 32 bits.
+    """
+    if not 0 <= number < 2**31:
+        raise MalformedFrame(f"{what}: expected a small whole number, found {number}")
+    return number
 
 
 class FrameContext(NamedTuple):
