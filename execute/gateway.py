@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
-from core.domain.errors import Reject, Retry, Unknown
+from core.domain.errors import Halt, Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from core.runtime.topics import ORDER_EVENT
@@ -22,10 +22,11 @@ from execute.health import START, Health
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
-from execute.ports import Held, LogReader, LogWriter, Request, Venue
+from execute.ports import LogReader, LogWriter, Request, Venue
 from execute.private import PrivateStream
 from execute.reports import Reporter, say_alive
-from execute.submission import Submitter
+from execute.submission import Refusal, Submitter
+from execute.upkeep import Upkeep, outcomes_held
 from schemas.decision import Beat, Cancel, Grant
 from schemas.order import Alive, Submitting
 from venues.refusal import VenueError
@@ -33,6 +34,8 @@ from venues.refusal import VenueError
 IN_FLIGHT_MAX = 64
 """Grants that are being submitted at once; one more is refused, which is a record."""
 WATCH_S = 0.05
+TWIN_AGE_MAX_NS = 2 * NS_PER_S
+"""A gateway that said nothing for so long sends nothing either."""
 SETTLE_S = 0.1
 STOPPING = "stopping"
 DRAIN_S = 5.0
@@ -119,6 +122,7 @@ class Gateway:
             open_poll_s=timing.open_poll_s,
             spawn=self._spawn,
         )
+        self._upkeep = Upkeep(venue=venue, orders=self.orders, journal=self.journal, caller=self._http, clock=clock)
         self._group: asyncio.TaskGroup | None = None
         self._marked = asyncio.Event()
         self._in_flight = 0
@@ -127,13 +131,23 @@ class Gateway:
         self._stopping = False
         self._alive_ns = 0
         """Newest sign of life of any gateway of this account in the log."""
+        self._twin_ns = 0
+        """When another gateway of this account last said that it can trade."""
         self._whole_until_ns = 0
         """Up to here nothing of the private stream was missed."""
 
     async def run(self) -> None:
-        """Run until cancelled; what waits to be written is written before it returns."""
+        """Run until cancelled; what waits to be written is written before it returns.
+
+        Raises:
+            ExceptionGroup: of what ended it; with a Halt among it, what rests was cancelled before.
+        """
+        async with self._http:
+            await self._run()
+
+    async def _run(self) -> None:
         try:
-            async with self._http as http, asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(self._read_events())
                 group.create_task(self._read_books())
@@ -150,7 +164,7 @@ class Gateway:
                     journal=self.journal,
                     health=self.health,
                     clock=self._clock,
-                    session=http.session,
+                    session=self._http.session,
                     reconcile=self._reconcile,
                 )
                 group.create_task(stream.run())
@@ -161,27 +175,20 @@ class Gateway:
                     orders=self.orders,
                     health=self.health,
                     clock=self._clock,
-                    held=self.held,
+                    held=lambda: outcomes_held(self.orders, self.market),
                     interval_s=self._timing.report_s,
                 )
                 group.create_task(reporter.run())
-                group.create_task(self._learn_budgets())
+                group.create_task(self._upkeep.learn_budgets(self._limiter))
+                group.create_task(self._upkeep.chase_settlements())
                 await self._settle_in()
+        except* Halt as broken:
+            log.get().critical("gateway.halted", reason=str(broken.exceptions[0]))
+            await self._upkeep.cancel_for_good()
+            raise
         finally:
             if not await self.journal.drain(DRAIN_S):
                 log.get().error("gateway.events_lost", remedy="start it again: it reconciles with the venue")
-
-    def held(self) -> list[Held]:
-        """Return every outcome this account may hold a token of."""
-        found: dict[str, Held] = {}
-        for tracked in self.orders:
-            instrument = self.market.instruments.get(tracked.instrument)
-            if instrument is None or not tracked.fills:
-                continue
-            for outcome, token in zip(("YES", "NO"), instrument.tokens, strict=False):
-                if any(fill.outcome == outcome for fill in tracked.fills.values()):
-                    found[token] = Held(tracked.instrument, "YES" if outcome == "YES" else "NO", token)
-        return list(found.values())
 
     async def stop(self) -> None:
         """Take no more Grants, and wait until none is between Submitting and its answer."""
@@ -198,15 +205,6 @@ class Gateway:
             seen = len(self.market.instruments)
             await asyncio.sleep(SETTLE_S)
         self.health.fault(START, "")
-
-    async def _learn_budgets(self) -> None:
-        for pause_s in (1.0, 5.0, 30.0):
-            try:
-                self._limiter.set(await self._venue.live_budgets(self._http))
-                return
-            except (Reject, Retry, Unknown) as e:
-                log.get().warning("gateway.budgets_not_read", reason=str(e))
-            await asyncio.sleep(pause_s)
 
     # --- logs
 
@@ -237,8 +235,11 @@ class Gateway:
     def _sign_of_life(self, record: Alive) -> None:
         if record.writer == self.writer:
             self._marked.set()
-        elif not self._marked.is_set():
+            return
+        if not self._marked.is_set():
             self._alive_ns = max(self._alive_ns, record.ts_ns)
+        if record.ready:
+            self._twin_ns = max(self._twin_ns, record.ts_ns)
 
     def _after_event(self, tracked: Tracked) -> None:
         # What this process sends it follows by itself, once the bytes left.
@@ -275,12 +276,16 @@ class Gateway:
             self._cancel(record)
 
     def _grant(self, tracked: Tracked) -> None:
-        if tracked.first is None and not tracked.taken and self._in_flight >= IN_FLIGHT_MAX:
-            tracked.taken = True
-            self.journal.refused(tracked, f"{IN_FLIGHT_MAX} orders are being submitted already")
-            return
         request = self._submitter.prepare(tracked)
         if request is None:
+            return
+        if isinstance(request, Request) and self._in_flight >= IN_FLIGHT_MAX:
+            request = Refusal(f"{IN_FLIGHT_MAX} orders are being submitted already")
+        if isinstance(request, Refusal):
+            # What this gateway cannot send a ready twin may: its Submitting must not come second to our refusal.
+            twin_age_ns = self._clock.now_ns() - self._twin_ns
+            at_once = twin_age_ns > TWIN_AGE_MAX_NS
+            self._spawn(self._submitter.refuse(tracked, request, at_once=at_once))
             return
 
         # Counted before it runs: many grants come in one batch.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from core.domain.errors import Retry
 from core.domain.ids import order_event_id
-from core.runtime import log
+from core.runtime import log, metrics
 from core.runtime.clock import Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
@@ -189,6 +189,7 @@ class Journal:
     def _note_foreign(self, venue_order: str) -> None:
         # Somebody trades this account beside us: the VenueReport will show the difference, this line says why.
         self.foreign += 1
+        metrics.EVENTS.labels("execute", "order_foreign").inc()
         if venue_order not in self._foreign_seen and len(self._foreign_seen) < 1_000:
             self._foreign_seen.add(venue_order)
             log.get().warning("order.foreign", account=self.account, venue_order=venue_order)
@@ -204,6 +205,7 @@ class Journal:
         """Append a raw request or frame; dropped and counted while the producer is full."""
         if self._backlog or not self._try(ORDER_FRAME, record):
             self.frames_dropped += 1
+            metrics.EVENTS.labels("execute", "frame_dropped").inc()
 
     def flush(self) -> bool:
         """Write what waits; return whether nothing waits any more."""
@@ -227,6 +229,8 @@ class Journal:
         if event in self._written or event in self._orders.event_ids:
             return
         self._written.add(event)
+        kind = record.status if isinstance(record, OrderUpdate) else type(record).__name__
+        metrics.EVENTS.labels("execute", f"order_{kind.lower()}").inc()
         if len(self._backlog) >= BACKLOG_MAX:
             # Reading on would lose words of the venue: they can be had again by looking up, after a restart.
             raise Retry(f"order.event takes nothing: {BACKLOG_MAX} events wait; restart the gateway when Kafka is back")

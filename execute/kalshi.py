@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core.domain.errors import MalformedFrame, OffGrid, Unavailable
+from core.domain.errors import InvariantBroken, MalformedFrame, OffGrid, Unavailable
 from core.domain.units import ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from execute.ports import (
@@ -191,7 +191,7 @@ class KalshiVenue:
 
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
-        as_of_ns = await self._data_age(caller)
+        as_of_ns = await self._data_age(caller, Lane.HEDGE)
         since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
         base = f"{hosts.API_ROOT}/portfolio/orders?ticker={_ticker(subject.instrument)}&min_ts={since_s}&limit={PAGE}"
         views: list[View] = []
@@ -201,6 +201,7 @@ class KalshiVenue:
             page, cursor = account.decode_orders(await self._get(caller, _paged(base, cursor), subject.order))
             own = [state for state in page if subject.venue_order == state.order_id or _is(subject, state)]
             if own:
+                _check_same(subject, own[0])
                 venue_order = own[0].order_id
                 views += _order_views(own[0])
                 break
@@ -262,9 +263,9 @@ class KalshiVenue:
                 break
         return views
 
-    async def _data_age(self, caller: Caller) -> int:
+    async def _data_age(self, caller: Caller, lane: Lane = Lane.REPORT) -> int:
         """Return how current the venue's reads are; the answer's own date where it does not say."""
-        reply = await caller.call(self._request("GET", DATA_AGE_PATH), lane=Lane.REPORT)
+        reply = await caller.call(self._request("GET", DATA_AGE_PATH), lane=lane)
         if reply.status == 200:
             return instant_ns(decode(_DATA_AGE, reply.body, "kalshi user_data_timestamp").as_of_time, "as_of_time")
         if reply.status == 404 and reply.date_ns:
@@ -272,7 +273,9 @@ class KalshiVenue:
         raise self._unavailable(reply)
 
     async def _get(self, caller: Caller, path: str, order: str = "") -> bytes:
-        reply = await caller.call(self._request("GET", path), lane=Lane.REPORT, order=order)
+        # What is asked about one order goes before what is asked about the account.
+        lane = Lane.HEDGE if order else Lane.REPORT
+        reply = await caller.call(self._request("GET", path), lane=lane, order=order)
         if reply.status != 200:
             raise self._unavailable(reply)
         return reply.body
@@ -350,6 +353,16 @@ def _fill_view(fill: account.Fill) -> FillView:
 
 def _is(subject: Subject, state: account.OrderState) -> bool:
     return bool(subject.client_id) and subject.client_id == state.client_order_id
+
+
+def _check_same(subject: Subject, state: account.OrderState) -> None:
+    wanted = ("bid" if subject.side == "BUY" else "ask", subject.price, subject.size)
+    found = (state.side, state.price, state.initial)
+    if subject.size and (found != wanted or state.ticker != _ticker(subject.instrument)):
+        raise InvariantBroken(
+            f"kalshi has another order under {subject.client_id}: expected {wanted} in {subject.instrument}, found"
+            f" {found} in {state.ticker}; stop every gateway of this account and look at it"
+        )
 
 
 def _unreadable(reply: Reply, error: MalformedFrame) -> Answer:

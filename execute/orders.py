@@ -73,16 +73,17 @@ class Tracked:
 
     def subject(self) -> Subject:
         """Return what a venue needs to find it."""
-        waiting = tuple(key for key, fill in self.fills.items() if key not in self.settled and not _is_final(fill))
+        grant = self.grant
         return Subject(
             order=self.id,
             instrument=self.instrument,
-            client_id=self.grant.client_id if self.grant else self.id,
+            client_id=grant.client_id if grant else self.id,
             venue_order=self.venue_order,
-            size=self.grant.size if self.grant else 0,
+            side=grant.side if grant else "UNKNOWN",
+            price=grant.price if grant else 0,
+            size=grant.size if grant else 0,
             submitted_ns=self.submitting.ts_ns if self.submitting else 0,
             answered=self.answered,
-            fills=waiting,
         )
 
 
@@ -95,6 +96,7 @@ class Orders:
         """Every event that stands in the log: what is not here may have to be written."""
         self._by_id: dict[str, Tracked] = {}
         self._out: dict[str, Tracked] = {}
+        self._unsettled: dict[str, Tracked] = {}
         self._spent_e6: dict[int, int] = {}
         self._by_client: dict[str, Tracked] = {}
         self._by_venue: dict[str, Tracked] = {}
@@ -155,8 +157,10 @@ class Orders:
             self._update(tracked, record, is_first=is_first)
         elif isinstance(record, Fill):
             tracked.fills[record.fill] = record
+            self._settle(tracked)
         else:
             tracked.settled.add(record.fill)
+            self._settle(tracked)
         tracked.changed.set()
         return tracked
 
@@ -178,6 +182,16 @@ class Orders:
     def out(self) -> list[Tracked]:
         """Return the orders that may rest at the venue."""
         return list(self._out.values())
+
+    def unsettled(self) -> list[Tracked]:
+        """Return the orders with fills whose settlement is open."""
+        return list(self._unsettled.values())
+
+    def _settle(self, tracked: Tracked) -> None:
+        if all(_is_final(fill) or key in tracked.settled for key, fill in tracked.fills.items()):
+            self._unsettled.pop(tracked.id, None)
+        else:
+            self._unsettled[tracked.id] = tracked
 
     def day_notional_e6(self, now_ns: int) -> int:
         """Return the money of all orders that were submitted on this UTC day."""

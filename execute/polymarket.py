@@ -212,9 +212,9 @@ class PolymarketVenue:
 
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
-        as_of_ns = await self._venue_time(caller)
+        as_of_ns = await self._venue_time(caller, subject.order)
         path = f"/data/order/{subject.venue_order}"
-        reply = await caller.call(_read(path), lane=Lane.REPORT, order=subject.order)
+        reply = await caller.call(_read(path), lane=Lane.HEDGE, order=subject.order)
         if reply.status not in {200, 404}:
             raise self._unavailable(reply)
         since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
@@ -291,14 +291,15 @@ class PolymarketVenue:
                 break
         return found
 
-    async def _venue_time(self, caller: Caller) -> int:
+    async def _venue_time(self, caller: Caller, order: str = "") -> int:
         try:
-            return msgspec.json.decode(await self._get(caller, TIME_PATH), type=int) * NS_PER_S
+            return msgspec.json.decode(await self._get(caller, TIME_PATH, order), type=int) * NS_PER_S
         except msgspec.MsgspecError as e:
             raise MalformedFrame(f"polymarket {TIME_PATH}: {e}") from e
 
     async def _get(self, caller: Caller, path: str, order: str = "") -> bytes:
-        reply = await caller.call(_read(path), lane=Lane.REPORT, order=order)
+        # What is asked about one order goes before what is asked about the account.
+        reply = await caller.call(_read(path), lane=Lane.HEDGE if order else Lane.REPORT, order=order)
         if reply.status != 200:
             raise self._unavailable(reply)
         return reply.body

@@ -203,13 +203,14 @@ class Subject:
     instrument: str
     client_id: str
     venue_order: str
+    side: Side
+    price: int
+    """YES price at 1e-4."""
     size: int
-    """Ordered, at 1e-6; 0 where the Grant is not known any more."""
+    """Ordered, at 1e-6; 0 where the Grant is not known any more: side and price are not known then either."""
     submitted_ns: int
     answered: bool
     """The venue spoke of it before: not finding it does not mean that it never arrived."""
-    fills: tuple[str, ...] = ()
-    """Venue ids of fills that are known but not settled."""
 
 
 class Held(NamedTuple):
@@ -292,7 +293,11 @@ class Venue(Protocol):
         ...
 
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
-        """Ask for an order and its fills."""
+        """Ask for an order and its fills.
+
+        Raises:
+            InvariantBroken: the venue has another order under this id.
+        """
         ...
 
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp
 
 from core.domain.errors import Reject, Retry, Unknown
-from core.runtime import log
+from core.runtime import log, metrics
 from core.runtime.clock import Clock
 from execute.health import Health
 from execute.journal import Journal
@@ -116,6 +116,7 @@ class PrivateStream:
         except Reject as e:
             # What it said is asked for over REST: the frame itself stands on order.frame.
             self.malformed += 1
+            metrics.EVENTS.labels("execute", "frame_malformed").inc()
             log.get().error("private.malformed", reason=str(e))
             return
         self._journal.views(views, now)

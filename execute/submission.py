@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from core.domain.errors import CrossbookError, OutcomeUnknown, Reject, Retry
 from core.runtime import log
@@ -27,6 +28,12 @@ from venues.refusal import Outcome
 AGAIN_PAUSE_S = 0.05
 """Between two attempts to get the same bytes to the venue before `send_by`."""
 ATTEMPTS_MAX = 5
+
+
+class Refusal(NamedTuple):
+    """Why this gateway does not send an order."""
+
+    reason: str
 
 
 class Submitter:
@@ -53,10 +60,10 @@ class Submitter:
         self._health = health
         self._clock = clock
 
-    def prepare(self, tracked: Tracked) -> Request | None:
-        """Decide on a Grant; returns the request to submit, None where there is nothing to send.
+    def prepare(self, tracked: Tracked) -> Request | Refusal | None:
+        """Decide on a Grant; returns the request to submit, why not, or None where nothing is to be done.
 
-        Never waits: a refusal is written, an order that somebody has spoken of already is left alone.
+        Never waits.
         """
         grant = tracked.grant
         if grant is None or tracked.taken or tracked.first is not None:
@@ -71,13 +78,19 @@ class Submitter:
             reason = self._health.not_ready_reason()
         now = self._clock.now_ns()
         reason = reason or refuse(grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now)
-        if not reason:
-            try:
-                return self._venue.build(grant, self._market.instruments[grant.instrument])
-            except Reject as e:
-                reason = str(e)
-        self._journal.refused(tracked, reason)
-        return None
+        if reason:
+            return Refusal(reason)
+        try:
+            return self._venue.build(grant, self._market.instruments[grant.instrument])
+        except Reject as e:
+            return Refusal(str(e))
+
+    async def refuse(self, tracked: Tracked, refusal: Refusal, *, at_once: bool) -> None:
+        """Write a refusal: at once, or after `send_by` if nobody has spoken of the order until then."""
+        if not at_once and tracked.grant is not None:
+            await asyncio.sleep(self._left_s(tracked.grant))
+        if tracked.first is None:
+            self._journal.refused(tracked, refusal.reason)
 
     async def submit(self, tracked: Tracked, request: Request) -> bool:
         """Claim the order and send it; return whether bytes may have left."""

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from core.domain.errors import InvariantBroken
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
-from schemas.order import OrderUpdate, Submitting
+from execute.ports import Lane, SettledView
+from schemas.order import OrderUpdate, PrivateFrame, Settled, Submitting
 from venues.kalshi.auth import Signer
 
 E6 = 1_000_000
@@ -389,3 +391,115 @@ async def test_gateway_asked_to_stop_finishes_what_is_under_way(new_bench) -> No
         await bench.terminal(grant.id)
         await asyncio.sleep(0.1)
         assert bench.events(later.id) == []
+
+
+# --- twins, halts, surprises
+
+
+async def test_twin_that_is_not_ready_does_not_refuse_what_the_ready_one_sends(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        ready = await bench.start()
+        twin = await bench.start()
+        twin.gateway.health.fault("key", "refused")
+        bench.stranger("SELL", 4_500, 20)
+        # The ready one is slow, the other would have refused at once.
+        ready.readers[1].frozen.clear()
+        grant = bench.grant()
+        await asyncio.sleep(0.15)
+        assert bench.events(grant.id) == []
+        ready.readers[1].frozen.set()
+        assert (await bench.terminal(grant.id)).status == "FILLED"
+
+
+async def test_gateway_that_is_alone_and_not_ready_refuses_at_once(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        running.gateway.health.fault("key", "refused")
+        grant = bench.grant(send_by_ns=bench.clock.now_ns() + 60 * NS_PER_S)
+        ended = await bench.terminal(grant.id)
+        assert ended.status == "REJECTED"
+        assert ended.reason == "gateway: key: refused"
+
+
+async def test_another_order_under_our_id_halts_the_gateway_and_cancels_what_rests(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        resting = bench.grant(time_in_force="GTC", price=4_400)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(resting.id))
+        other = bench.grant(time_in_force="GTC", price=4_300)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(other.id))
+        # Somebody used the id of an order of ours for another one.
+        bench.running.clear()
+        clash = bench.grant(client_id=other.client_id, price=4_400, size=7 * E6, time_in_force="GTC")
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(running.task, 10)
+        assert caught.group_contains(InvariantBroken, match=f"another order under {clash.client_id}")
+        assert not bench.exchange.accounts["main"].resting
+
+
+async def test_fill_of_an_order_that_is_not_ours_is_counted_and_not_booked(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        bench.stranger("SELL", 4_500, 20)
+        mine = bench.venue(None)
+        foreign = bench.grant(write=False, client_id="by-hand")
+        request = mine.build(foreign, bench.instrument)
+        await running.gateway._http.call(request, lane=Lane.NEW)
+        await bench.until(lambda: running.gateway.journal.foreign)
+        assert bench.events(foreign.id) == []
+
+
+async def test_malformed_private_frame_is_kept_and_the_stream_goes_on(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        parse = running.gateway._venue.parse
+        broken = []
+
+        def once_broken(payload):
+            if b'"fill"' in payload and not broken:
+                broken.append(payload)
+                return parse(b'{"type":"fill","sid":1,"msg":{"trade_id":5}}')
+            return parse(payload)
+
+        running.gateway._venue.parse = once_broken
+        bench.stranger("SELL", 4_500, 20)
+        grant = bench.grant()
+        await bench.terminal(grant.id)
+        # The fill the frame held is found over REST.
+        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
+        assert any(f.payload == broken[0] for f in bench.log.read(topics.ORDER_FRAME) if isinstance(f, PrivateFrame))
+
+
+async def test_settlement_the_stream_did_not_tell_is_asked_for(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        bench.clock = ShiftedClock()
+        running = await bench.start()
+        parse = running.gateway._venue.parse
+        running.gateway._venue.parse = lambda payload: [v for v in parse(payload) if not isinstance(v, SettledView)]
+        bench.stranger("SELL", 4_500, 20)
+        grant = bench.grant()
+        await bench.until(lambda: bench.fills(grant.id))
+        await asyncio.sleep(0.3)
+        assert bench.events(grant.id, Settled) == []
+        await running.gateway._upkeep.settle_once()
+        assert bench.events(grant.id, Settled) == []
+        bench.clock.shift_ns = 16 * NS_PER_S
+        await running.gateway._upkeep.settle_once()
+        await bench.until(lambda: bench.events(grant.id, Settled))
+        await bench.until(lambda: not running.gateway.orders.unsettled())
+
+
+async def test_events_wait_while_the_producer_is_full_and_none_is_lost(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        bench.stranger("SELL", 4_400, 20)
+        resting = bench.grant(time_in_force="GTC", price=4_300)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(resting.id))
+        running.out.full = True
+        bench.stranger("SELL", 4_300, 10)
+        await bench.until(lambda: running.gateway.journal._backlog)
+        assert bench.fills(resting.id) == []
+        running.out.full = False
+        ended = await bench.terminal(resting.id)
+        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
+        await bench.until(lambda: sum(f.size for f in bench.fills(resting.id)) == 10 * E6)

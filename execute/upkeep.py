@@ -1,0 +1,89 @@
+"""What a gateway does beside orders: its rate limits, settlements nobody spoke of, the last cancels."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.domain.errors import Reject, Retry, Unknown
+from core.runtime import log
+from core.runtime.clock import NS_PER_S, Clock
+from execute.checks import Market
+from execute.journal import Journal
+from execute.limiter import Limiter
+from execute.orders import Orders
+from execute.ports import Caller, Held, Lane, Venue
+
+SETTLEMENT_POLL_S = 10.0
+SETTLEMENT_AGE_NS = 15 * NS_PER_S
+"""A settlement is asked for when its end was not heard of for so long."""
+LAST_CANCEL_S = 3.0
+BUDGET_PAUSES_S = (1.0, 5.0, 30.0)
+
+
+class Upkeep:
+    """Of one account."""
+
+    def __init__(self, *, venue: Venue, orders: Orders, journal: Journal, caller: Caller, clock: Clock) -> None:
+        self._venue = venue
+        self._orders = orders
+        self._journal = journal
+        self._caller = caller
+        self._clock = clock
+
+    async def learn_budgets(self, limiter: Limiter) -> None:
+        """Use the account's own rate limits, if the venue tells; else what was assumed stays."""
+        for pause_s in BUDGET_PAUSES_S:
+            try:
+                limiter.set(await self._venue.live_budgets(self._caller))
+                return
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.budgets_not_read", reason=str(e))
+            await asyncio.sleep(pause_s)
+
+    async def chase_settlements(self) -> None:
+        """Ask for settlements whose end the private stream did not tell, until cancelled."""
+        while self._venue.settles:
+            await asyncio.sleep(SETTLEMENT_POLL_S)
+            await self.settle_once()
+
+    async def settle_once(self) -> None:
+        """Ask for every settlement that is overdue."""
+        old_ns = self._clock.now_ns() - SETTLEMENT_AGE_NS
+        for tracked in self._orders.unsettled():
+            if tracked.submitting is None or all(fill.ts_ns > old_ns for fill in tracked.fills.values()):
+                continue
+            try:
+                found = await self._venue.look_up(self._caller, tracked.subject())
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("order.not_settled", order=tracked.id, reason=str(e))
+                continue
+            self._journal.views(found.views, self._clock.now_ns(), order=tracked)
+
+    async def cancel_for_good(self) -> None:
+        """Ask once for the cancel of all that rests: nobody will follow it any more."""
+        for tracked in self._orders.out():
+            if not tracked.venue_order:
+                continue
+            try:
+                async with asyncio.timeout(LAST_CANCEL_S):
+                    request = self._venue.cancel(tracked.subject())
+                    await self._caller.call(request, lane=Lane.CANCEL, order=tracked.id)
+            except (TimeoutError, Reject, Retry, Unknown) as e:
+                log.get().error("order.not_cancelled", order=tracked.id, reason=str(e))
+
+
+def outcomes_held(orders: Orders, market: Market) -> list[Held]:
+    """Return every outcome the account may hold a token of: those its orders were ever filled in."""
+    found: dict[str, Held] = {}
+    for tracked in orders:
+        instrument = market.instruments.get(tracked.instrument)
+        if instrument is None or not tracked.fills:
+            continue
+        filled = {fill.outcome for fill in tracked.fills.values()}
+        if len(instrument.tokens) == 2:
+            yes, no = instrument.tokens
+            if "YES" in filled:
+                found[yes] = Held(tracked.instrument, "YES", yes)
+            if "NO" in filled:
+                found[no] = Held(tracked.instrument, "NO", no)
+    return list(found.values())
