@@ -51,7 +51,7 @@ class Line:
         self._around = around
         self._stopped = asyncio.Event()
         settings = around.settings
-        self._backoff = Backoff(around.clock, first_s=settings.backoff_first_s, max_s=settings.backoff_s_max)
+        self._backoff = Backoff(around.clock, first_s=settings.feed_backoff_first_s, max_s=settings.feed_backoff_s_max)
 
     @property
     def is_ready(self) -> bool:
@@ -93,7 +93,7 @@ class Line:
             return
         if end.was_ready and clock.monotonic_s() - began_s > STABLE_S:
             self._backoff.reset()
-        pause_s = self._around.settings.refused_pause_s if end.refused else self._backoff.next_s()
+        pause_s = self._around.settings.feed_refused_pause_s if end.refused else self._backoff.next_s()
         log.get().warning("feed.ended", feed=self.spec.name, reason=end.reason, pause_s=round(pause_s, 2))
         if end.fewer or self.retiring_since_s is not None:
             self.too_many = end.fewer
@@ -118,7 +118,7 @@ class Line:
                 refused = e.status in _REFUSALS
                 if refused:
                     around.say_refused(str(e))
-                around.breaker.failed(around.settings.refused_pause_s if refused else 0.0)
+                around.breaker.failed(around.settings.feed_refused_pause_s if refused else 0.0)
                 return FeedEnd(str(e), refused=refused)
             except Unavailable as e:
                 around.breaker.failed()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from core.runtime.flow import Input
 from schemas.raw import Closed, Opened, Ready
 
-FEEDS_MAX = 10_000
+FEEDS_MAX = 2_000
 """Open feeds remembered; the oldest is forgotten. A feed that was killed never says that it closed."""
 
 

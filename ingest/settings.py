@@ -25,24 +25,28 @@ class IngestSettings(WorkerSettings):
     )
     data_account: str = Field("main", description="whose key of the credentials file signs the market-data sockets")
 
-    kalshi_markets_per_connection: int = Field(500, ge=1, le=100_000, description="the venue publishes no limit")
+    kalshi_markets_per_connection: int = Field(
+        500, ge=1, le=5_000, description="the venue publishes no limit; Opened lists them all"
+    )
     polymarket_markets_per_connection: int = Field(
         200, ge=1, le=700, description="near 750 the venue silently leaves books out"
     )
-    connections_max: int = Field(50, ge=1, le=200, description="of one worker")
-    connecting_max: int = Field(4, ge=1, le=50, description="handshakes under way at a time")
-    silence_s_max: float = Field(15.0, ge=1, le=60, description="without a frame or pong a feed ends")
+    feed_connections_max: int = Field(50, ge=1, le=200, description="of one worker")
+    feed_connecting_max: int = Field(4, ge=1, le=50, description="handshakes under way at a time")
+    feed_silence_s_max: float = Field(15.0, ge=1, le=60, description="without a frame or pong a feed ends")
 
-    backoff_first_s: float = Field(0.5, gt=0, description="longest first pause before a new connection")
-    backoff_s_max: float = Field(30.0, gt=0, description="longest pause before a new connection")
-    refused_pause_s: float = Field(60.0, gt=0, description="after the venue refused the key")
-    breaker_failures_max: int = Field(5, ge=1, description="failures in a row before a host is left alone")
-    breaker_pause_s: float = Field(15.0, gt=0, description="how long a host is left alone")
+    feed_backoff_first_s: float = Field(0.5, gt=0, description="longest first pause before a new connection")
+    feed_backoff_s_max: float = Field(30.0, gt=0, description="longest pause before a new connection")
+    feed_refused_pause_s: float = Field(60.0, gt=0, description="after the venue refused the key")
+    feed_breaker_failures_max: int = Field(5, ge=1, description="failures in a row before a host is left alone")
+    feed_breaker_pause_s: float = Field(15.0, gt=0, description="how long a host is left alone")
 
-    overlap_s_max: float = Field(10.0, ge=0, description="how long a moved feed waits for its successor")
-    stop_overlap_s_max: float = Field(2.0, ge=0, description="the same when the worker is stopped")
-    settle_s: float = Field(1.0, ge=0, description="how long new instruments are collected before a feed is opened")
-    resyncs_per_s: float = Field(20.0, gt=0, description="snapshots asked for again, at most")
+    feed_overlap_s_max: float = Field(10.0, ge=0, description="how long a moved feed waits for its successor")
+    feed_stop_overlap_s_max: float = Field(2.0, ge=0, description="the same when the worker is stopped")
+    feed_settle_s: float = Field(
+        1.0, ge=0, description="how long new instruments are collected before a feed is opened"
+    )
+    feed_resyncs_per_s: float = Field(20.0, gt=0, description="snapshots asked for again, at most")
 
     catalogue_poll_s: float = Field(30.0, ge=0.2, description="between two looks at the venue's list")
     catalogue_page: int = Field(100, ge=1, le=1_000, description="markets a request")

@@ -27,6 +27,8 @@ LOOK_S = 0.1
 """How often the worker looks at what is due."""
 OWN_OVERLAP_S_MAX = 60.0
 """How long a feed waits for a successor of this same worker."""
+FOREIGN_S = 1.0
+"""How long a foreign feed with our instruments is looked at before we open again: our share may be about to move."""
 RENEW_PAUSE_S = 10.0
 """Between two renewals of feeds of one partition; doubled up to `RENEW_PAUSE_S_MAX` while they follow each other."""
 RENEW_PAUSE_S_MAX = 300.0
@@ -60,18 +62,21 @@ class Worker:
         self._partitions = partitions
         self._per_feed_max = venue.per_feed_max
         self._subjects: dict[str, str] = {}
+        self._described: dict[str, Description] = {}
+        self._unusable: set[str] = set()
         self._wanted: dict[int, list[str]] = {}
         self._share_partitions: frozenset[int] = frozenset()
         self._plan_at_s: float | None = None
         self._roster = Roster(venue.name)
-        self._resyncs = Resyncs(venue.name, clock, settings.resyncs_per_s)
+        self._resyncs = Resyncs(venue.name, clock, settings.feed_resyncs_per_s)
         self._renewed: dict[int, tuple[float, float]] = {}
+        self._foreign: dict[int, tuple[float, int, str]] = {}
         self._said_refused = ""
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
-        limits = BreakerLimits(settings.breaker_failures_max, settings.breaker_pause_s)
+        limits = BreakerLimits(settings.feed_breaker_failures_max, settings.feed_breaker_pause_s)
         host = urlsplit(venue.url).hostname or venue.url
-        breaker = Breaker(host, clock, limits, settings.connecting_max)
+        breaker = Breaker(host, clock, limits, settings.feed_connecting_max)
         self._around = Surroundings(venue, producer, clock, settings, breaker, self._say_refused)
 
     def stop(self) -> None:
@@ -105,8 +110,8 @@ class Worker:
     async def _hand_over(self) -> None:
         """Give other workers the time to take over."""
         for line in self.lines.values():
-            line.retire(line.instruments, self._settings.stop_overlap_s_max)
-        ends_s = self._clock.monotonic_s() + self._settings.stop_overlap_s_max
+            line.retire(line.instruments, self._settings.feed_stop_overlap_s_max)
+        ends_s = self._clock.monotonic_s() + self._settings.feed_stop_overlap_s_max
         while self.lines and self._clock.monotonic_s() < ends_s:  # noqa: ASYNC110 - a deadline bounds it
             await asyncio.sleep(LOOK_S)
 
@@ -121,7 +126,7 @@ class Worker:
             for item in batch:
                 opened = self._roster.take(item)
                 if opened is not None and opened.worker != self.name:
-                    self._answer_foreign(opened, item.offset)
+                    self._note_foreign(opened, item.offset)
 
     async def _follow_resyncs(self) -> None:
         async for batch in self._resync_log.batches():
@@ -135,6 +140,7 @@ class Worker:
                 self._plan_at_s = None
                 self._replan()
             self._end_covered()
+            self._answer_foreign()
             self._renew()
             self._answer_resyncs()
             metrics.LEVELS.labels("ingest", "feeds").set(len(self.lines))
@@ -143,28 +149,44 @@ class Worker:
     # --- shares and plans
 
     def _take_share(self, share: Share) -> None:
+        self._learn_subjects(share)
         wanted: dict[int, list[str]] = {partition: [] for partition in share.partitions}
-        subjects: dict[str, str] = {}
-        for instrument, record in share.items.items():
-            if not isinstance(record, Description):
-                continue
-            try:
-                subjects[instrument] = self._venue.subject_of(record)
-            except Reject as e:
-                log.get().warning("instrument.unusable", instrument=instrument, reason=str(e))
-                continue
+        for instrument in self._subjects:
             partition = partition_of(instrument, self._partitions)
             if partition in wanted:
                 wanted[partition].append(instrument)
         moved = share.partitions != self._share_partitions
         changed = moved or {p: set(i) for p, i in wanted.items()} != {p: set(i) for p, i in self._wanted.items()}
-        self._share_partitions, self._wanted, self._subjects = share.partitions, wanted, subjects
+        self._share_partitions, self._wanted = share.partitions, wanted
         if moved:
-            log.get().info("share.taken", partitions=sorted(share.partitions), instruments=len(subjects))
+            log.get().info("share.taken", partitions=sorted(share.partitions), instruments=len(self._subjects))
         if changed:
-            pause_s = 0.0 if moved else self._settings.settle_s
+            pause_s = 0.0 if moved else self._settings.feed_settle_s
             due_s = self._clock.monotonic_s() + pause_s
             self._plan_at_s = due_s if self._plan_at_s is None else min(self._plan_at_s, due_s)
+
+    def _learn_subjects(self, share: Share) -> None:
+        """Note what the venue calls each instrument; a description that stands as before is not read again."""
+        subjects: dict[str, str] = {}
+        described: dict[str, Description] = {}
+        for instrument, record in share.items.items():
+            if not isinstance(record, Description):
+                continue
+            known = self._subjects.get(instrument)
+            if known is not None and self._described.get(instrument) is record:
+                subjects[instrument], described[instrument] = known, record
+                continue
+            try:
+                subjects[instrument] = self._venue.subject_of(record)
+                described[instrument] = record
+                self._unusable.discard(instrument)
+            except Reject as e:
+                if instrument not in self._unusable:
+                    self._unusable.add(instrument)
+                    log.get().warning("instrument.unusable", instrument=instrument, reason=str(e))
+        self._subjects, self._described = subjects, described
+        self._unusable &= share.items.keys()
+        metrics.LEVELS.labels("ingest", "instruments_unusable").set(len(self._unusable))
 
     def _replan(self) -> None:
         standing = [
@@ -178,7 +200,7 @@ class Worker:
             self.lines,
             partitions=self._partitions,
             per_feed_max=self._per_feed_max,
-            feeds_max=self._settings.connections_max,
+            feeds_max=self._settings.feed_connections_max,
         )
         self._carry_out(plan)
 
@@ -189,7 +211,7 @@ class Worker:
             ours = line.spec.partition in self._wanted
             desired = set(self._wanted.get(line.spec.partition, ()))
             needed = line.instruments & desired if ours else line.instruments
-            line.retire(frozenset(needed), OWN_OVERLAP_S_MAX if ours else self._settings.overlap_s_max)
+            line.retire(frozenset(needed), OWN_OVERLAP_S_MAX if ours else self._settings.feed_overlap_s_max)
         for wanted in plan.opens:
             self._open_line(wanted)
         metrics.LEVELS.labels("ingest", "instruments_unfed").set(plan.unfed)
@@ -197,8 +219,8 @@ class Worker:
             log.get().error(
                 "share.too_large",
                 unfed=plan.unfed,
-                connections_max=self._settings.connections_max,
-                remedy="add workers (crossbook scale ingest N) or raise CROSSBOOK_CONNECTIONS_MAX",
+                connections_max=self._settings.feed_connections_max,
+                remedy="add workers (crossbook scale ingest N) or raise CROSSBOOK_FEED_CONNECTIONS_MAX",
             )
 
     def _open_line(self, wanted: Wanted) -> None:
@@ -213,7 +235,7 @@ class Worker:
             partition=wanted.slot % self._partitions,
             worker=self.name,
             instruments=wanted.instruments,
-            silence_s_max=self._settings.silence_s_max,
+            silence_s_max=self._settings.feed_silence_s_max,
             venue_wide=first_of_venue,
         )
         subjects = {self._subjects[instrument]: instrument for instrument in wanted.instruments}
@@ -245,14 +267,26 @@ class Worker:
             elif now_s - since_s > line.overlap_s_max:
                 line.stop(f"no other feed took over within {line.overlap_s_max:g} s")
 
-    def _answer_foreign(self, opened: Opened, epoch: int) -> None:
-        """Open again what somebody else opened although it is our share: he was thawed, or the share is moving."""
+    def _note_foreign(self, opened: Opened, epoch: int) -> None:
+        """Note that somebody else opened what is our share: he was thawed, or the share is about to move."""
         theirs = set(opened.instruments)
-        for line in self.lines.values():
+        for slot, line in self.lines.items():
             if line.retiring_since_s is None and 0 <= line.epoch < epoch and not theirs.isdisjoint(line.instruments):
-                log.get().warning("feed.taken", feed=line.spec.name, epoch=line.epoch, by=opened.worker, foreign=epoch)
-                if line.feed is not None:
-                    line.feed.end(f"{opened.worker} opened epoch {epoch} for the same instruments")
+                due_s = self._clock.monotonic_s() + FOREIGN_S
+                self._foreign[slot] = (due_s, epoch, opened.worker)
+
+    def _answer_foreign(self) -> None:
+        """Open again what is still ours although another worker's feed has the higher epoch."""
+        now_s = self._clock.monotonic_s()
+        for slot, (due_s, epoch, worker) in list(self._foreign.items()):
+            if now_s < due_s:
+                continue
+            del self._foreign[slot]
+            line = self.lines.get(slot)
+            if line is None or line.feed is None or line.retiring_since_s is not None or line.epoch > epoch:
+                continue
+            log.get().warning("feed.taken", feed=line.spec.name, epoch=line.epoch, by=worker, foreign=epoch)
+            line.feed.end(f"{worker} opened epoch {epoch} for the same instruments")
 
     def _renew(self) -> None:
         for line in list(self.lines.values()):

@@ -235,9 +235,9 @@ def in_world(tmp_path: Path) -> Callable[..., object]:
                 kalshi_simulated=urlsplit(ready["kalshi"]["rest_url"]).netloc,
                 polymarket_simulated=urlsplit(ready["polymarket"]["clob_url"]).netloc,
                 polymarket_gamma_simulated=urlsplit(ready["polymarket"]["gamma_url"]).netloc,
-                backoff_first_s=0.05,
-                settle_s=0.1,
-                stop_overlap_s_max=0.1,
+                feed_backoff_first_s=0.05,
+                feed_settle_s=0.1,
+                feed_stop_overlap_s_max=0.1,
             )
             try:
                 async with asyncio.timeout(110):

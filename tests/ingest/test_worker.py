@@ -125,7 +125,7 @@ def test_a_share_that_moves_is_fed_all_the_while(in_world, new_worker, venue: st
 
 def test_a_moved_feed_that_nobody_takes_over_ends_after_its_time(in_world, new_worker) -> None:
     async def body(venues) -> None:
-        settings = venues.settings.model_copy(update={"overlap_s_max": 0.5})
+        settings = venues.settings.model_copy(update={"feed_overlap_s_max": 0.5})
         crew = new_worker("kalshi", settings)
         items = venues.descriptions("kalshi")
         crew.hire("w1")
