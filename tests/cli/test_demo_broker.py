@@ -104,7 +104,7 @@ def test_workers_killed_in_the_middle_lose_nothing_and_the_replay_is_equal(stack
 def test_ctrl_c_ends_every_process_it_started(stack, environment, tmp_path):
     shell = Shell(environment, stack, tmp_path / "demo.json", "--seconds", "60")
     try:
-        shell.until("warming up")
+        shell.until("running")
         pids = shell.pids()
         assert len(pids) > 10
         shell.process.send_signal(signal.SIGINT)
