@@ -4,6 +4,10 @@ Books come on the YES scale (`venues.kalshi.wire` mirrors the NO side where the 
 an ask as it stands. Deltas are signed. Trades and deltas of one match are not linked by the venue. The life-cycle channel
 speaks of every market of the exchange, on one feed only.
 
+A finer price grid is told on that channel too, so mostly not on the feed of the market's book: a book's prices are
+refused, and the book is SUSPECT, until the catalogue's next look describes the market anew. (So a replay, whose table
+already holds the newest grid, can accept what the run refused.)
+
 The venue answers the subscription of an unknown or settled ticker with an empty snapshot that has no `market_id`. That
 is no empty book: it becomes a reset, so the book never turns LIVE by it, and a Status that says why.
 """
