@@ -1,7 +1,7 @@
 """Records to bytes and back: Avro in Confluent's wire format (`0x00`, 4-byte schema id, body).
 
-The interface is `encode(record) -> bytes` and `decode(bytes) -> record`. fastavro does the work today; a codec compiled
-from the same schemas can take its place without a caller noticing.
+The interface is `encode(record) -> bytes` and `decode(bytes) -> record`. Encoders are made from the schemas
+(`core/runtime/avro.py`), fastavro decodes; a compiled codec can take the place of both without a caller noticing.
 
 Ids come from a registry: a writer looks its schemas up once, a reader fetches an unknown id once. A body written with an
 older or newer schema of the same name is resolved into the reader's.
@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 import fastavro
 import msgspec
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_reader
 
 from core.domain.errors import MalformedFrame, Misconfigured, Unavailable, UnknownSchema
+from core.runtime.avro import Encoder, encoder_of
 from schemas.record import Record, record_types, schema_texts
 
 MAGIC = 0
@@ -134,7 +135,7 @@ class Codec:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._writers: dict[type[Record], tuple[bytes, Any, bool, bool]] = {}
+        self._writers: dict[type[Record], Encoder] = {}
         self._readers: dict[bytes, Callable[[bytes], Record]] = {}
 
     # hot: every record of every stage (benchmarks/codec.py)
@@ -144,14 +145,7 @@ class Codec:
         writer = self._writers.get(kind)
         if writer is None:
             writer = self._writers[kind] = self._new_writer(kind)
-        prefix, schema, has_trail, nested = writer
-        fields = msgspec.to_builtins(record, builtin_types=(bytes,)) if nested else msgspec.structs.asdict(record)
-        if stamp_ns and has_trail:
-            fields["trail"] = [*fields["trail"], stamp_ns]
-        buffer = io.BytesIO()
-        buffer.write(prefix)
-        schemaless_writer(buffer, schema, fields)
-        return buffer.getvalue()
+        return writer(record, stamp_ns)
 
     # hot: every record of every stage (benchmarks/codec.py)
     def decode(self, data: bytes) -> Record:
@@ -179,10 +173,10 @@ class Codec:
             if kind not in self._writers:
                 self._writers[kind] = self._new_writer(kind)
 
-    def _new_writer(self, kind: type[Record]) -> tuple[bytes, Any, bool, bool]:
+    def _new_writer(self, kind: type[Record]) -> Encoder:
         text = schema_texts()[kind.schema_name]
         number = self._registry.id_of(kind.schema_name, text)
-        return bytes([MAGIC]) + number.to_bytes(4, "big"), _parsed(text), kind.has_trail, kind.nested
+        return encoder_of(json.loads(text), bytes([MAGIC]) + number.to_bytes(4, "big"))
 
     def _new_reader(self, prefix: bytes) -> Callable[[bytes], Record]:
         text = self._registry.text_of(_schema_id(prefix))
