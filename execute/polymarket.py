@@ -53,7 +53,6 @@ _STATUSES: dict[str, OrderStatus] = {
     "DELAYED": "ACCEPTED",
     "MATCHED": "FILLED",
     "CANCELED": "CANCELLED",
-    "UNMATCHED": "CANCELLED",
     "INVALID": "CANCELLED",
 }
 _EXPIRED = "EXPIRED_ORDER"
@@ -333,7 +332,10 @@ class PolymarketVenue:
 
     def _order_views(self, state: account.OrderUpdate) -> list[View]:
         status = _STATUSES.get(state.status)
+        if status is None and state.kind == "CANCELLATION":
+            status = "CANCELLED"
         if status is None:
+            # UNMATCHED above all: whether a delayed order rests after it the pages contradict each other. It is asked for.
             return []
         # The size of a market BUY is stated as its budget in dollars: only shares can be compared.
         comparable = state.side == "SELL" or state.order_type in {"GTC", "GTD", ""}

@@ -76,20 +76,21 @@ class PrivateStream:
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             return f"not connected: {type(e).__name__}", False
         async with socket:
+            beside: list[asyncio.Task[None]] = []
             try:
                 for hello in plan.hello:
                     await socket.send_str(hello)
                 self._health.fault(FAULT, "")
-                async with asyncio.TaskGroup() as group:
-                    side = [group.create_task(self._catch_up())]
-                    if plan.ping:
-                        side.append(group.create_task(_keep_alive(socket, plan)))
-                    reason = await self._read(socket, plan)
-                    for task in side:
-                        task.cancel()
-                return reason, False
+                beside.append(asyncio.create_task(self._catch_up()))
+                if plan.ping:
+                    beside.append(asyncio.create_task(_keep_alive(socket, plan)))
+                return await self._read(socket, plan), False
             except (aiohttp.ClientError, OSError) as e:
                 return f"connection lost: {type(e).__name__}", False
+            finally:
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse, plan: Stream) -> str:
         while True:
@@ -122,10 +123,6 @@ class PrivateStream:
         self._journal.views(views, now)
 
     async def _catch_up(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reconciled()
-
-    async def _reconciled(self) -> None:
         pause_s = BACKOFF_MIN_S
         while True:
             try:
@@ -138,6 +135,8 @@ class PrivateStream:
 
 
 async def _keep_alive(socket: aiohttp.ClientWebSocketResponse, plan: Stream) -> None:
-    while not socket.closed:
-        await socket.send_str(plan.ping)
-        await asyncio.sleep(plan.ping_s)
+    # A connection that is lost under it ends the reader, which says so.
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        while not socket.closed:
+            await socket.send_str(plan.ping)
+            await asyncio.sleep(plan.ping_s)

@@ -15,6 +15,8 @@ from schemas.order import Alive, VenueReport
 
 BACKOFF_MAX_S = 60.0
 FAULT = "report"
+FAILURES_MIN = 2
+"""Reports that failed in a row before the gateway calls itself not ready."""
 
 
 class Reporter:
@@ -44,13 +46,18 @@ class Reporter:
     async def run(self) -> None:
         """Report until cancelled; a venue that does not answer is asked less and less often."""
         pause_s = self._interval_s
+        failures = 0
         while True:
             try:
                 await self.report()
             except (Retry, Unknown, Reject) as e:
-                self._health.fault(FAULT, str(e))
+                failures += 1
+                # One answer that is lost is no reason to stop trading.
+                if failures >= FAILURES_MIN:
+                    self._health.fault(FAULT, str(e))
                 pause_s = min(pause_s * 2, BACKOFF_MAX_S)
             else:
+                failures = 0
                 self._health.fault(FAULT, "")
                 pause_s = self._interval_s
             await asyncio.sleep(pause_s)

@@ -376,7 +376,7 @@ class Bench:
         base = self.ready["polymarket"]["clob_url"].removeprefix("http://")
         return polymarket_hosts.endpoints(Environment.SIMULATED, simulated=base)
 
-    async def start(self, *, ready: bool = True, venue: Any = None, base: str = "") -> Running:
+    async def start(self, *, ready: bool = True, venue: Any = None, market: Market | None = None) -> Running:
         """Start a gateway, and wait until it says that it can trade."""
         out = self.log.writer()
         readers = [
@@ -385,11 +385,11 @@ class Bench:
             self.log.reader(topics.DERIVED_BOOK, from_end=True),
             self.log.reader(topics.MARKET_INSTRUMENT),
         ]
-        market = Market(self.name)
+        market = market or Market(self.name)
         gateway = Gateway(
             account=self.account,
             venue=venue or self.venue(market),
-            base=base or self.endpoints.order_rest,
+            base=self.endpoints.order_rest,
             logs=Logs(out, *readers),
             limits=self.limits,
             timing=self.timing,

@@ -1,12 +1,14 @@
 """The life cycle of an order through stops, kills, twins, stalls and late answers: never a second order at a venue."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
 from core.domain.errors import InvariantBroken
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
+from execute.checks import Market
 from execute.ports import Lane, SettledView
 from schemas.order import OrderUpdate, PrivateFrame, Settled, Submitting
 from venues.kalshi.auth import Signer
@@ -503,3 +505,19 @@ async def test_events_wait_while_the_producer_is_full_and_none_is_lost(new_bench
         ended = await bench.terminal(resting.id)
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         await bench.until(lambda: sum(f.size for f in bench.fills(resting.id)) == 10 * E6)
+
+
+async def test_stream_that_breaks_under_its_own_ping_is_opened_again(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        venue = bench.venue(market := Market("polymarket"))
+        stream = venue.stream
+        venue.stream = lambda now_ns: dataclasses.replace(stream(now_ns), ping_s=0.001)
+        running = await bench.start(venue=venue, market=market)
+        for _ in range(2):
+            await bench.cut_streams()
+            await bench.until(running.gateway.health.not_ready_reason)
+            await bench.until(lambda: not running.gateway.health.not_ready_reason(), timeout_s=10)
+        bench.stranger("SELL", 4_500, 20)
+        bench.quote()
+        grant = bench.grant()
+        assert (await bench.terminal(grant.id)).status == "FILLED"
