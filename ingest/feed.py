@@ -42,6 +42,7 @@ UNACKED_S_MAX = 5.0
 """When the oldest record that Kafka has not acknowledged is this old, the feed ends."""
 
 EVENTS = metrics.EVENTS
+_FROZEN = "the worker's own tick is over a second late"
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,14 @@ class FeedEnd:
     Attributes:
         fewer: the venue refuses so many instruments on one connection.
         refused: the venue refuses us; trying again soon would not help.
+        frozen: this process did not run for over a second; others may feed its share by now.
         was_ready: all of its instruments had their snapshots.
     """
 
     reason: str
     fewer: bool = False
     refused: bool = False
+    frozen: bool = False
     was_ready: bool = False
 
 
@@ -165,7 +168,7 @@ class Feed:
         if self._over:
             return False
         if self._pulse.is_late(now_ns):
-            self.end("the worker's own tick is over a second late")
+            self.end(_FROZEN, frozen=True)
             return False
         self._heard_ns = now_ns
         return True
@@ -181,7 +184,7 @@ class Feed:
         if self._over or self._wire is None:
             return
         if self._pulse.is_late(now_ns):
-            self.end("the worker's own tick is over a second late")
+            self.end(_FROZEN, frozen=True)
             return
         if now_ns - self._heard_ns > self.spec.silence_s_max * NS_PER_S:
             self.end(f"no frame and no pong for {self.spec.silence_s_max:g} s")
@@ -212,7 +215,7 @@ class Feed:
             now_ns = self._clock.now_ns()
             self._perform(self._conversation.resync(requests, now_ns), b"", now_ns)
 
-    def end(self, reason: str, *, fewer: bool = False, refused: bool = False) -> None:
+    def end(self, reason: str, *, fewer: bool = False, refused: bool = False, frozen: bool = False) -> None:
         """End the feed: Closed is its last record, on both topics."""
         if self._over:
             return
@@ -228,7 +231,7 @@ class Feed:
                 self._producer.send(RAW_FEED, self.name, self._closed(reason, now_ns))
             except Retry:
                 log.get().warning("feed.close_unsaid", feed=self.name, epoch=self.epoch)
-        self._finish(FeedEnd(reason, fewer, refused, self.is_ready))
+        self._finish(FeedEnd(reason, fewer, refused, frozen, self.is_ready))
 
     def _end_silently(self, reason: str) -> None:
         EVENTS.labels("ingest", "feed_cut").inc()

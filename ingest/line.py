@@ -19,6 +19,8 @@ STABLE_S = 10.0
 """A feed that lived this long and was ready worked: the next pause is short again."""
 WELL_S = 1.0
 """While Kafka's oldest acknowledgement is later than this no new feed is opened."""
+FROZEN_PAUSE_S = 2.0
+"""A worker that was frozen may have lost its share; it hears of it within this time."""
 _LOOK_S = 0.1
 _REFUSALS = frozenset({401, 403})
 
@@ -94,6 +96,8 @@ class Line:
         if end.was_ready and clock.monotonic_s() - began_s > STABLE_S:
             self._backoff.reset()
         pause_s = self._around.settings.feed_refused_pause_s if end.refused else self._backoff.next_s()
+        if end.frozen:
+            pause_s = max(pause_s, FROZEN_PAUSE_S)
         log.get().warning("feed.ended", feed=self.spec.name, reason=end.reason, pause_s=round(pause_s, 2))
         if end.fewer or self.retiring_since_s is not None:
             self.too_many = end.fewer

@@ -1,9 +1,11 @@
 """Real processes on real Kafka: a catalogue, two feed workers, one of them killed."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,16 +17,19 @@ from core.runtime.admin import create_run, register_schemas
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.edge import EdgeReader
 from schemas.raw import Closed, Opened, Ready
+from schemas.record import Record
 
+_numbers = itertools.count()
 PROJECT = Path(__file__).resolve().parents[2]
-RUN = "test-ingest-process"
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Observer:
     """Follows raw.feed and raw.frame."""
 
-    def __init__(self, stack) -> None:
+    def __init__(self, stack, run: str) -> None:
+        self.records: dict[int, list[Record]] = {}
+        self._run = run
         self.opened: dict[int, Opened] = {}
         self.ready: set[int] = set()
         self.closed: dict[int, str] = {}
@@ -37,13 +42,18 @@ class Observer:
     async def _read(self, topic: topics.Topic) -> None:
         codec = Codec(HttpRegistry(self._stack.registry_url))
         reader = EdgeReader(
-            bootstrap=self._stack.bootstrap, codec=codec, run=RUN, topic=topic, group=f"{RUN}.test.{topic.noun}"
+            bootstrap=self._stack.bootstrap,
+            codec=codec,
+            run=self._run,
+            topic=topic,
+            group=f"{self._run}.test.{topic.noun}",
         )
         try:
             async for batch in reader.batches():
                 for item in batch:
                     if topic is topics.RAW_FRAME:
                         self.numbers.setdefault(item.record.epoch, []).append(item.record.frame_no)
+                        self.records.setdefault(item.record.epoch, []).append(item.record)
                     elif isinstance(item.record, Opened):
                         self.opened[item.offset] = item.record
                     elif isinstance(item.record, Ready):
@@ -61,6 +71,11 @@ class Observer:
             if epoch in self.ready and epoch not in self.closed and f"-{worker_pid}-" in opened.worker
             for instrument in opened.instruments
         }
+
+    def is_shared(self, everything: set[str], *workers) -> bool:
+        """Say whether the workers feed everything, and nothing twice."""
+        fed = [self.fed_by(worker.pid) for worker in workers]
+        return set().union(*fed) == everything and sum(len(one) for one in fed) == len(everything)
 
 
 @asynccontextmanager
@@ -82,9 +97,9 @@ async def until(condition, seconds: float = 40.0) -> None:
             await asyncio.sleep(0.05)
 
 
-def environment(stack, settings) -> dict[str, str]:
+def environment(stack, settings, run: str) -> dict[str, str]:
     return {
-        "CROSSBOOK_RUN": RUN,
+        "CROSSBOOK_RUN": run,
         "CROSSBOOK_BOOTSTRAP": stack.bootstrap,
         "CROSSBOOK_REGISTRY_URL": stack.registry_url,
         "CROSSBOOK_SIM_CREDENTIALS_FILE": str(settings.sim_credentials_file),
@@ -95,45 +110,74 @@ def environment(stack, settings) -> dict[str, str]:
     }
 
 
-def test_two_workers_share_the_instruments_and_one_takes_over_from_a_killed_one(stack, in_world) -> None:
+@pytest.fixture
+def run(stack) -> str:
     register_schemas(stack.registry_url)
-    create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=RUN, partitions=4)
+    name = f"test-ingest-{next(_numbers)}"
+    create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=name, partitions=4)
+    return name
 
+
+@asynccontextmanager
+async def two_workers(stack, venues, run: str) -> AsyncIterator[tuple[Observer, set[str], object, object]]:
+    """A catalogue and two feed workers that have shared the instruments between them."""
+    env = environment(stack, venues.settings, run)
+    everything = set(venues.descriptions("kalshi"))
+    observer = Observer(stack, run)
+    followers = observer.follow()
+    feed = ("feed", "--venue", "kalshi")
+    async with process(env, "catalogue", "--venue", "kalshi"), process(env, *feed) as first:
+        await until(lambda: observer.fed_by(first.pid) == everything)
+        async with process(env, *feed) as second:
+            await until(lambda: bool(observer.fed_by(second.pid)) and observer.is_shared(everything, first, second))
+            assert set(observer.closed.values()) == {"another feed took over"}
+            yield observer, everything, first, second
+    for follower in followers:
+        follower.cancel()
+    await asyncio.gather(*followers, return_exceptions=True)
+
+
+def test_a_worker_takes_over_from_one_that_was_killed_and_stops_when_asked(stack, in_world, run) -> None:
     async def body(venues) -> None:
-        env = environment(stack, venues.settings)
-        everything = set(venues.descriptions("kalshi"))
-        observer = Observer(stack)
-        followers = observer.follow()
-        feed = ("feed", "--venue", "kalshi")
-        async with process(env, "catalogue", "--venue", "kalshi"), process(env, *feed) as first:
-            await until(lambda: observer.fed_by(first.pid) == everything)
-            async with process(env, *feed) as second:
-                # The second takes partitions over; the first closes their feeds once the second is ready.
-                await until(
-                    lambda: (
-                        bool(observer.fed_by(second.pid))
-                        and not observer.fed_by(first.pid) & observer.fed_by(second.pid)
-                        and observer.fed_by(first.pid) | observer.fed_by(second.pid) == everything
-                    )
-                )
-                assert set(observer.closed.values()) == {"another feed took over"}
-                first.send_signal(signal.SIGKILL)
-                await until(lambda: observer.fed_by(second.pid) == everything)
-                second.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(second.wait(), 20) == 0
-        await until(lambda: not observer.fed_by(second.pid))
-        for numbers in observer.numbers.values():
-            assert numbers == list(range(1, len(numbers) + 1))
-        for follower in followers:
-            follower.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        async with two_workers(stack, venues, run) as (observer, everything, first, second):
+            first.send_signal(signal.SIGKILL)
+            await until(lambda: observer.fed_by(second.pid) == everything)
+            second.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(second.wait(), 20) == 0
+            await until(lambda: not observer.fed_by(second.pid))
+            for numbers in observer.numbers.values():
+                assert numbers == list(range(1, len(numbers) + 1))
+
+    in_world(body, markets=40)
+
+
+def test_a_worker_that_thaws_says_nothing_but_that_its_feeds_ended(stack, in_world, run) -> None:
+    async def body(venues) -> None:
+        async with two_workers(stack, venues, run) as (observer, everything, first, second):
+            frozen = [
+                epoch
+                for epoch, opened in observer.opened.items()
+                if f"-{first.pid}-" in opened.worker and epoch not in observer.closed
+            ]
+            first.send_signal(signal.SIGSTOP)
+            stopped_ns = time.time_ns()
+            await until(lambda: observer.fed_by(second.pid) == everything)
+            first.send_signal(signal.SIGCONT)
+            # The thawed worker joins again, and the share is divided as before.
+            await until(lambda: all(epoch in observer.closed for epoch in frozen))
+            await until(lambda: bool(observer.fed_by(first.pid)) and observer.is_shared(everything, first, second))
+            for epoch in frozen:
+                late = [record for record in observer.records[epoch] if record.recv_ts_ns > stopped_ns]
+                assert [type(record) for record in late] == [Closed]
+            for numbers in observer.numbers.values():
+                assert numbers == list(range(1, len(numbers) + 1))
 
     in_world(body, markets=40)
 
 
 def test_a_worker_without_its_run_does_not_start(stack, in_world) -> None:
     async def body(venues) -> None:
-        env = environment(stack, venues.settings) | {"CROSSBOOK_RUN": "test-nobody-made-it"}
+        env = environment(stack, venues.settings, "test-nobody-made-it")
         async with process(env, "feed", "--venue", "polymarket") as worker:
             assert await asyncio.wait_for(worker.wait(), 40) == 2
 
