@@ -19,7 +19,7 @@ def run(settings: WorkerSettings) -> int:
     settings = cast("ObserveSettings", settings)
     parts = assemble(settings, STAGE, log_name="questdb")
     questdb = QuestDb(settings.questdb_http)
-    questdb.prepare()
+    questdb.prepare(settings.start_wait_s)
     publisher = Publisher(
         bootstrap=settings.bootstrap,
         codec=parts.codec,

@@ -166,7 +166,10 @@ def demo(
         Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Where to write it. Default: build/demo.json.")
+        Path | None, typer.Option("--report", dir_okay=False, help="Where the figures go. Default: build/demo.json.")
+    ] = None,
+    screen: Annotated[
+        Path | None, typer.Option("--screen", dir_okay=False, help="Keep the last live screen as an SVG picture.")
     ] = None,
 ) -> None:
     """Run everything against simulated venues, watch it live, and check every record at the end.
@@ -188,6 +191,7 @@ def demo(
         seed=seed,
         drive=drive.resolve() if drive else None,
         report=report.resolve() if report else Options.report,
+        screen=screen.resolve() if screen else None,
         folder=reach.stack.data / "simulate" / reach.run,
     )
     raise typer.Exit(Demo(reach, options, console).run())

@@ -20,6 +20,8 @@ class Options:
     seed: int = 1
     drive: Path | None = None
     report: Path = PROJECT / "build" / "demo.json"
+    screen: Path | None = None
+    """where the last live screen is kept as an SVG picture"""
     folder: Path = PROJECT / "build" / "sim"
     """what the simulated venues write: keys, links, their truth"""
     ready_timeout_s: float = 60.0

@@ -24,7 +24,7 @@ from infra.demo import cast, scan, setup
 from infra.demo.options import Options
 from infra.demo.tap import Tap
 from infra.demo.verdict import Window, verdict
-from infra.demo.view import Picture, View
+from infra.demo.view import Picture, View, save
 from infra.demo.world import World
 from infra.stack.processes import Processes
 from infra.stack.stack import Stack
@@ -70,6 +70,8 @@ class Demo:
                 with View(self._reach, self._console) as view:
                     run = self._start(view)
                     window = self._perform(view)
+                    if self._options.screen is not None:
+                        save(self._picture, self._reach, self._options.screen)
                     self._drain(view)
                 view.say("checking: the venues' truth against QuestDB")
                 report = verdict(self._reach, run, self._world, window)

@@ -1,7 +1,10 @@
 """The live view: a screen where there is a terminal, a plain line every few seconds where there is none."""
 
+import io
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,10 +14,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from core.runtime import topics
 from infra.cli.reach import Reach
 from infra.demo.tap import Figures
 
 LINE_EVERY_S = 5.0
+_CONFIGURATION = frozenset(
+    topic.noun
+    for topic in (
+        topics.CONTROL_RUN,
+        topics.DECISION_STRATEGY,
+        topics.DECISION_LINK,
+        topics.DECISION_LIMIT,
+        topics.DECISION_PROFILE,
+    )
+)
+"""Written once at the start: the screen shows what moves."""
+SCREEN_COLUMNS = 150
 STATE_STYLES = {"LIVE": "green", "STALE": "yellow", "SYNCING": "cyan", "SUSPECT": "red"}
 
 
@@ -84,7 +100,7 @@ def line(picture: Picture) -> str:
     sent = sum(counter["sent"] for counter in figures.orders.values())
     filled = sum(counter["filled"] for counter in figures.orders.values())
     states = Counter(figures.states.values())
-    frames = picture.rates.get("raw.frame", 0)  # the noun is only shown
+    frames = picture.rates.get(topics.RAW_FRAME.noun, 0)
     p50, p99 = percentiles(figures.hops_us["socket to order"])
     return (
         f"{picture.phase}: {frames:,.0f} frames/s, books {dict(states)}, edges {figures.edges} "
@@ -92,6 +108,16 @@ def line(picture: Picture) -> str:
         f"P&L ${figures.profit():,.2f}, socket to order p50 {p50 / 1e3:.1f} ms p99 {p99 / 1e3:.1f} ms, "
         f"lag {sum(picture.lag.values()):,}"
     )
+
+
+def save(picture: Picture, reach: Reach, path: Path) -> None:
+    """Write the screen as an SVG picture."""
+    console = Console(record=True, width=SCREEN_COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(screen(picture, reach))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The fonts are the reader's own: a picture fetches nothing from elsewhere.
+    picture_text = console.export_svg(title="crossbook demo")
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", "", picture_text, flags=re.DOTALL))
 
 
 def percentiles(samples: "object") -> tuple[float, float]:
@@ -113,7 +139,7 @@ def _table(title: str, first: str, *others: str) -> Table:
 def _topics(picture: Picture) -> Table:
     table = _table("topics", "topic", "records/s", "records")
     for noun, count in picture.counts.items():
-        if count:
+        if count and noun not in _CONFIGURATION:
             table.add_row(noun, f"{picture.rates.get(noun, 0):,.0f}", f"{count:,}")
     return table
 
