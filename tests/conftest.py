@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.stack.temporary import StackProvider, TemporaryStack
+
+# How long an example takes says nothing about the code on a machine that does other things too.
+settings.register_profile("crossbook", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("crossbook")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -6,11 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-# The machine is shared: how long an example takes says nothing about the code.
-settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared-machine")
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _CAPTURES = (_PROJECT / os.environ.get("CROSSBOOK_CAPTURES", "../shared/captures")).resolve()
