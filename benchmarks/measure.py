@@ -34,17 +34,21 @@ class Effort:
         records: of one repeat of a CPU-bound figure.
         frames: through the socket in one repeat.
         path_s: seconds the whole flow is watched at each rate.
+        path_rates_per_s: messages a second of both venues together.
+        markets: linked markets of the whole flow.
     """
 
     repeats: int
     records: int
     frames: int
     path_s: float
+    path_rates_per_s: tuple[int, ...] = (1_000, 5_000)
+    markets: int = 100
 
 
 FULL = Effort(repeats=7, records=20_000, frames=300_000, path_s=20.0)
 QUICK = Effort(repeats=3, records=5_000, frames=100_000, path_s=8.0)
-TINY = Effort(repeats=1, records=50, frames=2_000, path_s=2.0)
+TINY = Effort(repeats=1, records=50, frames=2_000, path_s=6.0, path_rates_per_s=(150,), markets=10)
 """Only shows that everything runs."""
 
 
