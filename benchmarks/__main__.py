@@ -51,7 +51,9 @@ def main(arguments: list[str]) -> int:
     """Measure what is named, all if nothing is; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, with machine and peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; none: all")
-    parser.add_argument("--quick", dest="effort", action="store_const", const="quick", help="fewer repeats")
+    parser.add_argument(
+        "--quick", dest="effort", action="store_const", const="quick", default="full", help="fewer repeats"
+    )
     parser.add_argument("--effort", choices=EFFORTS, default="full", help="how much is measured (default: full)")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the figures are written as JSON")
     chosen = parser.parse_args(arguments)

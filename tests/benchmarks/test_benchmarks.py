@@ -62,3 +62,11 @@ def test_the_machine_is_described_without_its_name():
     facts = machine()
     assert facts["cores"]
     assert set(facts) == {"cpu", "cores", "load_1min", "memory_gib", "system", "python", "packages"}
+
+
+@pytest.mark.parametrize(("arguments", "effort"), [([], "full"), (["--quick"], "quick")])
+def test_all_effort_is_spent_unless_told_otherwise(tmp_path, monkeypatch, arguments, effort):
+    monkeypatch.setitem(bench.EFFORTS, effort, TINY)
+    report = tmp_path / "bench.json"
+    assert bench.main(["sign", *arguments, "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["effort"] == effort
