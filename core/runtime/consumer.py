@@ -23,8 +23,19 @@ SEQ_HEADER = "seq"
 _FATAL = (KafkaError._FATAL, KafkaError._FENCED)
 
 
-def consumer_config(bootstrap: str, *, group: str, joins: bool, reset: str = "earliest") -> dict[str, object]:
-    """Return the settings of every consumer; `joins` asks for membership (KIP-848), else partitions are assigned."""
+PATIENT_BYTES = 1_048_576
+"""A patient consumer is answered before its time when so much waits."""
+
+
+def consumer_config(
+    bootstrap: str, *, group: str, joins: bool, reset: str = "earliest", patience_ms: int = 0, ends: bool = True
+) -> dict[str, object]:
+    """Return the settings of every consumer; `joins` asks for membership (KIP-848), else partitions are assigned.
+
+    With `patience_ms` the broker answers that seldom instead of at every record: for readers beside the flow, whose
+    requests would take processor time from those within it. Without `ends` nothing is said when a partition is read to
+    its end, which under light load would be after every record.
+    """
     config: dict[str, object] = {
         "bootstrap.servers": bootstrap,
         "group.id": group,
@@ -32,7 +43,7 @@ def consumer_config(bootstrap: str, *, group: str, joins: bool, reset: str = "ea
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": reset,
-        "enable.partition.eof": True,
+        "enable.partition.eof": ends,
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 50,
         "fetch.wait.max.ms": 100,
@@ -43,6 +54,9 @@ def consumer_config(bootstrap: str, *, group: str, joins: bool, reset: str = "ea
     }
     if joins:
         config["group.protocol"] = "consumer"
+    if patience_ms:
+        config["fetch.min.bytes"] = PATIENT_BYTES
+        config["fetch.wait.max.ms"] = patience_ms
     return config
 
 
@@ -63,9 +77,10 @@ class LogReader:
         on_revoke: Callable[[list[TopicPartition]], None],
         on_lost: Callable[[list[TopicPartition]], None],
         reset: str = "earliest",
+        ends: bool = True,
     ) -> LogReader:
         """Join `group` on `topic`. The callbacks run inside `batch`; `on_assign` must call `take`."""
-        reader = cls(Consumer(consumer_config(bootstrap, group=group, joins=True, reset=reset)))
+        reader = cls(Consumer(consumer_config(bootstrap, group=group, joins=True, reset=reset, ends=ends)))
         reader._consumer.subscribe(
             [topic],
             on_assign=lambda _, partitions: on_assign(partitions),
@@ -76,10 +91,21 @@ class LogReader:
 
     @classmethod
     def assigned(
-        cls, bootstrap: str, *, group: str, positions: Sequence[TopicPartition], reset: str = "earliest"
+        cls,
+        bootstrap: str,
+        *,
+        group: str,
+        positions: Sequence[TopicPartition],
+        reset: str = "earliest",
+        patience_ms: int = 0,
+        ends: bool = True,
     ) -> LogReader:
         """Read `positions` by hand, without membership; `group` names it for committed offsets only."""
-        reader = cls(Consumer(consumer_config(bootstrap, group=group, joins=False, reset=reset)))
+        reader = cls(
+            Consumer(
+                consumer_config(bootstrap, group=group, joins=False, reset=reset, patience_ms=patience_ms, ends=ends)
+            )
+        )
         reader._consumer.assign(list(positions))
         return reader
 

@@ -30,6 +30,7 @@ log = logs.get()
 
 CLOCK_EVERY_NS = 100 * NS_PER_MS
 _POLL_S = 0.02
+_IDLE_POLL_S = 0.2
 _BATCH = 500
 
 
@@ -91,7 +92,8 @@ class Sequencer:
         self._codec = codec
         self._clock = clock
         self._bootstrap = bootstrap
-        self._stage = stage
+        self._group = f"{publisher.run}.{stage}.sequencer"
+        self._forwarded = metrics.EVENTS.labels(stage, f"sequenced {log_topic.noun}")
         self._stopping = threading.Event()
         self._last: dict[tuple[str, int], int] = {}
         self._now_ns = 0
@@ -144,52 +146,70 @@ class Sequencer:
         finally:
             reader.close()
 
-    def _positions(self, reader: LogReader, *, configuring: bool) -> list[TopicPartition]:
+    def _configuration(self) -> LogReader:
+        """Return a reader of what configures, read to its present end."""
+        reader = LogReader.assigned(self._bootstrap, group=self._group, positions=[])
+        places = [
+            place
+            for name, source in self._sources.items()
+            if source.configures
+            for place in from_beginning(name, reader.partition_count(name))
+        ]
+        reader.take(places)
+        unread = {(place.topic, place.partition) for place in places}
+        while unread and not self._stopping.is_set():
+            messages, ended = reader.batch(_BATCH, _POLL_S)
+            self._append_all(messages)
+            unread -= {(place.topic, place.partition) for place in ended}
+        return reader
+
+    def _data(self, reader: LogReader) -> list[TopicPartition]:
+        """Return where each data source goes on."""
         positions: list[TopicPartition] = []
         for name, source in self._sources.items():
-            if source.configures != configuring:
-                continue
-            count = reader.partition_count(name)
-            if configuring:
-                positions += from_beginning(name, count)
+            if source.configures:
                 continue
             fresh = OFFSET_END if source.may_skip else OFFSET_BEGINNING
-            for number in range(count):
+            for number in range(reader.partition_count(name)):
                 last = self._last.get((source.topic.noun, number))
                 positions.append(TopicPartition(name, number, fresh if last is None else last + 1))
         return positions
 
     def _forward(self) -> None:
-        reader = LogReader.assigned(
-            self._bootstrap, group=f"{self._publisher.run}.{self._stage}.sequencer", positions=[]
-        )
-        forwarded = metrics.EVENTS.labels(self._stage, f"sequenced {self._topic.noun}")
+        configuration = self._configuration()
+        reader = LogReader.assigned(self._bootstrap, group=self._group, positions=[], ends=False)
+        flowing = False
         try:
-            configuration = self._positions(reader, configuring=True)
-            waiting = {(place.topic, place.partition) for place in configuration}
-            reader.take(configuration)
-            flowing = False
             while not self._stopping.is_set():
-                if not flowing and not waiting and self._plan.active():
-                    reader.take(self._positions(reader, configuring=False))
+                if not flowing and self._plan.active():
+                    reader.take(self._data(reader))
                     flowing = True
                     log.info("sequencer.flowing", log=self._topic.noun, partition=self._partition)
-                messages, ended = reader.batch(_BATCH, _POLL_S)
-                waiting -= {(place.topic, place.partition) for place in ended}
-                count = 0
-                self._now_ns = max(self._clock.now_ns(), self._now_ns)
-                for message in messages:
-                    count += self._append(message.topic() or "", message)
-                if count:
-                    forwarded.inc(count)
-                if flowing and self._now_ns - self._clock_ns >= CLOCK_EVERY_NS:
-                    self._clock_ns = self._now_ns
-                    value = self._codec.encode(decision.Clock(now_ns=self._now_ns))
-                    self._publisher.forward(self._topic, "clock", value, self._partition)
+                messages, _ = reader.batch(_BATCH, _POLL_S) if flowing else ([], [])
+                self._append_all(messages)
+                if self._now_ns - self._clock_ns >= CLOCK_EVERY_NS or not flowing:
+                    # What configures changes seldom: asked for as often as the time is told.
+                    self._append_all(configuration.batch(_BATCH, 0 if flowing else _IDLE_POLL_S)[0])
+                    if flowing:
+                        self._tell_time()
                 self._publisher.serve()
             self._publisher.wait_acknowledged()
         finally:
             reader.close()
+            configuration.close()
+
+    def _tell_time(self) -> None:
+        self._clock_ns = self._now_ns
+        value = self._codec.encode(decision.Clock(now_ns=self._now_ns))
+        self._publisher.forward(self._topic, "clock", value, self._partition)
+
+    def _append_all(self, messages: list[Message]) -> None:
+        self._now_ns = max(self._clock.now_ns(), self._now_ns)
+        count = 0
+        for message in messages:
+            count += self._append(message.topic() or "", message)
+        if count:
+            self._forwarded.inc(count)
 
     # hot: every record a strategy or an account sees
     def _append(self, name: str, message: Message) -> int:

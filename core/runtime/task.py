@@ -136,6 +136,7 @@ class TaskLoop:
         self._on_owned = on_owned
         self._on_dropped = on_dropped
         self._slots: dict[int, _Slot] = {}
+        self._newest: dict[int, Message] = {}
         self._reader: LogReader
         self._stopping = False
         self._pace: _Pace | None = None
@@ -167,6 +168,7 @@ class TaskLoop:
             on_revoke=self._revoked,
             on_lost=self._lost,
             reset="error" if self._spec.remembers else "earliest",
+            ends=False,
         )
         try:
             self._reader.partition_count(self._topic)
@@ -232,7 +234,7 @@ class TaskLoop:
                         self._pace.wait_for(message.timestamp()[1])
                     self._take(slot, message)
             self._handle_seconds.observe(self._clock.monotonic_s() - began)
-            self._measure_lag(messages)
+            self._newest.update((message.partition() or 0, message) for message in messages)
         if waiting:
             self._retry(began)
         self._publisher.serve()
@@ -344,6 +346,7 @@ class TaskLoop:
 
     def _commit(self, *, wait: bool) -> None:
         self._export_counters()
+        self._measure_lag()
         self._last_commit_s = self._clock.monotonic_s()
         if not self._publisher.wait_acknowledged(_ACK_WAIT_S):
             log.warning("commit.waiting", reason="outputs are not acknowledged; is the broker up?")
@@ -424,9 +427,11 @@ class TaskLoop:
 
     # Facts
 
-    def _measure_lag(self, messages: list[Message]) -> None:
-        last = {message.partition() or 0: message for message in messages}
-        for number, message in last.items():
+    def _measure_lag(self) -> None:
+        newest, self._newest = self._newest, {}
+        for number, message in newest.items():
+            if number not in self._slots:
+                continue
             _, high = self._reader.edges(TopicPartition(self._topic, number), cached=True)
             left = max(high - (message.offset() or 0) - 1, 0) if high > 0 else 0
             age = max(self._clock.now_ns() / 1e9 - message.timestamp()[1] / 1e3, 0.0) if left else 0.0

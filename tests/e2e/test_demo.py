@@ -1,6 +1,6 @@
-"""The whole flow on real servers: nothing lost, nothing doubled, accounts equal, and a replay that says the same.
+"""The whole flow on real servers, as a user runs it: nothing lost, nothing doubled, accounts equal, replays the same.
 
-One demo, with a worker of every stage killed (-9) and normalize scaled while it trades; then two replays of it.
+One demo, with workers of every stage behind the sockets killed (-9) and normalize scaled while it trades; then replays.
 """
 
 import json
@@ -9,91 +9,115 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.stack.processes import Processes
+from infra.stack.settings import PROJECT
 from simulate.replay import replay, verify
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(420)]
 
-PROJECT = Path(__file__).resolve().parents[2]
 RUN = "demo-e2e"
-KILLED = ("normalize", "derive", "strategies", "accounts", "execute-kalshi", "execute-polymarket")
+KILLED = ("normalize", "derive", "strategies", "accounts", "execute-kalshi", "execute-polymarket", "observe")
+KILL_EVERY_S = 2.5
+WAIT_S = 180.0
 
 
-def environment(stack) -> dict[str, str]:
-    values = {
-        f"CROSSBOOK_STACK_{name.upper()}": str(getattr(stack.settings, name)) for name in type(stack.settings).model_fields
-    }
-    return {**os.environ, **values, "CROSSBOOK_RUN": RUN}
+class Shell:
+    """`crossbook demo` in a process of its own, on the test's own stack."""
 
+    def __init__(self, stack, folder, *arguments):
+        self.report = folder / "demo.json"
+        self.output = folder / "demo.log"
+        self.workers = Processes(stack.settings.data, RUN)
+        ports = {
+            f"CROSSBOOK_STACK_{name.upper()}": str(getattr(stack.settings, name))
+            for name in type(stack.settings).model_fields
+            if name.endswith("_port")
+        }
+        data = str(stack.settings.data)
+        self.environment = {**os.environ, **ports, "CROSSBOOK_STACK_DATA": data, "COLUMNS": "160"}
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                self.command(
+                    "demo", "--markets", "20", "--rate", "200", "--edges", "2", "--warmup", "3",
+                    "--report", str(self.report), *arguments,
+                ),
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=file,
+                stderr=file,
+            )  # fmt: skip
 
-def wait_for(condition, timeout_s: float, what: str) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.2)
+    def command(self, *words):
+        return [sys.executable, "-m", "infra.cli", words[0], "--run", RUN, *words[1:]]
+
+    def call(self, *words):
+        return subprocess.run(
+            self.command(*words), cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def until(self, words):
+        deadline = time.monotonic() + WAIT_S
+        while words not in self.text():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.1)
+
+    def text(self):
+        return self.output.read_text(errors="replace")
+
+    def pids(self):
+        return [pid for pids in self.workers.list().values() for pid in pids]
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
 def demo(stack, tmp_path_factory):
-    """Run a demo with kills and a scaling in the middle; return (report, output)."""
-    folder = tmp_path_factory.mktemp("demo")
-    report, output = folder / "demo.json", folder / "output.txt"
-    env = environment(stack)
-    command = [sys.executable, "-m", "infra.cli", "demo", "--run", RUN, "--markets", "20", "--rate", "300"]
-    command += ["--edges", "2", "--warmup", "3", "--seconds", "30", "--report", str(report)]
-    with output.open("wb") as sink:
-        process = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=sink, stderr=subprocess.STDOUT)
-        try:
-            workers = Processes(stack.settings.data, RUN)
-            wait_for(
-                lambda: process.poll() is not None or b"warming up" in output.read_bytes(), 120, "the demo's warm-up"
-            )
-            assert process.poll() is None, output.read_text()
-            time.sleep(6)
-            for name in KILLED:
-                (pid,) = workers.list()[name]
-                workers.signal(name, pid, signal.SIGKILL)
-                time.sleep(3)
-            workers.scale("normalize", 3)
-            time.sleep(3)
-            workers.scale("normalize", 1)
-            process.wait(240)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(60)
-    text = output.read_text(errors="replace")
-    assert report.exists(), text
-    return json.loads(report.read_text()), text
+    """A demo with kills and a scaling in the middle: its report and what it printed."""
+    shell = Shell(stack, tmp_path_factory.mktemp("demo"), "--seconds", "32")
+    try:
+        shell.until("running")
+        time.sleep(5)
+        for name in KILLED:
+            (pid,) = shell.workers.list()[name]
+            shell.workers.signal(name, pid, signal.SIGKILL)
+            time.sleep(KILL_EVERY_S)
+        scaled = shell.call("scale", "normalize", "3")
+        assert scaled.returncode == 0, scaled.stderr
+        assert "-> 3 processes" in scaled.stdout
+        code = shell.process.wait(WAIT_S)
+    finally:
+        shell.close()
+    assert shell.report.exists(), shell.text()
+    assert shell.pids() == []
+    return code, json.loads(shell.report.read_text()), shell.text()
 
 
-def test_orders_are_filled_on_both_venues(demo):
-    report, text = demo
+def test_the_demo_ends_well_though_every_stage_was_killed(demo):
+    code, report, text = demo
+    assert (report["lost"], report["duplicated"], report["accounts_match"]) == (0, 0, True), text
+    assert code == 0, text
+
+
+def test_frames_came_and_orders_were_filled_on_both_venues(demo):
+    _, report, text = demo
     for venue in ("kalshi", "polymarket"):
+        assert report["detail"]["frames"][venue]["sent"] > 1000, text
         assert report["orders"][venue]["filled"] > 0, text
         assert report["orders"][venue]["open"] == 0, text
-
-
-def test_no_record_is_lost_or_doubled_though_every_stage_was_killed(demo):
-    report, text = demo
-    assert report["lost"] == 0, text
-    assert report["duplicated"] == 0, text
-    assert report["topics"]["raw.frame"] > 1000
-
-
-def test_our_accounts_are_the_venues_own(demo):
-    report, text = demo
-    assert report["accounts_match"] is True, text
 
 
 def test_two_replays_say_what_the_demo_said(demo, stack):
     where = {"bootstrap": stack.bootstrap, "registry_url": stack.registry_url, "source": RUN}
     for into in ("replay-e2e-1", "replay-e2e-2"):
-        replay(**where, into=into, environment={"CROSSBOOK_WORKER_DIR": ""}, say=lambda _: None)
+        replay(**where, into=into, say=lambda _: None)
         result = verify(**where, into=into)
         assert result.differences == []
         for noun in ("market.event", "derived.book", "decision.edge", "decision.account", "decision.order"):
@@ -102,11 +126,29 @@ def test_two_replays_say_what_the_demo_said(demo, stack):
 
 def test_verify_names_the_first_differing_record_and_its_input(demo, stack):
     where = {"bootstrap": stack.bootstrap, "registry_url": stack.registry_url, "source": RUN}
-    replay(**where, into="replay-e2e-3", stages=["normalize"], environment={"CROSSBOOK_WORKER_DIR": ""}, say=lambda _: None)
+    replay(**where, into="replay-e2e-3", stages=["normalize"], say=lambda _: None)
     result = verify(**where, into="replay-e2e-3", stages=["normalize", "derive"])
-    missing = [difference for difference in result.differences if difference.topic == "derived.book"]
-    assert len(missing) == 1
-    assert missing[0].replay is None
-    assert missing[0].source["type"].startswith("crossbook.")
-    assert "market.event" in missing[0].input
+    (missing,) = [difference for difference in result.differences if difference.topic == "derived.book"]
+    assert missing.replay is None
+    assert missing.source["type"].startswith(("crossbook.derived.", "crossbook.market."))
+    assert "market.event" in missing.input
     assert not [difference for difference in result.differences if difference.topic == "market.event"]
+
+
+def test_a_second_demo_reuses_no_id_and_ctrl_c_ends_every_process(demo, stack, tmp_path):
+    _, first, _ = demo
+    shell = Shell(stack, tmp_path, "--seconds", "60")
+    try:
+        shell.until("running")
+        pids = shell.pids()
+        assert len(pids) > 10
+        shell.process.send_signal(signal.SIGINT)
+        assert shell.process.wait(60) == 130, shell.text()
+    finally:
+        shell.close()
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert not shell.workers.is_running()
+    assert not shell.report.exists()
+    # Every id is a hash over the incarnation, so a new one makes new ids of the same log offsets.
+    again = shell.call("tail", "control.run", "--json", "-n", "1")
+    assert json.loads(again.stdout)["record"]["incarnation"] != first["incarnation"]
