@@ -21,10 +21,16 @@ from execute.kalshi import KalshiVenue
 from execute.polymarket import PolymarketVenue
 from execute.ports import Venue
 from execute.settings import ExecuteSettings, Resolved, load_credentials, resolve_endpoints
+from schemas.derived import Quote, Tick
+from schemas.market import Status
 from venues.kalshi.auth import Signer
 from venues.polymarket.auth import Credentials, Wallet
 
 STAGE = "execute"
+BOOK_PATIENCE_MS = 20
+"""How late a quote may come to the gateway's own checks, which allow a second: it would ask for every record else."""
+_BOOK_KINDS = frozenset({Quote.schema_name, Tick.schema_name, Status.schema_name})
+"""What `Market.apply` takes of derived.book; the rest is not decoded."""
 
 
 def run(settings: WorkerSettings) -> int:
@@ -92,7 +98,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
     group = f"{settings.writes}.{STAGE}.{settings.account.replace(':', '-')}"
     own = [partition_of(settings.account, parts.run.partitions)]
 
-    def reader(topic: topics.Topic, run: str, *, partitions: list[int] | None, from_end: bool = False) -> EdgeReader:
+    def reader(topic: topics.Topic, run: str, *, partitions: list[int] | None) -> EdgeReader:
         return EdgeReader(
             bootstrap=settings.bootstrap,
             codec=parts.codec,
@@ -100,7 +106,6 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
             topic=topic,
             group=group,
             partitions=partitions,
-            start="end" if from_end else "beginning",
         )
 
     out = EdgeProducer(
@@ -115,7 +120,16 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
     readers = [
         reader(topics.ORDER_EVENT, settings.writes, partitions=own),
         reader(topics.DECISION_ORDER, settings.writes, partitions=own),
-        reader(topics.DERIVED_BOOK, settings.reads, partitions=None, from_end=True),
+        EdgeReader(
+            bootstrap=settings.bootstrap,
+            codec=parts.codec,
+            run=settings.reads,
+            topic=topics.DERIVED_BOOK,
+            group=group,
+            start="end",
+            wants=lambda key, kind: kind in _BOOK_KINDS and (not key or key.startswith(f"{resolved.venue}:")),
+            patience_ms=BOOK_PATIENCE_MS,
+        ),
         reader(topics.MARKET_INSTRUMENT, settings.reads, partitions=None),
     ]
     gateway = Gateway(

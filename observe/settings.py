@@ -11,4 +11,4 @@ class ObserveSettings(WorkerSettings):
     questdb_http: str = Field("127.0.0.1:9000", description="QuestDB's HTTP host:port")
     questdb_layers: str = Field("raw,market,derived,decision,order", description="layers whose topics are written")
     flush_rows_max: int = Field(10_000, ge=1, le=100_000, description="a batch is sent at this many rows")
-    flush_interval_ms: int = Field(200, ge=1, le=60_000, description="or when its first row is this old")
+    flush_interval_ms: int = Field(1_000, ge=1, le=60_000, description="or when its first row is this old")

@@ -35,6 +35,7 @@ POLL_RECORDS_MAX = 2_000
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0
 LAG_INTERVAL_S = 1.0
+PATIENCE_MS_MAX = 200
 _ACK_WAIT_S = 5.0
 _NOT_SUNK = frozenset({topics.RAW_FRAME.noun, *(topic.noun for topic in topics.RAW_INSTRUMENT.values())})
 
@@ -84,7 +85,14 @@ class Sink:
         self._stopping = False
         self._last_poll_s = self._last_flush_s = self._last_lag_s = clock.monotonic_s()
         self._read: dict[tuple[str, int], tuple[int, int]] = {}  # (topic, partition) -> next offset, Kafka time in ms
-        consumer = Consumer(consumer_config(settings.bootstrap, group=f"{settings.writes}.{GROUP}", joins=True))
+        # A batch waits for its interval anyway; asking at every record would take the flow's share of the processor.
+        config = consumer_config(
+            settings.bootstrap,
+            group=f"{settings.writes}.{GROUP}",
+            joins=True,
+            patience_ms=min(settings.flush_interval_ms, PATIENCE_MS_MAX),
+        )
+        consumer = Consumer(config)
         self._reader = LogReader(consumer)
         consumer.subscribe(
             list(self._nouns),

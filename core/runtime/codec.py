@@ -137,6 +137,7 @@ class Codec:
         self._registry = registry
         self._writers: dict[type[Record], Encoder] = {}
         self._readers: dict[bytes, Callable[[bytes], Record]] = {}
+        self._names: dict[bytes, str] = {}
 
     # hot: every record of every stage (benchmarks/codec.py)
     def encode(self, record: Record, stamp_ns: int = 0) -> bytes:
@@ -164,8 +165,12 @@ class Codec:
 
     def record_name(self, data: bytes) -> str:
         """Return the full name of the record type in `data` without decoding its body."""
-        schema = json.loads(self._registry.text_of(_schema_id(data[:PREFIX_BYTES])))
-        return f"{schema['namespace']}.{schema['name']}"
+        prefix = data[:PREFIX_BYTES]
+        name = self._names.get(prefix)
+        if name is None:
+            schema = json.loads(self._registry.text_of(_schema_id(prefix)))
+            name = self._names[prefix] = f"{schema['namespace']}.{schema['name']}"
+        return name
 
     def warm(self, *kinds: type[Record]) -> None:
         """Look the schemas of `kinds` up now, so that a registry that is down or behind shows at start."""

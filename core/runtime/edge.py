@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,8 @@ _BATCH = 500
 _POLL_S = 0.1
 
 Start = Literal["beginning", "end", "committed"]
+Wants = Callable[[str, str], bool]
+"""Takes a key and the full name of a record type."""
 
 
 class EdgeProducer:
@@ -108,8 +110,15 @@ class EdgeReader:
         joins: bool = False,
         partitions: Sequence[int] | None = None,
         start: Start = "beginning",
+        wants: Wants | None = None,
+        patience_ms: int = 0,
     ) -> None:
-        """Start reading at once; must be made inside a running loop. `partitions` None with `joins` False: all."""
+        """Start reading at once; must be made inside a running loop. `partitions` None with `joins` False: all.
+
+        Args:
+            wants: says by key and record type what is decoded and handed over; None: everything.
+            patience_ms: how late a record may come, so that fewer requests are made (by hand-assigned readers only).
+        """
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[list[Input] | CrossbookError] = asyncio.Queue(BATCHES_MAX)
         self.caught_up = asyncio.Event()
@@ -121,6 +130,8 @@ class EdgeReader:
         self._joins = joins
         self._numbers = partitions
         self._start: Start = start
+        self._wants = wants
+        self._patience_ms = patience_ms
         self._unread: set[int] | None = None
         self._stop = threading.Event()
         self._commits: dict[int, int] = {}
@@ -173,14 +184,15 @@ class EdgeReader:
             value = value_bytes(message)
             if value is None:
                 continue
+            key = key_text(message)
             try:
+                if self._wants is not None and not self._wants(key, self._codec.record_name(value)):
+                    continue
                 record = self._codec.decode(value)
             except Reject as e:
                 log.warning("edge.undecodable", topic=self._name, offset=message.offset(), reason=str(e))
                 continue
-            items.append(
-                Input(record, self._topic.noun, message.partition() or 0, message.offset() or 0, key_text(message))
-            )
+            items.append(Input(record, self._topic.noun, message.partition() or 0, message.offset() or 0, key))
         if items:
             self._hand_over(items)
         if ended and self._unread is not None:
@@ -234,7 +246,7 @@ class EdgeReader:
             )
             reader.partition_count(self._name)
             return reader
-        reader = LogReader.assigned(self._bootstrap, group=self._group, positions=[])
+        reader = LogReader.assigned(self._bootstrap, group=self._group, positions=[], patience_ms=self._patience_ms)
         numbers = list(self._numbers) if self._numbers is not None else list(range(reader.partition_count(self._name)))
         self._unread = set(numbers)
         reader.take(self._places(reader, numbers))

@@ -76,6 +76,10 @@ class Figures:
         return sum(self.worth(account) - start / 1e6 for account, start in self.cash_start_e6.items())
 
 
+PATIENCE_MS = 200
+"""How late a record may come to the view."""
+
+
 class Tap:
     """A thread that keeps `figures` up to date."""
 
@@ -101,7 +105,9 @@ class Tap:
 
     def _run(self) -> None:
         reach = self._reach
-        consumer = Consumer(consumer_config(reach.bootstrap, group=f"{reach.run}.tap", joins=False))
+        consumer = Consumer(
+            consumer_config(reach.bootstrap, group=f"{reach.run}.tap", joins=False, patience_ms=PATIENCE_MS)
+        )
         try:
             known = consumer.list_topics(timeout=10).topics
             names = [topic.name(reach.run) for topic in TAPPED]

@@ -6,7 +6,7 @@ import time
 from core.runtime import topics
 from core.runtime.clock import SystemClock
 from core.runtime.edge import EdgeProducer, EdgeReader, SharedTable
-from schemas.order import Alive
+from schemas.order import Alive, VenueReport
 from schemas.raw import Description, Opened
 
 
@@ -149,3 +149,32 @@ async def _until(condition, timeout_s: float = 25.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         await asyncio.sleep(0.05)
+
+
+def test_a_reader_decodes_and_hands_over_only_what_is_wanted(cluster):
+    async def scenario():
+        producer = producer_on(cluster)
+        report = VenueReport(account="kalshi:main", as_of_ns=1, cash_e6=0, holdings=[], open_orders=[], ts_ns=1)
+        for number in range(6):
+            producer.send(topics.ORDER_EVENT, f"account-{number % 2}", alive(number))
+            await producer.send_acked(topics.ORDER_EVENT, "account-0", report)
+        reader = EdgeReader(
+            bootstrap=cluster.bootstrap,
+            codec=cluster.codec,
+            run=cluster.run,
+            topic=topics.ORDER_EVENT,
+            group="g",
+            wants=lambda key, kind: key == "account-1" and kind == Alive.schema_name,
+            patience_ms=20,
+        )
+        await asyncio.wait_for(reader.caught_up.wait(), 10)
+        seen = []
+        async for batch in reader.batches():
+            seen += [(item.key, item.record.ts_ns) for item in batch]
+            if len(seen) == 3:
+                break
+        await reader.close()
+        await producer.close()
+        return seen
+
+    assert asyncio.run(scenario()) == [("account-1", 1), ("account-1", 3), ("account-1", 5)]
