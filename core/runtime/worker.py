@@ -9,9 +9,11 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.domain.errors import CrossbookError, Halt, Misconfigured, Unavailable
 from core.runtime import log as logs
@@ -33,6 +35,9 @@ EXIT_MUST_NOT_START = 2
 EXIT_HALTED = 3
 EXIT_SERVER_GONE = 4
 _SWITCH_INTERVAL_S = 0.0005
+_START_PAUSE_S = 0.2
+_START_PAUSE_S_MAX = 2.0
+FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,41 @@ def assemble(settings: WorkerSettings, stage: str, *, log_name: str = "") -> Par
     """Check the surroundings and return the parts.
 
     Raises:
-        Misconfigured: the run has no topics or no incarnation.
-        Unavailable: Kafka or the registry does not answer within `start_wait_s`.
+        Misconfigured: the run has no topics or no incarnation, or Kafka or the registry does not answer within
+            `start_wait_s`.
     """
     logs.configure(stage, settings.writes, level=settings.log_level, **({"log": log_name} if log_name else {}))
     # A thread that waits for Kafka must get the interpreter back quickly, or each hop costs up to 5 ms.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     clock = SystemClock()
     codec = Codec(HttpRegistry(settings.registry_url))
-    run = find_run(settings.bootstrap, codec, settings.reads, clock, settings.start_wait_s)
+    run = wait_for(
+        lambda left_s: find_run(settings.bootstrap, codec, settings.reads, clock, left_s), clock, settings.start_wait_s
+    )
     if run is None:
         raise Misconfigured(
             f"run {settings.reads} has no incarnation: create it with `crossbook up --run {settings.reads}`"
         )
     return Parts(settings, codec, clock, run)
+
+
+def wait_for(ask: Callable[[float], FoundT], clock: Clock, wait_s: float) -> FoundT:
+    """Return what `ask(seconds left)` returns, asking again with growing pauses while a server does not answer.
+
+    Raises:
+        Misconfigured: it did not answer within `wait_s`: a worker that starts then is started in the wrong place.
+    """
+    deadline = clock.monotonic_s() + wait_s
+    pause_s = _START_PAUSE_S
+    while True:
+        left_s = deadline - clock.monotonic_s()
+        try:
+            return ask(max(left_s, _START_PAUSE_S))
+        except Unavailable as e:
+            if left_s <= pause_s:
+                raise Misconfigured(f"{e} (waited {wait_s:g} s)") from e
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, _START_PAUSE_S_MAX)
 
 
 def run_tasks(
@@ -82,7 +108,7 @@ def run_tasks(
     own log is handled up to its committed offset.
     """
     settings, codec, clock = parts.settings, parts.codec, parts.clock
-    codec.warm(*{record for topic in (spec.topic,) for record in topic.records})
+    wait_for(lambda _: codec.warm(*spec.topic.records), clock, settings.start_wait_s)
     publisher = Publisher(
         bootstrap=settings.bootstrap,
         codec=codec,
@@ -102,7 +128,7 @@ def run_tasks(
             clock=clock,
             partitions=parts.run.partitions,
         )
-        tables.load(settings.start_wait_s)
+        wait_for(tables.load, clock, settings.start_wait_s)
     sequencers: dict[int, Sequencer] = {}
 
     def owned(partition: int) -> None:
