@@ -86,7 +86,7 @@ class Rig:
                     size=number * 1_000_000,
                     recv_ts_ns=self.t0 + number,
                     trail=[self.t0 + number + 500],
-                ),  # fmt: skip
+                ),
             )
             for number in range(first, last)
         ]
