@@ -27,7 +27,9 @@ def main() -> int:
         now = path.read_text(encoding="utf-8")
         for commit, before in _versions(path):
             checked += 1
-            findings += [f"{path.relative_to(ROOT.parent)} against {commit[:10]}: {what}" for what in breaks(now, before)]
+            findings += [
+                f"{path.relative_to(ROOT.parent)} against {commit[:10]}: {what}" for what in breaks(now, before)
+            ]
     for name, commit in _removed():
         findings.append(f"{name}: removed since {commit[:10]}; keep it, or old records cannot be read")
     for finding in findings:
@@ -69,7 +71,10 @@ def _git(*arguments: str, missing: str | None = None) -> str:
     if done.returncode:
         if missing is not None:
             return missing
-        print(f"schemas: git {arguments[0]} failed: {done.stderr.strip()}; the gate needs the whole history", file=sys.stderr)
+        print(
+            f"schemas: git {arguments[0]} failed: {done.stderr.strip()}; the gate needs the whole history",
+            file=sys.stderr,
+        )
         raise SystemExit(1)
     return done.stdout
 
