@@ -17,7 +17,7 @@ ONE_DOLLAR_E4 = 10_000
 MICRO = 1_000_000
 
 _LONG_MAX = 2**63 - 1
-_DIGITS_MAX = 38
+_DIGITS_MAX = 64
 
 
 def to_fixed(text: str, exp: int, *, signed: bool = False) -> int:
