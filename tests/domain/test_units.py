@@ -76,7 +76,7 @@ def test_any_text_is_an_exact_number_or_a_named_refusal(text):
         "true",
         "9" * 30,
         "0." + "0" * 40 + "1",
-        "0" * 39,
+        "0" * 65,
     ],
 )
 def test_what_is_no_plain_decimal_is_refused(text):
