@@ -65,6 +65,8 @@ class Demo:
         Raises:
             CrossbookError: something does not start; its message names the remedy.
         """
+        # Before the first file of ours is in it: a folder with foreign files is refused.
+        Stack(self._reach.stack).claim()
         with _interruptible(), _quiet(self._reach.stack.logs / f"{self._reach.run}.demo.log"):
             try:
                 with View(self._reach, self._console) as view:

@@ -101,7 +101,8 @@ class Tap:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            self._thread.join(5.0)
 
     def _run(self) -> None:
         reach = self._reach

@@ -56,7 +56,7 @@ class Stack:
             Unavailable: a server does not answer in time.
         """
         program = java()
-        self._claim()
+        self.claim()
         with self._alone():  # two at once would start two process managers
             missing = self._missing()
             if missing:
@@ -156,7 +156,12 @@ class Stack:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Make the data folder ours, so that nobody else's is ever deleted.
+
+        Raises:
+            Misconfigured: it holds what we did not write.
+        """
         data = self.settings.data
         if data.exists() and any(data.iterdir()) and not (data / MARKER).exists():
             raise Misconfigured(f"{data} is not empty and not ours: name another folder in CROSSBOOK_STACK_DATA")
