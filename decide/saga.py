@@ -40,6 +40,7 @@ Reason = Literal[
     "UNWOUND",
     "DUST",
     "OVER_BUDGET",
+    "OVERSOLD",
     "BELOW_MINIMUM",
     "ATTEMPTS",
     "SETTLEMENT_FAILED",
@@ -189,6 +190,10 @@ def advance(saga: Saga, now_ns: int) -> Step | None:
         leg = first.leg
         return Place(0, "ENTRY", leg.side, leg.price, saga.size, "FIRST_LEG", 0)
     excess = first.exposure - second.exposure
+    # A late fill of an order thought dead, or a failed settlement after an unwind, can sell more than was bought:
+    # then there is nothing to take back, and a person must look.
+    if (first if excess > 0 else second).exposure <= 0 and excess:
+        return End("HOLDING", "OVERSOLD")
     if excess > 0:
         return _hedge(saga, excess, now_ns) or _unwind(saga, 0, excess)
     if excess < 0:

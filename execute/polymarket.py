@@ -41,6 +41,8 @@ from venues.refusal import Outcome, VenueError
 
 PUSD = "pUSD"
 PAGES_MAX = 20
+SEND_WITHIN_S = 0.5
+"""Longest time between a Submitting and its bytes."""
 LOOK_BACK_S = 5
 CURSOR_START = "MA=="
 TIME_PATH = "/time"
@@ -226,10 +228,13 @@ class PolymarketVenue:
         if reply.status == 200 and reply.body.strip() not in {b"", b"null", b"{}"}:
             state = account.decode_order(reply.body)
             views += self._order_views(state)
-        elif views or subject.answered:
+        filled = sum(view.size for view in views if isinstance(view, FillView))
+        full = bool(subject.size) and filled >= subject.size
+        # An order the venue holds back (a taker delay) is not listed yet either: only past the window is not listed final.
+        past_window = as_of_ns > subject.submitted_ns + int((self.acceptance_window_s + SEND_WITHIN_S) * NS_PER_S)
+        if state is None and (full or (past_window and (views or subject.answered))):
             # It is listed no more, and the venue did know it: what was matched is all there will be.
-            filled = sum(view.size for view in views if isinstance(view, FillView))
-            status: OrderStatus = "FILLED" if subject.size and filled >= subject.size else "CANCELLED"
+            status: OrderStatus = "FILLED" if full else "CANCELLED"
             views.append(
                 OrderView(venue_order=subject.venue_order, status=status, filled=filled, reason="not listed any more")
             )

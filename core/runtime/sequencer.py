@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, Message, TopicPartition
 
-from core.domain.errors import CrossbookError, Reject
+from core.domain.errors import CrossbookError, Reject, Unavailable
 from core.runtime import log as logs
 from core.runtime import metrics
 from core.runtime.clock import NS_PER_MS, Clock
@@ -114,8 +114,8 @@ class Sequencer:
         try:
             self._resume()
             self._forward()
-        except CrossbookError as e:
-            self.failure = e
+        except (CrossbookError, KafkaException) as e:
+            self.failure = e if isinstance(e, CrossbookError) else Unavailable(str(e))
             log.error("sequencer.stopped", log=self._topic.noun, partition=self._partition, reason=str(e))
 
     def stop(self, timeout_s: float = 5.0) -> None:

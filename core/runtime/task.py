@@ -119,8 +119,13 @@ class TaskLoop:
         commit_interval_s: float = 0.25,
         on_owned: Callable[[int], None] | None = None,
         on_dropped: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare; `run` joins the group, `replay` reads by hand."""
+        """Prepare; `run` joins the group, `replay` reads by hand.
+
+        `check` is called every turn and raises when what the loop depends on (a sequencer) has ended.
+        """
+        self._check = check
         self._spec = spec
         self._factory = factory
         self._publisher = publisher
@@ -238,6 +243,8 @@ class TaskLoop:
         if waiting:
             self._retry(began)
         self._publisher.serve()
+        if self._check is not None:
+            self._check()
         if self._clock.monotonic_s() - self._last_commit_s >= self._commit_interval_s:
             self._commit(wait=False)
         return ended
@@ -283,17 +290,22 @@ class TaskLoop:
             try:
                 item = self._input(slot, message, value, offset)
                 if item is not None:
-                    outputs = slot.task.handle(item)
-                if offset >= slot.publish_from:
-                    for output in outputs:
-                        self._publisher.publish(output)
-                else:
-                    for _ in outputs:
-                        pass
-                self._ok.inc()
+                    outputs = tuple(slot.task.handle(item))
             except Reject as e:
                 self._reject(slot, message, value, e)
+            else:
+                if offset >= slot.publish_from:
+                    self._publish(outputs)
+                self._ok.inc()
         slot.position = offset + 1
+
+    def _publish(self, outputs: Iterable[Output]) -> None:
+        try:
+            for output in outputs:
+                self._publisher.publish(output)
+        except Retry as e:
+            # The task has moved on: asked again it would say nothing, and these outputs would be lost.
+            raise Halt(f"{self._topic}: an output cannot be published: {e}") from e
 
     def _input(self, slot: _Slot, message: Message, value: bytes, offset: int) -> Input | None:
         record = self._codec.decode(value)

@@ -128,6 +128,8 @@ ORDER_EVENT = Topic(
 )
 ORDER_FRAME = Topic("order.frame", (order.VenueCall, order.PrivateFrame), "venue account", retention_ms=30 * DAY_MS)
 
+WRITES = {"ingest": "raw", "normalize": "market", "derive": "derived", "decide": "decision", "execute": "order"}
+"""The layer each stage writes."""
 STAGES = ("ingest", "normalize", "derive", "decide", "execute", "observe")
 DEAD = {
     stage: Topic(f"dead.{stage}", (dead.Dead,), "as the source", "one", retention_ms=30 * DAY_MS) for stage in STAGES

@@ -27,7 +27,10 @@ from core.runtime.sequencer import Plan, Sequencer, SourceTopic
 from core.runtime.settings import WorkerSettings, load
 from core.runtime.tables import KafkaTables
 from core.runtime.task import LogSpec, TaskLoop
+from core.runtime.topics import TOPICS, WRITES
 from schemas.control import Run
+from schemas.dead import Dead
+from schemas.record import Record
 
 log = logs.get()
 
@@ -108,7 +111,7 @@ def run_tasks(
     own log is handled up to its committed offset.
     """
     settings, codec, clock = parts.settings, parts.codec, parts.clock
-    wait_for(lambda _: codec.warm(*spec.topic.records), clock, settings.start_wait_s)
+    wait_for(lambda _: codec.warm(*_records_of(spec)), clock, settings.start_wait_s)
     publisher = Publisher(
         bootstrap=settings.bootstrap,
         codec=codec,
@@ -153,6 +156,12 @@ def run_tasks(
         if sequencer is not None:
             sequencer.stop()
 
+    def check() -> None:
+        for sequencer in sequencers.values():
+            if sequencer.failure is not None:
+                # The process ends and is started again; a log nobody appends to would only look quiet.
+                raise Unavailable(f"the sequencer of {spec.topic.noun} stopped: {sequencer.failure}")
+
     # A producer of its own: the task's commits must not wait for what is being sequenced.
     sequencing = publisher
     if new_plan is not None:
@@ -180,6 +189,7 @@ def run_tasks(
         commit_interval_s=settings.commit_interval_ms / 1000,
         on_owned=owned,
         on_dropped=dropped,
+        check=check,
     )
 
     def health() -> dict[str, object]:
@@ -197,6 +207,13 @@ def run_tasks(
             loop.run()
         log.info("worker.stopped")
     return 0
+
+
+def _records_of(spec: LogSpec) -> set[type[Record]]:
+    """Return the record types a worker of this stage may read or write: known now, none is looked up in mid-stream."""
+    layer = WRITES[spec.stage]
+    kinds = {record for topic in TOPICS if topic.layer == layer for record in topic.records}
+    return kinds | set(spec.topic.records) | {Dead}
 
 
 def on_stop(stop: Callable[[], None]) -> None:

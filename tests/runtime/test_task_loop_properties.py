@@ -4,10 +4,12 @@ The loop is the real one; the log, its committed offset and the producer are in 
 between any two steps: in the middle of publishing a batch, between publish and commit, while a twin goes on.
 """
 
+import pytest
 from confluent_kafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.domain.errors import Halt, Unavailable
 from core.runtime import topics
 from core.runtime.clock import ManualClock
 from core.runtime.codec import Codec, FileRegistry
@@ -249,3 +251,29 @@ def test_two_sequencers_in_any_interleaving_show_each_source_record_once(appends
     for source in range(3):
         assert seen[source] == list(range(max(at[0, source], at[1, source])))
     assert times == sorted(times)
+
+
+def test_an_output_that_cannot_be_published_halts_instead_of_being_asked_for_again():
+    log = Log([trade(1), trade(2)])
+    loop = new_loop(log, batch=10)
+
+    class Down(Publisher):
+        def publish(self, output):
+            raise Unavailable("the registry does not answer")
+
+    loop._publisher = Down(log, -1)
+    with pytest.raises(Halt, match="cannot be published"):
+        loop._turn()
+    assert loop._slots[0].position == 0
+
+
+def test_a_loop_ends_when_what_it_depends_on_has_ended():
+    log = Log([trade(1)])
+    loop = new_loop(log, batch=10)
+
+    def check():
+        raise Unavailable("the sequencer stopped")
+
+    loop._check = check
+    with pytest.raises(Unavailable, match="the sequencer stopped"):
+        loop._turn()
