@@ -1,9 +1,11 @@
 """What many tests share: the real servers, and the folder with recorded venue messages."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,3 +38,12 @@ def captures() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no captures at {folder}: set CROSSBOOK_CAPTURES to the folder with recorded venue messages")
     return folder
+
+
+@pytest.fixture(scope="session")
+def vectors(captures: Path) -> dict[str, Any]:
+    """Signing, amount, fee and hash vectors of Polymarket, made with its official clients."""
+    path = captures.parent / "venues" / "polymarket_vectors.json"
+    if not path.is_file():
+        pytest.skip(f"no vectors at {path}: they stand beside the captures, in venues/")
+    return json.loads(path.read_text())

@@ -1,8 +1,5 @@
 """The Polymarket gateway against the simulated venue: signed orders, user channel, settlement."""
 
-import json
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -132,14 +129,6 @@ async def test_no_record_holds_a_secret(new_bench) -> None:
 
 
 # --- the published vectors through `build`
-
-
-@pytest.fixture(scope="module")
-def vectors(captures: Path) -> dict:
-    path = captures.parent / "venues" / "polymarket_vectors.json"
-    if not path.is_file():
-        pytest.skip(f"no published vectors at {path}")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_build_equals_the_official_clients_bodies_and_headers(vectors: dict) -> None:

@@ -50,14 +50,24 @@ def mock_kafka() -> Iterator[MockCluster]:
 
 @pytest.fixture(params=[pytest.param("mock", marks=pytest.mark.mock), pytest.param("broker", marks=pytest.mark.broker)])
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    run = f"test-{os.getpid()}-{next(_numbers)}"
-    if request.param == "mock":
-        kafka = request.getfixturevalue("mock_kafka")
-        kafka.create_run(run, 4)
-        return Cluster("mock", kafka.bootstrap, "", run, lambda: Codec(FileRegistry()))
-    stack = request.getfixturevalue("registered_stack")
+    if request.param == "broker":
+        return request.getfixturevalue("broker_cluster")
+    kafka = request.getfixturevalue("mock_kafka")
+    run = _fresh_run()
+    kafka.create_run(run, 4)
+    return Cluster("mock", kafka.bootstrap, "", run, lambda: Codec(FileRegistry()))
+
+
+@pytest.fixture
+def broker_cluster(registered_stack) -> Cluster:
+    """The real broker alone, for what the mock cluster cannot do."""
+    stack, run = registered_stack, _fresh_run()
     create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=run, partitions=4)
     return Cluster("broker", stack.bootstrap, stack.registry_url, run, lambda: Codec(HttpRegistry(stack.registry_url)))
+
+
+def _fresh_run() -> str:
+    return f"test-{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")

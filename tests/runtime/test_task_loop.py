@@ -291,9 +291,9 @@ def test_two_members_share_the_partitions_and_nothing_is_lost(cluster):
     assert sorted({r.instrument for r in said}) == sorted(f"kalshi:{n}" for n in range(1, 101))
 
 
-def test_a_trimmed_log_is_refused_by_name(cluster):
-    if cluster.kind == "mock":
-        pytest.skip("the mock cluster cannot delete records by request")
+@pytest.mark.broker
+def test_a_trimmed_log_is_refused_by_name(broker_cluster):
+    cluster = broker_cluster
     publish(cluster, [trade(n) for n in range(1, 6)])
     name = topics.MARKET_EVENT.name(cluster.run)
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})

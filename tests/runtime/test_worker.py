@@ -70,11 +70,9 @@ def test_a_run_without_topics_is_named_with_the_remedy(tmp_path, registered_stac
 
 
 @pytest.mark.broker
-def test_a_registry_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, cluster, closed_port):
-    if cluster.kind == "mock":
-        pytest.skip("the mock cluster has no registry")
+def test_a_registry_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, broker_cluster, closed_port):
     url = f"http://127.0.0.1:{closed_port}/apis/ccompat/v7"
-    process = start(tmp_path, bootstrap=cluster.bootstrap, registry_url=url, run=cluster.run)
+    process = start(tmp_path, bootstrap=broker_cluster.bootstrap, registry_url=url, run=broker_cluster.run)
     (line,) = said(process)
     assert process.returncode == 2
     assert "schema registry" in line
@@ -82,14 +80,12 @@ def test_a_registry_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, c
 
 
 @pytest.mark.broker
-def test_sigterm_ends_a_worker_with_0_and_health_and_metrics_answer_before(tmp_path, cluster):
-    if cluster.kind == "mock":
-        pytest.skip("a process needs the registry")
+def test_sigterm_ends_a_worker_with_0_and_health_and_metrics_answer_before(tmp_path, broker_cluster):
     process = start(
         tmp_path,
-        bootstrap=cluster.bootstrap,
-        registry_url=cluster.registry_url,
-        run=cluster.run,
+        bootstrap=broker_cluster.bootstrap,
+        registry_url=broker_cluster.registry_url,
+        run=broker_cluster.run,
         worker_dir=tmp_path / "workers",
     )
     deadline = time.monotonic() + 30

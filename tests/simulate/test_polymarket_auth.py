@@ -1,8 +1,6 @@
 """The simulator's own signature checks, against the published vectors."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,14 +8,6 @@ from simulate.credentials import address_of
 from simulate.polymarket.auth import l1_signer, l2_signature, order_digest, recover
 
 WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
-
-
-@pytest.fixture(scope="module")
-def vectors(captures: Path) -> dict[str, Any]:
-    path = captures.parent / "venues" / "polymarket_vectors.json"
-    if not path.exists():
-        pytest.skip(f"no vectors at {path}: they stand beside the captures, in venues/")
-    return json.loads(path.read_text())
 
 
 def test_address_follows_from_the_key(vectors):

@@ -67,12 +67,8 @@ def test_wallet_derives_its_credentials(run):
     run(scenario)
 
 
-def test_order_of_the_published_vectors_is_accepted_from_the_vectors_key(run, captures, tmp_path):
+def test_order_of_the_published_vectors_is_accepted_from_the_vectors_key(run, vectors, tmp_path):
     """The body is the official client's, byte for byte; the market that has its token stands in the seeded one's place."""
-    path = captures.parent / "venues" / "polymarket_vectors.json"
-    if not path.exists():
-        pytest.skip(f"no vectors at {path}: they stand beside the captures, in venues/")
-    vectors = json.loads(path.read_text())
     meta = vectors["meta"]
     vector = next(v for v in vectors["orders"] if v["name"] == "v2_eoa_std_buy_0.01")
     wallet = {

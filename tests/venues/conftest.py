@@ -1,9 +1,7 @@
 """Where recorded messages and published vectors stand, and every recorded file as a test of its own."""
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,15 +13,6 @@ _CAPTURES = (_PROJECT / os.environ.get("CROSSBOOK_CAPTURES", "../shared/captures
 def captures_dir(captures: Path) -> Path:
     """The recorded messages of all venues."""
     return captures
-
-
-@pytest.fixture(scope="session")
-def vectors(captures: Path) -> dict[str, Any]:
-    """Signing, amount, fee and hash vectors of Polymarket, made with its official clients."""
-    path = captures.parent / "venues" / "polymarket_vectors.json"
-    if not path.is_file():
-        pytest.skip(f"no vectors at {path}: they stand beside the captures, in venues/")
-    return json.loads(path.read_text())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
