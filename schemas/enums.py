@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-BookState = Literal["UNKNOWN", "SYNCING", "LIVE", "SUSPECT", "STALE"]
+AuditVerdict = Literal["UNKNOWN", "EQUAL", "MOVED", "DIFFERENT", "NOT_LIVE"]
+BookState = Literal["UNKNOWN", "SYNCING", "LIVE", "SUSPECT", "STALE", "DEGRADED"]
 DeltaKind = Literal["UNKNOWN", "ABSOLUTE", "SIGNED"]
 EdgePhase = Literal["UNKNOWN", "BEGIN", "REFRESH", "END"]
 ErrorClass = Literal["UNKNOWN", "RETRY", "REJECT", "RESYNC", "HALT"]
@@ -15,6 +16,7 @@ OrderStatus = Literal["UNKNOWN", "ACCEPTED", "REJECTED", "CANCELLED", "EXPIRED",
 Outcome = Literal["UNKNOWN", "YES", "NO", "NONE"]
 Polarity = Literal["UNKNOWN", "SAME", "OPPOSITE"]
 Purpose = Literal["UNKNOWN", "ENTRY", "HEDGE", "UNWIND"]
+RestPurpose = Literal["UNKNOWN", "AUDIT", "POLL"]
 SagaState = Literal["UNKNOWN", "REFUSED", "FIRST_LEG", "SECOND_LEG", "UNWINDING", "HOLDING", "DONE"]
 Settlement = Literal["UNKNOWN", "MATCHED", "CONFIRMED", "FAILED"]
 Side = Literal["UNKNOWN", "BUY", "SELL"]

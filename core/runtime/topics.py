@@ -54,7 +54,9 @@ class Topic:
 CONTROL_RUN = Topic("control.run", (control.Run,), "run", "one", "compact")
 
 RAW_FEED = Topic("raw.feed", (raw.Opened, raw.Ready, raw.Closed), "feed", "one", retention_ms=30 * DAY_MS)
-RAW_FRAME = Topic("raw.frame", (raw.Frame, raw.Gap, raw.FeedTick, raw.Closed), "feed (partition: slot modulo n)")
+RAW_FRAME = Topic(
+    "raw.frame", (raw.Frame, raw.Gap, raw.FeedTick, raw.RestBook, raw.Closed), "feed (partition: slot modulo n)"
+)
 RAW_INSTRUMENT = {
     venue: Topic(f"raw.instrument-{venue}", (raw.Description,), "instrument", cleanup="compact") for venue in VENUES
 }
@@ -62,12 +64,22 @@ RAW_INSTRUMENT = {
 MARKET_INSTRUMENT = Topic("market.instrument", (market.Instrument,), "instrument", cleanup="compact")
 MARKET_EVENT = Topic(
     "market.event",
-    (market.BookSnapshot, market.BookDelta, market.Trade, market.Status, market.FeedReset, market.Tick),
+    (
+        market.BookSnapshot,
+        market.BookDelta,
+        market.AuditSnapshot,
+        market.Trade,
+        market.Status,
+        market.FeedReset,
+        market.Tick,
+    ),
     "instrument",
 )
 
 DERIVED_BOOK = Topic(
-    "derived.book", (derived.Quote, derived.Depth, derived.Tick, market.Trade, market.Status), "instrument"
+    "derived.book",
+    (derived.Quote, derived.Depth, derived.Audit, derived.Tick, market.Trade, market.Status),
+    "instrument",
 )
 DERIVED_RESYNC = Topic("derived.resync", (derived.Resync,), "instrument", retention_ms=HOUR_MS)
 

@@ -4,10 +4,38 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import BookState
+from schemas.enums import AuditVerdict, BookState
 from schemas.record import Record
 
-__all__ = ["Depth", "Quote", "Resync", "Tick"]
+__all__ = ["Audit", "Depth", "Quote", "Resync", "Tick"]
+
+class Audit(Record, frozen=True, kw_only=True, gc=False):
+    """What the comparison of a streamed book with a REST snapshot found."""
+
+    schema_name: ClassVar[str] = "crossbook.derived.Audit"
+    has_trail: ClassVar[bool] = True
+
+    instrument: str
+    version_offset: int
+    """offset in market.event"""
+    version_index: int
+    """place among that record's outputs"""
+    epoch: int
+    """of the streamed book"""
+    verdict: AuditVerdict
+    """MOVED: each difference is explained by a change between asking and a little after the answer"""
+    levels: int
+    """levels compared"""
+    levels_different: int
+    """levels no state within the tolerated time explains"""
+    detail: str = ""
+    """the first difference in words, empty if none"""
+    asked_ts_ns: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
 
 class Depth(Record, frozen=True, kw_only=True, gc=False):
     """Top ten levels of one instrument."""

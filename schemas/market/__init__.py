@@ -7,7 +7,40 @@ from msgspec import field
 from schemas.enums import DeltaKind, FeeModel, InstrumentKind, InstrumentStatus, Side
 from schemas.record import Record
 
-__all__ = ["BookDelta", "BookSnapshot", "FeedReset", "Instrument", "Status", "Tick", "Trade"]
+__all__ = ["AuditSnapshot", "BookDelta", "BookSnapshot", "FeedReset", "Instrument", "Status", "Tick", "Trade"]
+
+class AuditSnapshot(Record, frozen=True, kw_only=True, gc=False):
+    """A book by REST, compared with the streamed one and never applied."""
+
+    schema_name: ClassVar[str] = "crossbook.market.AuditSnapshot"
+    has_trail: ClassVar[bool] = True
+
+    instrument: str
+    epoch: int
+    """feed epoch of the frame"""
+    frame_no: int
+    """number of the frame within the feed, without a hole"""
+    index: int
+    """place within the frame"""
+    price_exp: int
+    size_exp: int
+    bid_prices: list[int]
+    """best first"""
+    bid_sizes: list[int]
+    ask_prices: list[int]
+    """best first"""
+    ask_sizes: list[int]
+    hash: str = ""
+    """the venue's own, empty if none"""
+    asked_ts_ns: int
+    """when the request was written: the answer shows a moment between this and the receive time"""
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
 
 class BookDelta(Record, frozen=True, kw_only=True, gc=False):
     """One level of one book changed."""
@@ -68,6 +101,8 @@ class BookSnapshot(Record, frozen=True, kw_only=True, gc=False):
     """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+    degraded: bool = False
+    """polled by REST, in declared degraded mode: shown, marked, and not traded by default"""
 
 
 class FeedReset(Record, frozen=True, kw_only=True, gc=False):

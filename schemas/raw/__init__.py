@@ -4,9 +4,10 @@ from typing import ClassVar
 
 from msgspec import field
 
+from schemas.enums import RestPurpose
 from schemas.record import Record
 
-__all__ = ["Closed", "Description", "FeedTick", "Frame", "Gap", "Opened", "Ready"]
+__all__ = ["Closed", "Description", "FeedTick", "Frame", "Gap", "Opened", "Ready", "RestBook"]
 
 class Closed(Record, frozen=True, kw_only=True, gc=False):
     """A feed ended. On raw.frame it is numbered with the frames."""
@@ -111,6 +112,8 @@ class Opened(Record, frozen=True, kw_only=True, gc=False):
     slot: int
     instruments: list[str]
     recv_ts_ns: int
+    degraded: bool = False
+    """its books are polled by REST"""
 
 
 class Ready(Record, frozen=True, kw_only=True, gc=False):
@@ -124,3 +127,27 @@ class Ready(Record, frozen=True, kw_only=True, gc=False):
     epoch: int
     """offset of the feed's Opened on raw.feed"""
     recv_ts_ns: int
+
+
+class RestBook(Record, frozen=True, kw_only=True, gc=False):
+    """A book as the venue's REST answered it, numbered among the frames of a feed: evidence (AUDIT) or, on a degraded feed, all there is (POLL)."""
+
+    schema_name: ClassVar[str] = "crossbook.raw.RestBook"
+    has_trail: ClassVar[bool] = True
+
+    feed: str
+    """name of the feed: <venue>-<slot>"""
+    venue: str
+    epoch: int
+    """offset of the feed's Opened on raw.feed"""
+    frame_no: int
+    instrument: str
+    purpose: RestPurpose
+    asked_ts_ns: int
+    """when the request was written"""
+    recv_ts_ns: int
+    """when the answer was complete"""
+    payload: bytes
+    """the answer's body"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
