@@ -59,6 +59,9 @@ class Depth(Record, frozen=True, kw_only=True, gc=False):
     ask_sizes: list[int]
     epoch: int
     repeat: bool = False
+    book_frame_no: int = -1
+    """origin, with epoch, of the last record applied to this book; -1 where not stated"""
+    book_index: int = -1
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)
