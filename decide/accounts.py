@@ -272,9 +272,8 @@ class AccountsTask:
         grant = make_grant(
             saga, place, grant_id=grant_id, now_ns=turn.now_ns, recv_ts_ns=turn.recv_ts_ns, trail=turn.trail
         )
-        leg.orders.append(accounts.orders.add(grant))
+        leg.orders.append(accounts.orders.add(grant, place.cost_e6))
         accounts.saga_of_order[grant.id] = saga.intent.id
-        saga.budget_e6 -= place.cost_e6
         turn.order(grant.account, grant)
 
     def _free_claims(self, accounts: AccountSet, saga: Saga) -> None:

@@ -10,6 +10,7 @@ An order is complete when a terminal event stands in the log and the fills reach
 
 from dataclasses import dataclass, field
 
+from core.domain.units import ceil_div
 from decide.ledger import yes_terms
 from schemas.decision import Grant
 from schemas.enums import OrderStatus
@@ -24,6 +25,8 @@ class Order:
     """One granted order."""
 
     grant: Grant
+    budget_e6: int = 0
+    """what it may use up of its saga's budget, filled in full"""
     status: OrderStatus = "UNKNOWN"
     reason: str = ""
     terminal: bool = False
@@ -57,6 +60,13 @@ class Order:
         return self.filled - self.failed
 
     @property
+    def spent_e6(self) -> int:
+        """Return what of its saga's budget it holds: all of it while more may be filled, then the share of its fills."""
+        if not self.complete:
+            return self.budget_e6
+        return ceil_div(self.budget_e6 * min(self.filled, self.grant.size), self.grant.size)
+
+    @property
     def was_refused(self) -> bool:
         """Say whether it ended without ever standing on a book."""
         return self.terminal and self.filled == 0 and self.status in {"REJECTED", "EXPIRED_UNSENT"}
@@ -71,9 +81,9 @@ class Orders:
     """not complete"""
     _events: set[str] = field(default_factory=set)
 
-    def add(self, grant: Grant) -> Order:
-        """Remember a grant."""
-        order = self.by_id[grant.id] = Order(grant)
+    def add(self, grant: Grant, budget_e6: int = 0) -> Order:
+        """Remember a grant and what of its saga's budget it may use up."""
+        order = self.by_id[grant.id] = Order(grant, budget_e6)
         self.open_ids.add(grant.id)
         return order
 

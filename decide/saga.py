@@ -114,7 +114,7 @@ class Saga:
     Attributes:
         size: contracts of each leg that were admitted.
         floor_e6: what one contract of each leg pays together in the worst state.
-        budget_e6: what completing at a worse price and unwinding may still cost.
+        budget_e6: what completing at a worse price and unwinding may cost together.
         hedge_until_ns: after this, a hedge that could not be granted gives way to unwinding; 0 before it is due.
         failed: a settlement of one of its fills failed.
         said: what was written down last.
@@ -152,6 +152,11 @@ class Saga:
     def orders(self) -> list[Order]:
         """All its orders."""
         return self.legs[0].orders + self.legs[1].orders
+
+    @property
+    def budget_left_e6(self) -> int:
+        """Return what of the budget no order used up or may still use up."""
+        return self.budget_e6 - sum(order.spent_e6 for order in self.orders)
 
     @property
     def is_waiting_for_orders(self) -> bool:
@@ -248,9 +253,10 @@ def _worst_hedge(saga: Saga, size: int) -> int | None:
     """Return the worst price within budget and slip, at least one step worse than the leg's own."""
     leg, instrument = saga.legs[1].leg, saga.legs[1].instrument
     found: int | None = None
+    left_e6 = saga.budget_left_e6
     price = worse_price(instrument, leg.side, leg.price, 1)
     while price is not None and abs(price - leg.price) <= SLIP_E4_MAX:
-        if _hedge_loss_e6(saga, price, size) > saga.budget_e6:
+        if _hedge_loss_e6(saga, price, size) > left_e6:
             break
         found = price
         price = worse_price(instrument, leg.side, price, 1)
@@ -288,9 +294,10 @@ def _worst_unwind(saga: Saga, leg: LegState, side: Side, size: int) -> int | Non
     """Return the worst price within budget and slip of the entry's limit."""
     instrument, entry = leg.instrument, leg.leg.price
     found: int | None = None
+    left_e6 = saga.budget_left_e6
     price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
     while price is not None and abs(price - entry) <= SLIP_E4_MAX:
-        if _unwind_loss_e6(leg, side, price, size) > saga.budget_e6:
+        if _unwind_loss_e6(leg, side, price, size) > left_e6:
             break
         found = price
         price = worse_price(instrument, side, price, 1)

@@ -277,6 +277,42 @@ def test_excess_that_cannot_be_sold_within_the_budget_is_held_and_said(make):
     assert log.task.reserved_e6() == 0
 
 
+def _late_hedge(make):
+    """Ten bought at .40 against ten sold at .44, with 40 cents to spend on what goes wrong; the hedge found nothing."""
+    log = make.accounts().start(limits=make.limit(unwind_budget_e6=400_000))
+    legs = [make.leg(make.POLY, "BUY", [(4_000, 10 * ONE)]), make.leg(make.KALSHI, "SELL", [(4_400, 10 * ONE)])]
+    first = log.feed(make.intent(legs=legs))[0]
+    log.done(first, 10 * ONE, 4_000, fee=96_000, name="p1")
+    log.settle(first, "p1")
+    log.update(log.last(Grant), "CANCELLED", 0)
+    retry = log.last(Grant)
+    # By hand: 4.096 paid, .61 x 10 to sell at .39, a fee of .17 and its slack: .37 is lost, .47 a cent further.
+    assert (retry.purpose, retry.price, retry.size) == ("HEDGE", 3_900, 10 * ONE)
+    return log, retry
+
+
+def test_budget_of_an_order_that_found_nothing_is_there_for_the_next(make):
+    log, retry = _late_hedge(make)
+    log.update(retry, "CANCELLED", 0)
+    unwind = log.last(Grant)
+    # By hand: ten at .37 bring .30 less than they cost and .093 are the fee; a cent further would be .40 without it.
+    assert (unwind.purpose, unwind.price, unwind.size) == ("UNWIND", 3_700, 10 * ONE)
+    log.update(unwind, "CANCELLED", 0)
+    again = log.last(Grant)
+    assert again.id != unwind.id
+    assert (again.purpose, again.price, again.size) == ("UNWIND", 3_700, 10 * ONE)
+    log.done(again, 10 * ONE, 3_700)
+    assert (log.last(Saga).state, log.last(Saga).reason) == ("DONE", "UNWOUND")
+
+
+def test_budget_of_the_part_that_was_filled_stays_spent(make):
+    log, retry = _late_hedge(make)
+    log.done(retry, 5 * ONE, 3_900)
+    unwind = log.last(Grant)
+    # Half of .37 is spent: of the .40 there are .21 left for five: 3 cents each (.15) and a fee of .047.
+    assert (unwind.purpose, unwind.price, unwind.size) == ("UNWIND", 3_700, 5 * ONE)
+
+
 def test_excess_below_the_venues_minimum_is_held_and_said(make):
     log = make.accounts().start()
     first = log.feed(make.intent())[0]

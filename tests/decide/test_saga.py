@@ -11,6 +11,7 @@ def order(purpose: str, effective: int):
     return SimpleNamespace(
         grant=SimpleNamespace(purpose=purpose),
         effective=effective,
+        spent_e6=0,
         complete=True,
         was_refused=False,
         yes_notional_e6=effective // 2,
