@@ -18,8 +18,8 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . && touch $@
 
-dev-stack: env ## start Kafka, the schema registry and QuestDB; print where they listen
-	$(BIN)/python -m infra.stack up
+dev-stack: env ## start Kafka, the schema registry and QuestDB; print where they listen; BROKERS=3 starts three Kafka nodes
+	$(if $(BROKERS),CROSSBOOK_STACK_BROKERS=$(BROKERS) )$(BIN)/python -m infra.stack up
 
 dev-stack-down: env ## stop them; their data stays
 	$(BIN)/python -m infra.stack down

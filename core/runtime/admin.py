@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # re-exported from C
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined] # re-exported from C
 
 from core.domain.errors import Misconfigured, Unavailable
 from core.runtime.clock import Clock, SystemClock
@@ -23,6 +23,7 @@ from schemas.record import schema_texts
 COMPATIBILITY = "FULL_TRANSITIVE"
 LIVE_REPLICAS_MIN = 3
 _TIMEOUT_S = 20.0
+_BROKER_TIMEOUT_S = 5.0
 _METADATA_PAUSE_S = 0.05
 _INCARNATION_BITS = 48
 
@@ -41,8 +42,14 @@ def register_schemas(registry_url: str) -> int:
     return len(schema_texts())
 
 
-def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 1) -> int:
+def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 0) -> int:
     """Create what is missing of a run's topics; return how many were created.
+
+    Args:
+        bootstrap: Kafka.
+        run: whose topics.
+        partitions: of the hot ones.
+        replication: how many brokers hold a record; 0 takes the brokers' own default.
 
     Raises:
         Misconfigured: a topic exists with another partition count (it never changes within a run).
@@ -55,6 +62,7 @@ def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 
         count = partitions if topic.partitions == "hot" else 1
         if name in existing and existing[name] != count:
             raise Misconfigured(f"{name} has {existing[name]} partitions, the settings say {count}: use a new run")
+    replication = replication or default_replication(admin)
     missing = [
         _new_topic(name, topic, partitions, replication) for name, topic in wanted.items() if name not in existing
     ]
@@ -67,6 +75,26 @@ def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 
                     raise Unavailable(f"topic {name} cannot be created: {e}") from e
         _wait_until(admin, run, lambda there: wanted.keys() <= there, "topics are created but not visible")
     return len(missing)
+
+
+def default_replication(admin: AdminClient) -> int:
+    """Return how many brokers hold a record of a topic that says nothing about it: 3 on the stack of three brokers.
+
+    Raises:
+        Unavailable: no broker says so.
+    """
+    try:
+        brokers = admin.list_topics(timeout=_TIMEOUT_S).brokers
+    except KafkaException as e:
+        raise Unavailable(f"Kafka does not answer ({e}): is the stack up? `make dev-stack`") from e
+    for number in brokers:
+        asked = ConfigResource(ConfigResource.Type.BROKER, str(number))
+        try:
+            found = admin.describe_configs([asked], request_timeout=_BROKER_TIMEOUT_S)[asked].result(_TIMEOUT_S)
+            return int(found["default.replication.factor"].value)
+        except KafkaException:
+            continue  # one that just died stays listed for two seconds
+    raise Unavailable("no broker says what its default.replication.factor is; are they up?")
 
 
 def delete_run(bootstrap: str, run: str) -> int:
@@ -96,7 +124,7 @@ def create_run(
     registry_url: str,
     run: str,
     partitions: int,
-    replication: int = 1,
+    replication: int = 0,
     source: str = "",
     clock: Clock | None = None,
 ) -> Run:
@@ -203,9 +231,10 @@ def _topics_of(admin: AdminClient, run: str) -> dict[str, int]:
 def _new_topic(name: str, topic: Topic, partitions: int, replication: int) -> NewTopic:
     if name.startswith("live.") and topic.layer in ("decision", "order") and replication < LIVE_REPLICAS_MIN:
         raise Misconfigured(f"{name} needs {LIVE_REPLICAS_MIN} replicas, the settings say {replication}")
-    config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms), **topic.config}
+    config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
     if topic.cleanup == "compact":
         config |= {"retention.ms": "-1", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.2"}
+    config |= topic.config
     if replication > 1:
         config["min.insync.replicas"] = str(replication - 1)
     return NewTopic(

@@ -35,7 +35,9 @@ class WorkerSettings(BaseSettings):
         "http://127.0.0.1:8081/apis/ccompat/v7", description="Confluent-compatible schema registry"
     )
     partitions: int = Field(4, ge=1, le=256, description="of the hot topics, when a run is created")
-    replication: int = Field(1, ge=1, le=5, description="of topics, when a run is created")
+    replication: int = Field(
+        0, ge=0, le=5, description="of topics, when a run is created; 0: the brokers' own default (3 of three)"
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
     metrics_port: int = Field(0, ge=0, le=65535, description="of /metrics and /health on 127.0.0.1; 0: any free one")
     worker_dir: str = Field(

@@ -43,17 +43,26 @@ def run(arguments: list[str]) -> int:
 
 
 @app.command()
-def up(run: Run = "") -> None:
+def up(
+    run: Run = "",
+    brokers: Annotated[
+        int, typer.Option("--brokers", help="Kafka nodes, 1 or 3. Default: as the data folder was made, else 1.")
+    ] = 0,
+) -> None:
     """Start Kafka, the schema registry and QuestDB, and make a run's topics. Safe to repeat."""
     from core.runtime.admin import create_run
     from infra.cli.reach import Reach
     from infra.stack.stack import Stack
 
-    reach = Reach.load(run)
+    reach = Reach.load(run, brokers)
     stack = Stack(reach.stack)
     stack.up(reach.run)
     made = create_run(
-        bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=reach.run, partitions=reach.partitions
+        bootstrap=reach.bootstrap,
+        registry_url=reach.registry_url,
+        run=reach.run,
+        partitions=reach.partitions,
+        replication=reach.replication,
     )
     stack.show(console)
     console.print(f"run {reach.run}, incarnation {made.incarnation}; next: `crossbook demo`, `crossbook topics`")

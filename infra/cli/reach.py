@@ -20,6 +20,8 @@ class Reach:
 
     run: str
     partitions: int
+    replication: int
+    """of a run that is made; 0: the brokers' own default"""
     bootstrap: str
     registry_url: str
     questdb_http: str
@@ -27,18 +29,19 @@ class Reach:
     stack: StackSettings
 
     @classmethod
-    def load(cls, run: str = "") -> "Reach":
-        """Read the settings; `run` wins over them.
+    def load(cls, run: str = "", brokers: int = 0) -> "Reach":
+        """Read the settings; `run` and `brokers` win over them.
 
         Raises:
             Misconfigured: a setting is not allowed.
         """
-        stack = load(StackSettings)
+        stack = load(StackSettings, **({"brokers": brokers} if brokers else {}))
         worker = load(ObserveSettings, **({"run": run} if run else {}))
         given = worker.model_fields_set
         return cls(
             run=worker.run,
             partitions=worker.partitions if "partitions" in given else stack.partitions,
+            replication=worker.replication,
             bootstrap=worker.bootstrap if "bootstrap" in given else stack.bootstrap,
             registry_url=worker.registry_url if "registry_url" in given else stack.registry_url,
             questdb_http=worker.questdb_http if "questdb_http" in given else stack.questdb_http,
@@ -47,19 +50,24 @@ class Reach:
         )
 
     def require_kafka(self) -> "Reach":
-        """Return itself if something listens at the bootstrap address.
+        """Return itself if something listens at one of the bootstrap addresses.
 
         Asked before any client is made: librdkafka would report each attempt on standard error.
 
         Raises:
             Unavailable: nothing does.
         """
-        host, _, port = self.bootstrap.split(",")[0].rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), PROBE_TIMEOUT_S).close()
-        except OSError as e:
-            raise Unavailable(f"Kafka at {self.bootstrap} does not answer ({e}): start it with `crossbook up`") from e
-        return self
+        reason: OSError | None = None
+        for address in self.bootstrap.split(","):
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), PROBE_TIMEOUT_S).close()
+                return self
+            except OSError as e:
+                reason = e
+        raise Unavailable(
+            f"Kafka at {self.bootstrap} does not answer ({reason}): start it with `crossbook up`"
+        ) from reason
 
     @cached_property
     def codec(self) -> Codec:

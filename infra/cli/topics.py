@@ -40,7 +40,7 @@ def extents(reach: Reach) -> dict[str, list[Extent]]:
         highs = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
     except KafkaException as e:
         raise Unavailable(f"Kafka at {reach.bootstrap} does not answer ({e}): `crossbook up`") from e
-    logs = reach.stack.data / "kafka" / "log"
+    logs = reach.stack.data / reach.stack.broker_names[0] / "log"
     listed: dict[str, list[Extent]] = {}
     for place in sorted(places, key=lambda place: (place.topic, place.partition)):
         key = (place.topic, place.partition)

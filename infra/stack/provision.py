@@ -23,6 +23,10 @@ def provision(settings: StackSettings, run: str) -> int:
             if attempt == REGISTER_ATTEMPTS - 1:
                 raise
     made = create_run(
-        bootstrap=settings.bootstrap, registry_url=settings.registry_url, run=run, partitions=settings.partitions
+        bootstrap=settings.bootstrap,
+        registry_url=settings.registry_url,
+        run=run,
+        partitions=settings.partitions,
+        replication=settings.replication,
     )
     return made.incarnation

@@ -1,8 +1,9 @@
-"""The three servers: configuration, command line, and the question whose answer shows that one is ready."""
+"""The servers: configuration, command line, and the question whose answer shows that one is ready."""
 
 import base64
 import http.client
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,24 +14,27 @@ from confluent_kafka.admin import AdminClient
 
 from core.domain.errors import Misconfigured
 from infra.stack.jars import unpack
-from infra.stack.settings import HOST, StackSettings
+from infra.stack.settings import HOST, StackSettings, broker_port_settings
 
 PROBE_TIMEOUT_S = 2.0
+_CLUSTER = threading.Lock()
 
 KAFKA_PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers={host}:{controller}
+node.id={node}
+{quorum}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+default.replication.factor={replication}
+min.insync.replicas={insync}
+offsets.topic.replication.factor={replication}
+transaction.state.log.replication.factor={replication}
+transaction.state.log.min.isr={insync}
+share.coordinator.state.topic.replication.factor={replication}
+share.coordinator.state.topic.min.isr={insync}
 group.initial.rebalance.delay.ms=0
 # With the defaults a second member joins after 5 s and a killed one keeps its partitions for 45 s.
 group.consumer.min.heartbeat.interval.ms=500
@@ -40,6 +44,17 @@ group.consumer.session.timeout.ms=3000
 # With the defaults a broker killed by -9 serves again after 11 s, with these after 3 s.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
+"""
+
+# Three nodes: who leads is settled anew within a second, and what has to move with a broker is little.
+KAFKA_QUORUM = """\
+controller.quorum.fetch.timeout.ms=1000
+controller.quorum.election.timeout.ms=500
+controller.quorum.election.backoff.max.ms=500
+controller.quorum.request.timeout.ms=1000
+offsets.topic.num.partitions=8
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.num.partitions=8
 """
 
 KAFKA_LOGGING = """\
@@ -106,7 +121,7 @@ def java() -> str:
 def servers(settings: StackSettings, jars: dict[str, list[Path]]) -> list[Server]:
     """Return the servers in the order they are started; `jars` is what `jars.fetch` found."""
     return [
-        kafka(settings, jars["kafka"]),
+        *(kafka(settings, jars["kafka"], name) for name in settings.broker_names),
         registry(settings, jars["registry"][0]),
         questdb(settings, jars["questdb"][0]),
     ]
@@ -114,20 +129,24 @@ def servers(settings: StackSettings, jars: dict[str, list[Path]]) -> list[Server
 
 def ports(settings: StackSettings) -> dict[str, dict[str, int]]:
     """Return the ports of each server: server -> name of the setting -> port."""
-    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
     found: dict[str, dict[str, int]] = {}
-    for name in names:
-        found.setdefault(name.split("_")[0], {})[name] = getattr(settings, name)
+    for name in settings.broker_names:
+        found[name] = {setting: getattr(settings, setting) for setting in broker_port_settings(name)}
+    for setting in StackSettings.model_fields:
+        server = setting.split("_")[0]
+        if setting.endswith("_port") and server != "kafka":
+            found.setdefault(server, {})[setting] = getattr(settings, setting)
     return found
 
 
 def is_ready(settings: StackSettings, name: str) -> bool:
     """Ask a server the question whose answer shows that it serves."""
     match name:
-        case "kafka":
+        case _ if name in settings.broker_names:
             try:
-                client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
-                return bool(client.list_topics(timeout=PROBE_TIMEOUT_S).brokers)
+                client = AdminClient({"bootstrap.servers": settings.broker_address(name), "log_level": 0})
+                # A broker lists itself once the controllers have let it in.
+                return _node(name) in client.list_topics(timeout=PROBE_TIMEOUT_S).brokers
             except KafkaException:
                 return False
         case "registry":
@@ -136,30 +155,28 @@ def is_ready(settings: StackSettings, name: str) -> bool:
             return _answers(settings.questdb_http_port, "/exec?query=SELECT%201")
 
 
-def kafka(settings: StackSettings, jars: list[Path]) -> Server:
-    """Kafka in KRaft mode, broker and controller in one."""
-    folder = settings.data / "kafka"
+def kafka(settings: StackSettings, jars: list[Path], name: str) -> Server:
+    """One Kafka node in KRaft mode, broker and controller in one."""
+    folder = settings.data / name
     conf, classpath = folder / "server.properties", ":".join(map(str, jars))
     logging = folder / "log4j2.properties"
     base = [f"-Dlog4j2.configurationFile={logging}", "-cp", classpath]
 
     def prepare() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        conf.write_text(
-            KAFKA_PROPERTIES.format(
-                host=HOST, port=settings.kafka_port, controller=settings.kafka_controller_port, data=folder / "log"
-            )
-        )
+        conf.write_text(_kafka_properties(settings, name))
         logging.write_text(KAFKA_LOGGING)
         if not (folder / "log" / "meta.properties").exists():
-            _format(base, conf)
+            _format(base, conf, _cluster_id(settings))
 
+    nodes = len(settings.broker_names)
+    heap_mb = settings.kafka_heap_mb if nodes == 1 else settings.kafka_heap_mb // 2
     return Server(
-        name="kafka",
-        ports=ports(settings)["kafka"],
+        name=name,
+        ports=ports(settings)[name],
         prepare=prepare,
         # No TieredStopAtLevel=1: it starts 0.3 s sooner and costs three to four times the latency under load.
-        args=["-Xms256m", f"-Xmx{settings.kafka_heap_mb}m", "-XX:+UseSerialGC", *base, "kafka.Kafka", str(conf)],
+        args=[f"-Xms{min(heap_mb, 256)}m", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", *base, "kafka.Kafka", str(conf)],
     )
 
 
@@ -232,9 +249,46 @@ def questdb(settings: StackSettings, jar: Path) -> Server:
     )
 
 
-def _format(base: list[str], conf: Path) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [java(), *base, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(conf)]
+def _node(name: str) -> int:
+    return int(name.partition("-")[2] or 1)
+
+
+def _kafka_properties(settings: StackSettings, name: str) -> str:
+    names = settings.broker_names
+    port, controller = settings.broker_ports(name)
+    # Of three, each is told all: the voters are a setting, so their ports may change later.
+    voters = ",".join(f"{_node(other)}@{HOST}:{settings.broker_ports(other)[1]}" for other in names)
+    quorum = (
+        f"controller.quorum.bootstrap.servers={HOST}:{controller}"
+        if len(names) == 1
+        else f"controller.quorum.voters={voters}\n{KAFKA_QUORUM.rstrip()}"
+    )
+    return KAFKA_PROPERTIES.format(
+        host=HOST,
+        node=_node(name),
+        port=port,
+        controller=controller,
+        quorum=quorum,
+        replication=len(names),
+        insync=max(len(names) - 1, 1),
+        data=settings.data / name / "log",
+    )
+
+
+def _cluster_id(settings: StackSettings) -> str:
+    """Return the cluster's id, 22 characters: the same for all nodes, also after a start that was broken off."""
+    file = settings.data / settings.broker_names[0] / "cluster.id"
+    with _CLUSTER:  # nodes are prepared side by side
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        return file.read_text()
+
+
+def _format(base: list[str], conf: Path, cluster: str) -> None:
+    command = [java(), *base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(conf)]
+    if "controller.quorum.voters" not in conf.read_text():
+        command.append("--standalone")
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as e:

@@ -7,6 +7,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
+BROKERS = (0, 1, 3)
+
+
+def names_of(brokers: int) -> tuple[str, ...]:
+    """Return the server names of one Kafka node or of several."""
+    return ("kafka",) if brokers == 1 else tuple(f"kafka-{number}" for number in range(1, brokers + 1))
+
+
+def brokers_of(data: Path) -> int:
+    """Return for how many Kafka nodes a data folder was made, 0 when it holds none yet."""
+    return next((count for count in BROKERS if count and (data / names_of(count)[0]).exists()), 0)
+
+
+def broker_port_settings(name: str) -> tuple[str, str]:
+    """Return the names of the settings that hold a broker's ports; the first of three uses those of the only one."""
+    prefix = "kafka" if name in ("kafka", "kafka-1") else name.replace("-", "_")
+    return f"{prefix}_port", f"{prefix}_controller_port"
 
 
 class StackSettings(BaseSettings):
@@ -21,8 +38,16 @@ class StackSettings(BaseSettings):
     cache: Path = Path("~/.cache/crossbook")
     """Unpacked archives, shared by all stacks of this user."""
 
+    brokers: int = 0
+    """Kafka nodes: 1, or 3 (every record stands on three, two must have it before it is acknowledged). 0: as many as the
+    data folder was made for, 1 when it is new."""
+
     kafka_port: int = Field(default=9092, ge=1, le=65535)
     kafka_controller_port: int = Field(default=9093, ge=1, le=65535)
+    kafka_2_port: int = Field(default=9094, ge=1, le=65535)
+    kafka_2_controller_port: int = Field(default=9095, ge=1, le=65535)
+    kafka_3_port: int = Field(default=9096, ge=1, le=65535)
+    kafka_3_controller_port: int = Field(default=9097, ge=1, le=65535)
     registry_port: int = Field(default=8081, ge=1, le=65535)
     registry_management_port: int = Field(default=8082, ge=1, le=65535)
     questdb_http_port: int = Field(default=9000, ge=1, le=65535)
@@ -31,6 +56,7 @@ class StackSettings(BaseSettings):
     questdb_pg_port: int = Field(default=8812, ge=1, le=65535)
 
     kafka_heap_mb: int = Field(default=512, ge=128)
+    """Of one node; each of three takes half."""
     registry_heap_mb: int = Field(default=256, ge=128)
     questdb_heap_mb: int = Field(default=1024, ge=256)
     questdb_workers: int = Field(default=2, ge=1)
@@ -50,10 +76,41 @@ class StackSettings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return (PROJECT / path.expanduser()).resolve()
 
+    @field_validator("brokers")
+    @classmethod
+    def _has_a_majority(cls, count: int) -> int:
+        if count not in BROKERS:
+            raise ValueError(f"expected 1 or 3, found {count}: two lose their majority with either one")
+        return count
+
+    @property
+    def broker_names(self) -> tuple[str, ...]:
+        """Kafka's nodes by server name; each has a data folder of that name."""
+        return names_of(self.brokers or brokers_of(self.data) or 1)
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """All servers in the order they are started."""
+        return (*self.broker_names, "registry", "questdb")
+
+    @property
+    def replication(self) -> int:
+        """How many brokers hold a record."""
+        return len(self.broker_names)
+
     @property
     def bootstrap(self) -> str:
-        """Kafka's `host:port`."""
-        return f"{HOST}:{self.kafka_port}"
+        """Kafka's `host:port`, all of them where there are three."""
+        return ",".join(self.broker_address(name) for name in self.broker_names)
+
+    def broker_address(self, name: str) -> str:
+        """Return one broker's `host:port`."""
+        return f"{HOST}:{self.broker_ports(name)[0]}"
+
+    def broker_ports(self, name: str) -> tuple[int, int]:
+        """Return one broker's ports: for clients, for the controllers among themselves."""
+        clients, controllers = broker_port_settings(name)
+        return getattr(self, clients), getattr(self, controllers)
 
     @property
     def registry_url(self) -> str:

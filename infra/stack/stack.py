@@ -16,9 +16,8 @@ from core.domain.errors import Misconfigured, Unavailable
 from infra.stack.jars import fetch
 from infra.stack.processes import Processes, groups
 from infra.stack.servers import is_ready, java, ports, servers
-from infra.stack.settings import HOST, StackSettings
+from infra.stack.settings import HOST, StackSettings, brokers_of
 
-SERVERS = ("kafka", "registry", "questdb")
 MARKER = ".crossbook-data"
 LOCK = ".lock"
 POLL_S = 0.1
@@ -28,10 +27,16 @@ GRACEFUL_TIMEOUT_S = 15.0
 class Stack:
     """Kafka, the registry and QuestDB over one data folder."""
 
-    def __init__(self, settings: StackSettings | None = None, names: tuple[str, ...] = SERVERS) -> None:
+    def __init__(self, settings: StackSettings | None = None, names: tuple[str, ...] = ()) -> None:
+        """Remember which servers are meant; by default all of the settings."""
         self.settings = settings or StackSettings()
-        self.names = names
+        self._chosen = names
         self.processes = Processes(self.settings.data)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The servers of this stack, in the order they are started."""
+        return self._chosen or self.settings.server_names
 
     def up(self, run: str | None = None) -> list[str]:
         """Start the servers, then create the run's topics and register the schemas; idempotent.
@@ -114,7 +119,7 @@ class Stack:
         """Return (server, what it is for, address)."""
         settings = self.settings
         return [
-            ("kafka", "bootstrap", settings.bootstrap),
+            *((name, "broker", settings.broker_address(name)) for name in settings.broker_names),
             ("registry", "schemas", settings.registry_url),
             ("questdb", "web console", f"http://{settings.questdb_http}"),
             ("questdb", "SQL", f"postgresql://admin:quest@{settings.questdb_pg}/qdb"),
@@ -160,9 +165,15 @@ class Stack:
         """Make the data folder ours, so that nobody else's is ever deleted.
 
         Raises:
-            Misconfigured: it holds what we did not write.
+            Misconfigured: it holds what we did not write, or was made for another number of brokers.
         """
         data = self.settings.data
+        made, wanted = brokers_of(data), len(self.settings.broker_names)
+        if made and made != wanted:
+            raise Misconfigured(
+                f"{data} was made for {made} Kafka node{'s' * (made > 1)}, the settings ask for {wanted} "
+                "(CROSSBOOK_STACK_BROKERS): `make dev-stack-reset` deletes it, CROSSBOOK_STACK_DATA names another folder"
+            )
         if data.exists() and any(data.iterdir()) and not (data / MARKER).exists():
             raise Misconfigured(f"{data} is not empty and not ours: name another folder in CROSSBOOK_STACK_DATA")
         data.mkdir(parents=True, exist_ok=True)

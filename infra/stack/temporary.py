@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from signal import SIGKILL
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psutil
 
@@ -33,7 +33,9 @@ class StackProvider(Protocol):
     """What a test may ask of its servers."""
 
     bootstrap: str
-    """Kafka, `host:port`."""
+    """Kafka, `host:port`; by commas where there are three."""
+    brokers: tuple[str, ...]
+    """Kafka's nodes by name: `kafka`, or `kafka-1`, `kafka-2`, `kafka-3`."""
     registry_url: str
     """The registry's Confluent-compatible API."""
     questdb_http: str
@@ -42,7 +44,7 @@ class StackProvider(Protocol):
     """Host and port of the PostgreSQL wire."""
 
     def kill(self, name: str) -> None:
-        """Kill a server (`kafka`, `registry`, `questdb`) by -9; it stays dead until `start`."""
+        """Kill a server (one of `brokers`, `registry`, `questdb`) by -9; it stays dead until `start`."""
         ...
 
     def start(self, name: str) -> None:
@@ -53,18 +55,25 @@ class StackProvider(Protocol):
 class TemporaryStack:
     """The dev stack's processes on free ports; a context manager."""
 
-    def __init__(self, names: tuple[str, ...] = ("kafka", "registry", "questdb")) -> None:
+    def __init__(
+        self, names: tuple[str, ...] = ("kafka", "registry", "questdb"), *, brokers: int = 1, respawn: bool = False
+    ) -> None:
+        """Choose ports; `kafka` among the names stands for all of its nodes."""
         sweep()
         self.data = Path(tempfile.mkdtemp(prefix=PREFIX))
         (self.data / OWNER_FILE).write_text(str(os.getpid()))
         fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
-        chosen = dict(zip(fields, free_ports(len(fields)), strict=True))
-        self.settings = StackSettings(data=self.data / "data", respawn=False, questdb_heap_mb=512, **chosen)  # type: ignore[arg-type]  # only ports vary
+        chosen: dict[str, Any] = dict(zip(fields, free_ports(len(fields)), strict=True))
+        self.settings = StackSettings(
+            data=self.data / "data", brokers=brokers, respawn=respawn, questdb_heap_mb=512, **chosen
+        )
         self.bootstrap = self.settings.bootstrap
+        self.brokers = self.settings.broker_names
         self.registry_url = self.settings.registry_url
         self.questdb_http = self.settings.questdb_http
         self.questdb_pg = (HOST, self.settings.questdb_pg_port)
-        self._stack = Stack(self.settings, names)
+        nodes = self.brokers if "kafka" in names else ()
+        self._stack = Stack(self.settings, (*nodes, *(name for name in names if name != "kafka")))
 
     def __enter__(self) -> Self:
         try:
