@@ -29,17 +29,18 @@ RESPONSE_BYTES_KEPT = 256 * 1024
 
 
 class TooLate(Reject):
-    """The moment after which not a byte may leave has passed; none has left."""
+    """The moment after which not a byte may leave has passed, or something else speaks against it; none has left."""
 
 
 class _Leaving:
-    """Of one request: when bytes may leave at the latest, and whether they did."""
+    """Of one request: when bytes may leave at the latest, who is asked then, and whether they did."""
 
-    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns")
+    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns", "why_not")
 
-    def __init__(self, clock: Clock, send_by_ns: int) -> None:
+    def __init__(self, clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None) -> None:
         self.clock = clock
         self.send_by_ns = send_by_ns
+        self.why_not = why_not
         self.left = False
         self.sent_ts_ns = 0
 
@@ -48,7 +49,7 @@ _leaving: contextvars.ContextVar[_Leaving | None] = contextvars.ContextVar("leav
 
 
 class _TimedRequest(aiohttp.ClientRequest):
-    """Asks the clock between having a connection and writing to it: waiting for one may take long."""
+    """Asks the clock, and who sends, between having a connection and writing to it: waiting for one may take long."""
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         leaving = _leaving.get()
@@ -56,6 +57,9 @@ class _TimedRequest(aiohttp.ClientRequest):
             now = leaving.clock.now_ns()
             if leaving.send_by_ns and now > leaving.send_by_ns:
                 raise TooLate(f"send_by passed {(now - leaving.send_by_ns) / NS_PER_S:.3f} s ago")
+            reason = leaving.why_not() if leaving.why_not is not None else ""
+            if reason:
+                raise TooLate(reason)
             leaving.sent_ts_ns = now
             leaving.left = True
         return await super().send(conn)
@@ -114,6 +118,7 @@ class Http:
         order: str = "",
         send_by_ns: int = 0,
         headers: Mapping[str, str] | None = None,
+        why_not: Callable[[], str] | None = None,
     ) -> Reply:
         """Send one request; see `ports.Caller`."""
         session = self.session
@@ -121,7 +126,7 @@ class Http:
         if send_by_ns:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
         await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
-        leaving = _Leaving(self._clock, send_by_ns)
+        leaving = _Leaving(self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
             reply = await self._exchange(session, request, leaving, headers)

@@ -111,8 +111,33 @@ def refuse(grant: Grant, *, market: Market, orders: Orders, limits: Limits, now_
         _refuse_market(instrument, market, now_ns)
         or _refuse_numbers(grant, instrument, market)
         or _refuse_limits(grant, orders, limits, now_ns)
-        or _refuse_quote(grant, market, limits, now_ns)
+        or refuse_book(grant.instrument, market=market, limits=limits, now_ns=now_ns)
+        or _refuse_price(grant, market, limits)
     )
+
+
+def refuse_book(instrument: str, *, market: Market, limits: Limits, now_ns: int) -> str:
+    """Return why the book of an instrument is not usable at `now_ns`, empty if it is.
+
+    Usable is a book that was LIVE when last heard of, in a partition whose last Tick is young: if anything before this
+    gateway, or its own reader, died, froze or lags, that Tick is old.
+    """
+    partition, quote = market.quotes.get(instrument, (-1, None))
+    if quote is None:
+        return f"no quote of {instrument} was seen"
+    if quote.state != "LIVE":
+        return f"the book of {instrument} is {quote.state}: {quote.cause}"
+    if partition not in market.ticks:
+        return f"no tick of derived.book partition {partition} was seen"
+    age_ns = now_ns - market.ticks[partition]
+    if age_ns > limits.quote_age_max_ns:
+        return f"the last tick of derived.book partition {partition} is {age_ns // NS_PER_MS} ms old"
+    if age_ns < -limits.quote_age_max_ns:
+        # It would stay young for as long after everything before it died.
+        return (
+            f"the last tick of derived.book partition {partition} lies {-age_ns // NS_PER_MS} ms ahead: set the clocks"
+        )
+    return ""
 
 
 def _refuse_market(instrument: Instrument, market: Market, now_ns: int) -> str:
@@ -153,22 +178,13 @@ def _refuse_limits(grant: Grant, orders: Orders, limits: Limits, now_ns: int) ->
         return ""
     if orders.day_notional_e6(now_ns) + money > limits.day_notional_max_e6:
         return f"the day's notional would be above this gateway's {limits.day_notional_max_e6}e-6"
-    if len(orders.out()) >= limits.open_orders_max:
+    if orders.out_count() >= limits.open_orders_max:
         return f"{limits.open_orders_max} orders are out already"
     return ""
 
 
-def _refuse_quote(grant: Grant, market: Market, limits: Limits, now_ns: int) -> str:
-    partition, quote = market.quotes.get(grant.instrument, (-1, None))
-    if quote is None:
-        return f"no quote of {grant.instrument} was seen"
-    if quote.state != "LIVE":
-        return f"the book of {grant.instrument} is {quote.state}: {quote.cause}"
-    age_ns = now_ns - market.ticks.get(partition, 0)
-    if age_ns > limits.quote_age_max_ns:
-        if partition not in market.ticks:
-            return f"no tick of derived.book partition {partition} was seen"
-        return f"the last tick of derived.book partition {partition} is {age_ns // NS_PER_MS} ms old"
+def _refuse_price(grant: Grant, market: Market, limits: Limits) -> str:
+    _, quote = market.quotes[grant.instrument]
     if grant.side == "BUY":
         if quote.ask_size <= 0:
             return "nothing is offered: no price to hold the limit against"

@@ -280,6 +280,7 @@ class Gateway:
         if request is None:
             return
         if isinstance(request, Request) and self._in_flight >= IN_FLIGHT_MAX:
+            self.orders.release(tracked)
             request = Refusal(f"{IN_FLIGHT_MAX} orders are being submitted already")
         if isinstance(request, Refusal):
             # What this gateway cannot send a ready twin may: its Submitting must not come second to our refusal.
@@ -302,6 +303,7 @@ class Gateway:
             left = tracked.owner == self.writer
             tracked.left = tracked.left or left
         finally:
+            self.orders.release(tracked)
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()

@@ -23,7 +23,7 @@ class Health:
         self._ack_age_s = ack_age_s
         self._stop_after_s = stop_after_s
         # The first Beat has as long as any other.
-        self._beat_ns = clock.now_ns()
+        self._began_ns = self._beat_ns = clock.now_ns()
         self._beats = 0
         self._faults: dict[str, str] = {START: "reading the logs"}
         self._stopped = ""
@@ -67,7 +67,10 @@ class Health:
         """Say whether it is stopped now, and log the moment it changes."""
         reason = self.stop_reason()
         if bool(reason) != bool(self._stopped):
-            if reason:
+            if reason and self._beat_ns == self._began_ns and self._ack_age_s() <= self._stop_after_s:
+                # Accounts did not begin yet, or this one reads what they said before: nothing broke.
+                log.get().info("gateway.stopped", reason="no Beat since the start")
+            elif reason:
                 log.get().error("gateway.stopped", reason=reason)
             else:
                 log.get().info("gateway.resumed")

@@ -98,6 +98,8 @@ class Orders:
         self._out: dict[str, Tracked] = {}
         self._unsettled: dict[str, Tracked] = {}
         self._spent_e6: dict[int, int] = {}
+        self._held: dict[str, tuple[int, int]] = {}
+        """Orders this process submits whose Submitting was not read back: UTC day and money."""
         self._by_client: dict[str, Tracked] = {}
         self._by_venue: dict[str, Tracked] = {}
 
@@ -146,6 +148,7 @@ class Orders:
         is_first = tracked.first is None
         if is_first:
             tracked.first = record
+            self.release(tracked)
         if isinstance(record, Submitting):
             if is_first:
                 tracked.submitting = record
@@ -183,6 +186,19 @@ class Orders:
         """Return the orders that may rest at the venue."""
         return list(self._out.values())
 
+    def hold(self, tracked: Tracked, now_ns: int) -> None:
+        """Count an order as out and its money as spent from now on: many are decided on before one is read back."""
+        if tracked.grant is not None and tracked.first is None:
+            self._held[tracked.id] = (now_ns // DAY_NS, notional_e6(tracked.grant))
+
+    def release(self, tracked: Tracked) -> None:
+        """Count it no more as held: the log speaks of it, or it will not be submitted."""
+        self._held.pop(tracked.id, None)
+
+    def out_count(self) -> int:
+        """Return how many orders may rest at the venue or are on their way there."""
+        return len(self._out) + len(self._held)
+
     def unsettled(self) -> list[Tracked]:
         """Return the orders with fills whose settlement is open."""
         return list(self._unsettled.values())
@@ -194,8 +210,9 @@ class Orders:
             self._unsettled[tracked.id] = tracked
 
     def day_notional_e6(self, now_ns: int) -> int:
-        """Return the money of all orders that were submitted on this UTC day."""
-        return self._spent_e6.get(now_ns // DAY_NS, 0)
+        """Return the money of all orders that were submitted on this UTC day, or are on their way."""
+        today = now_ns // DAY_NS
+        return self._spent_e6.get(today, 0) + sum(money for day, money in self._held.values() if day == today)
 
     def _spend(self, tracked: Tracked) -> None:
         # Submitting and Grant stand on two topics: whichever is read second completes the pair.

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -105,11 +105,14 @@ class Caller(Protocol):
         order: str = "",
         send_by_ns: int = 0,
         headers: Mapping[str, str] | None = None,
+        why_not: Callable[[], str] | None = None,
     ) -> Reply:
         """Return the venue's answer; `headers` where they were signed before.
 
+        `why_not` is asked when a connection is there, just before the write; what it returns keeps the bytes here.
+
         Raises:
-            TooLate: `send_by_ns` (0: none) passed before a byte left.
+            TooLate: `send_by_ns` (0: none) passed before a byte left, or `why_not` had a reason.
             Unavailable: no connection came about; not a byte left.
             OutcomeUnknown: bytes left, and no whole answer came back.
         """

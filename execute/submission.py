@@ -3,7 +3,8 @@
 1. Nothing stands on order.event for it, it is not late, not cancelled, and the checks agree.
 2. The exact body is built and written as Submitting; Kafka acknowledges it, and it is read back as the first record of
    any type for this order, with our own writer id.
-3. `send_by` and Cancel are looked at again, and `send_by` once more when a connection is there, just before the write.
+3. `send_by`, Cancel, the stop conditions and the book are looked at again when a connection is there, just before the
+   write: Kafka, the rate budget and the connection took their time.
 4. The answer becomes a record. Where there is none, the order is followed until it is known (`follow.py`).
 """
 
@@ -16,7 +17,7 @@ from core.domain.errors import CrossbookError, OutcomeUnknown, Reject, Retry
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.calls import TooLate
-from execute.checks import Limits, Market, refuse
+from execute.checks import Limits, Market, refuse, refuse_book
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
@@ -81,9 +82,12 @@ class Submitter:
         if reason:
             return Refusal(reason)
         try:
-            return self._venue.build(grant, self._market.instruments[grant.instrument])
+            request = self._venue.build(grant, self._market.instruments[grant.instrument])
         except Reject as e:
             return Refusal(str(e))
+        # Counted here: the next Grant of the same batch is decided on before this one's Submitting is read back.
+        self._orders.hold(tracked, now)
+        return request
 
     async def refuse(self, tracked: Tracked, refusal: Refusal, *, at_once: bool) -> None:
         """Write a refusal: at once, or after `send_by` if nobody has spoken of the order until then."""
@@ -127,9 +131,8 @@ class Submitter:
             if tracked.answered:
                 # The private stream was faster than the answer.
                 return True
-            unsent = self._why_unsent(tracked, grant) or self._health.stop_reason()
-            if unsent:
-                reason = unsent
+            reason = self._why_not_now(tracked, grant)
+            if reason:
                 break
             try:
                 # A repeat is signed anew: its headers carry the time, the body stays the same.
@@ -139,6 +142,7 @@ class Submitter:
                     order=tracked.id,
                     send_by_ns=grant.send_by_ns,
                     headers=None if attempt else headers,
+                    why_not=lambda: self._why_not_now(tracked, grant),
                 )
             except TooLate as e:
                 reason = str(e)
@@ -188,6 +192,14 @@ class Submitter:
             return f"cancelled before it was sent: {tracked.cancel.reason}"
         late_ns = self._clock.now_ns() - grant.send_by_ns
         return f"send_by passed {late_ns / NS_PER_S:.3f} s ago" if late_ns > 0 else ""
+
+    def _why_not_now(self, tracked: Tracked, grant: Grant) -> str:
+        """Return what became of a checked order since, that its bytes must not leave; empty if nothing."""
+        return (
+            self._why_unsent(tracked, grant)
+            or self._health.stop_reason()
+            or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=self._clock.now_ns())
+        )
 
     def _left_s(self, grant: Grant) -> float:
         return max((grant.send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)

@@ -379,6 +379,35 @@ async def test_order_the_venue_lists_no_more_ends_with_what_its_trades_sum_to(po
     assert {lane for _, lane in desk.asked} == {Lane.HEDGE}
 
 
+@pytest.mark.parametrize(
+    ("after_s", "statuses"),
+    [(1, []), (5, []), (6, ["CANCELLED"])],
+    ids=["held back", "to the end of the window", "past it"],
+)
+async def test_order_that_is_not_listed_yet_is_not_ended_before_the_window_is_past(
+    polymarket, after_s, statuses
+) -> None:
+    submitted_s = 1_780_000_000
+    desk = Desk(
+        {"/time": (200, str(submitted_s + after_s).encode()), "/data/trades": (200, EMPTY_PAGE)},
+    )
+    subject = Subject(
+        order="g",
+        instrument="polymarket:0xm",
+        client_id="",
+        venue_order="0xtaker",
+        side="BUY",
+        price=5_200,
+        size=20 * E6,
+        submitted_ns=submitted_s * 10**9,
+        # Answered with `delayed`: the venue knows it, and lists it only when the delay is over.
+        answered=True,
+    )
+    found = await polymarket.look_up(desk, subject)
+    assert [view.status for view in found.views] == statuses
+    assert found.found == bool(statuses)
+
+
 async def test_order_nobody_knows_is_not_found(polymarket) -> None:
     desk = Desk({"/time": (200, b"1780000100"), "/data/trades": (200, EMPTY_PAGE)})
     subject = Subject(

@@ -125,7 +125,10 @@ def test_order_that_nothing_speaks_against_passes():
         ({"quote": change(QUOTE, state="STALE", cause="silent")}, "STALE: silent"),
         ({"quote": change(QUOTE, state="SUSPECT", cause="gap")}, "SUSPECT"),
         ({"quote": change(QUOTE, state="SYNCING", cause="")}, "SYNCING"),
+        ({"quote": change(QUOTE, state="DEGRADED", cause="polled")}, "DEGRADED: polled"),
+        ({"quote": change(QUOTE, state="UNKNOWN")}, "UNKNOWN"),
         ({"tick_ns": NOW - 2 * S}, "2000 ms old"),
+        ({"tick_ns": NOW + 2 * S}, "2000 ms ahead"),
         ({"tick_ns": 0}, "no tick"),
         # A tick of another partition says nothing about this one.
         ({"tick_partition": 2}, "no tick of derived.book partition 3"),

@@ -1,11 +1,40 @@
 """Who may send an order, and whose word ends it."""
 
+import msgspec
 import pytest
 
-from execute.orders import Orders
+from execute.orders import DAY_NS, Orders
+from schemas.decision import Grant
 from schemas.order import Fill, OrderUpdate, Submitting
 
 ACCOUNT = "kalshi:main"
+GRANT = Grant(
+    id="o",
+    intent="i",
+    account=ACCOUNT,
+    account_set="main",
+    instrument="kalshi:T",
+    leg=0,
+    attempt=1,
+    purpose="ENTRY",
+    side="BUY",
+    outcome="NONE",
+    token_side="BUY",
+    price=4_500,
+    size=10_000_000,
+    price_exp=-4,
+    size_exp=-6,
+    time_in_force="IOC",
+    client_id="c",
+    salt=1,
+    timestamp_ms=1,
+    fee_max_e6=1,
+    version_offset=1,
+    version_index=0,
+    now_ns=1,
+    send_by_ns=1,
+    recv_ts_ns=1,
+)
 
 
 def submitting(writer, event_id="s"):
@@ -125,3 +154,28 @@ def test_order_is_found_by_the_venues_id_and_by_ours():
     assert orders.find(venue_order="v").id == "o"
     assert orders.find(venue_order="w", client_id="o").id == "o"
     assert orders.find(venue_order="x") is None
+
+
+def test_order_that_is_held_counts_as_out_until_the_log_speaks_of_it():
+    orders = Orders(ACCOUNT)
+    tracked = orders.grant(GRANT)
+    orders.hold(tracked, DAY_NS + 5)
+    assert (orders.out_count(), orders.day_notional_e6(DAY_NS + 9)) == (1, 4_500_000)
+    assert orders.day_notional_e6(2 * DAY_NS) == 0
+    assert orders.out() == []
+    orders.apply(msgspec.structs.replace(submitting("w"), ts_ns=DAY_NS + 6))
+    # Once, though now the log counts it.
+    assert (orders.out_count(), orders.day_notional_e6(DAY_NS + 9)) == (1, 4_500_000)
+    orders.release(tracked)
+    assert orders.out_count() == 1
+
+
+def test_order_that_is_not_submitted_after_all_counts_no_more():
+    orders = Orders(ACCOUNT)
+    tracked = orders.grant(GRANT)
+    orders.hold(tracked, DAY_NS)
+    orders.release(tracked)
+    assert (orders.out_count(), orders.day_notional_e6(DAY_NS)) == (0, 0)
+    orders.hold(tracked, DAY_NS)
+    orders.apply(update("EXPIRED_UNSENT", "another"))
+    assert (orders.out_count(), orders.day_notional_e6(DAY_NS)) == (0, 0)

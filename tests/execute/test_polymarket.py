@@ -106,6 +106,34 @@ async def test_delayed_taker_is_accepted_first_and_filled_later(new_bench) -> No
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
 
 
+async def test_delayed_taker_that_is_not_listed_yet_is_neither_given_up_nor_sent_again(new_bench) -> None:
+    async with new_bench("polymarket", taker_delay_share=1.0, taker_delay_ms=2_500) as bench:
+        running = await bench.start()
+        send = running.gateway._http.call
+        looked = []
+
+        async def unlisted(request, **named):
+            reply = await send(request, **named)
+            delayed = [own for own in bench.venue_orders if own.status == "DELAYED"]
+            if delayed and request.path.startswith(("/data/order/", "/data/orders")):
+                looked.append(request.path)
+                body = b'{"data": [], "next_cursor": "LTE="}' if "orders" in request.path else b""
+                return reply._replace(status=200 if "orders" in request.path else 404, body=body)
+            return reply
+
+        running.gateway._http.call = unlisted
+        bench.stranger("SELL", 4_500, 20)
+        grant = bench.grant()
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
+        # Without the stream only asking tells, and asking says nothing while the order is held back.
+        await bench.cut_streams()
+        ended = await bench.terminal(grant.id, timeout_s=10)
+        assert any(path.startswith("/data/order/") for path in looked)
+        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
+        assert "CANCELLED" not in bench.statuses(grant.id)
+        assert bench.attempts == 1
+
+
 async def test_refusal_keeps_the_venues_text(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
