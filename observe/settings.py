@@ -10,5 +10,8 @@ class ObserveSettings(WorkerSettings):
 
     questdb_http: str = Field("127.0.0.1:9000", description="QuestDB's HTTP host:port")
     questdb_layers: str = Field("raw,market,derived,decision,order", description="layers whose topics are written")
+    questdb_raw_frames: bool = Field(
+        True, description="a row for each frame read from a socket: its place, size and digest, without its bytes"
+    )
     flush_rows_max: int = Field(10_000, ge=1, le=100_000, description="a batch is sent at this many rows")
     flush_interval_ms: int = Field(1_000, ge=1, le=60_000, description="or when its first row is this old")

@@ -37,13 +37,14 @@ PAUSE_S_MAX = 2.0
 LAG_INTERVAL_S = 1.0
 PATIENCE_MS_MAX = 200
 _ACK_WAIT_S = 5.0
-_NOT_SUNK = frozenset({topics.RAW_FRAME.noun, *(topic.noun for topic in topics.RAW_INSTRUMENT.values())})
+_NOT_SUNK = frozenset(topic.noun for topic in (*topics.RAW_INSTRUMENT.values(), *topics.CHECKPOINT.values()))
 
 
-def sunk_topics(layers: Iterable[str]) -> list[Topic]:
-    """Return the topics a sink of these layers reads."""
+def sunk_topics(layers: Iterable[str], *, raw_frames: bool = True) -> list[Topic]:
+    """Return the topics a sink of these layers reads; without `raw_frames` what came from the sockets is left out."""
     wanted = set(layers)
-    return [topic for topic in topics.TOPICS if topic.layer in wanted and topic.noun not in _NOT_SUNK]
+    left_out = _NOT_SUNK if raw_frames else _NOT_SUNK | {topics.RAW_FRAME.noun}
+    return [topic for topic in topics.TOPICS if topic.layer in wanted and topic.noun not in left_out]
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Sink:
         self._run = settings.reads
         self._rows_max = settings.flush_rows_max
         self._interval_s = settings.flush_interval_ms / 1_000
-        self._nouns = {topic.name(self._run): topic.noun for topic in sunk_topics(settings.questdb_layers.split(","))}
+        sunk = sunk_topics(settings.questdb_layers.split(","), raw_frames=settings.questdb_raw_frames)
+        self._nouns = {topic.name(self._run): topic.noun for topic in sunk}
         self._wanted: dict[tuple[str, bytes], bool] = {}
         self._batch = _Batch()
         self._owned: set[tuple[str, int]] = set()

@@ -12,6 +12,7 @@ record's identity it forms the dedup key: writing a record twice leaves one row.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy as np
 from questdb import TimestampNanos
 
 from core.domain.errors import Reject
+from core.runtime import topics
 from schemas import decision, derived, market, order, raw
 from schemas.record import Record
 
@@ -109,6 +111,7 @@ class Table:
         partition_by: HOUR for what comes by the thousand a second.
         place: columns `log`, `log_partition`, `log_offset` tell where the record stood.
         inherited: columns a nested record takes from its parent.
+        digest: field of which only size and SHA-1 are kept, as `bytes` and `digest`.
     """
 
     kind: type[Record]
@@ -117,6 +120,7 @@ class Table:
     partition_by: PartitionBy = "DAY"
     place: bool = False
     inherited: tuple[str, ...] = ()
+    digest: str = ""
 
     @cached_property
     def name(self) -> str:
@@ -195,7 +199,9 @@ class Table:
         base = "recv_ts_ns" if "recv_ts_ns" in fields else self.ts
         found: list[_Column] = []
         for name in fields:
-            if name not in (self.ts, "price_exp", "size_exp"):
+            if name == self.digest:
+                found += [_Column("bytes", "LONG", name, _size), _Column("digest", "VARCHAR", name, _digest)]
+            elif name not in (self.ts, "price_exp", "size_exp"):
                 found += _columns_of(name, hints[name], fields, base)
         return found
 
@@ -283,6 +289,14 @@ def _text(_: Record, data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def _size(_: Record, data: bytes) -> int:
+    return len(data)
+
+
+def _digest(_: Record, data: bytes) -> str:
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
 def _json(_: Record, words: list[str]) -> str:
     return msgspec.json.encode(words).decode()
 
@@ -302,6 +316,7 @@ _ORIGIN = ("instrument", "epoch", "frame_no", "place")
 _VERSION = ("instrument", "version_offset", "version_index")
 
 TABLES: tuple[Table, ...] = (
+    Table(raw.Frame, "recv_ts_ns", ("feed", "epoch", "frame_no", "chunk"), "HOUR", digest="payload"),
     Table(raw.Opened, "recv_ts_ns", ("feed", "log_offset"), place=True),
     Table(raw.Ready, "recv_ts_ns", ("feed", "epoch")),
     Table(raw.Closed, "recv_ts_ns", ("feed", "epoch")),
@@ -354,7 +369,10 @@ def belongs(schema_name: str, noun: str) -> bool:
     """Say whether a record of that type on that topic is written.
 
     Sequenced logs repeat records of other layers byte for byte; those have their row from where they were written.
+    Of `raw.frame` only the frames have rows: its Closed stands on `raw.feed` too, and the rest is said by `market.event`.
     """
+    if noun == topics.RAW_FRAME.noun:
+        return schema_name == raw.Frame.schema_name
     layer = schema_name.split(".")[1]
     return noun.partition(".")[0] == layer and any(table.kind.schema_name == schema_name for table in TABLES)
 

@@ -8,5 +8,6 @@ tap      what the live view reads from the topics while the demo runs
 view     the live view (rich), or plain lines where there is no terminal
 scan     whole topics, read at the end
 verdict  the check: from the venues' own truth to QuestDB
-stage    the order in which all of it happens
+play     start, look and drain: what every run against the simulated venues has in common
+stage    the demo: the order in which all of it happens
 """

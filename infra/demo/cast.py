@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,13 @@ class Part(NamedTuple):
     n: int = 1
 
 
-def parts() -> list[Part]:
-    """Return all workers in the order in which they start; they stop in the order of the flow."""
-    return [
+def parts(counts: Mapping[str, int] | None = None) -> list[Part]:
+    """Return all workers in the order in which they start; they stop in the order of the flow.
+
+    Args:
+        counts: how many processes a worker begins with, by name; one where it is not told.
+    """
+    found = [
         Part("observe", ("observe", "questdb")),
         *(Part(f"execute-{venue}", ("execute", "--account", f"{venue}:{ACCOUNT}")) for venue in VENUES),
         Part("accounts", ("decide", "accounts")),
@@ -38,6 +43,7 @@ def parts() -> list[Part]:
         *(Part(f"catalogue-{venue}", ("ingest", "catalogue", "--venue", venue)) for venue in VENUES),
         *(Part(f"ingest-{venue}", ("ingest", "feed", "--venue", venue)) for venue in VENUES),
     ]
+    return [part._replace(n=(counts or {}).get(part.name, part.n)) for part in found]
 
 
 def environment(reach: Reach, world: World, options: Options) -> dict[str, str]:
@@ -57,25 +63,20 @@ def worker_dir(reach: Reach) -> Path:
     return reach.stack.data / "workers" / reach.run
 
 
-def start(reach: Reach, processes: Processes, settings: dict[str, str]) -> None:
-    """Start every worker and wait until each has left its note (its servers answered and its run exists).
-
-    Raises:
-        Misconfigured: a worker must not start; its own words are repeated.
-        Unavailable: one does not get ready in time.
-    """
+def start(reach: Reach, processes: Processes, chosen: Sequence[Part], settings: dict[str, str]) -> None:
+    """Start the workers; `wait_ready` tells when each is there."""
     folder = worker_dir(reach)
     folder.mkdir(parents=True, exist_ok=True)
     for note in folder.glob("*.json"):
         note.unlink()
-    for part in parts():
+    for part in chosen:
         program, arguments = python_command(*part.command)
         processes.add(
             part.name, program, arguments, settings, numprocesses=part.n, graceful_timeout_s=GRACEFUL_TIMEOUT_S
         )
 
 
-def wait_ready(reach: Reach, processes: Processes, timeout_s: float) -> None:
+def wait_ready(reach: Reach, processes: Processes, chosen: Sequence[Part], timeout_s: float) -> None:
     """Return when every worker has left its note.
 
     Raises:
@@ -86,7 +87,7 @@ def wait_ready(reach: Reach, processes: Processes, timeout_s: float) -> None:
     while True:
         noted = {int(note.stem) for note in worker_dir(reach).glob("*.json")}
         pids = processes.list()
-        waiting = {part.name for part in parts() if not pids.get(part.name) or not set(pids[part.name]) <= noted}
+        waiting = {part.name for part in chosen if not pids.get(part.name) or not set(pids[part.name]) <= noted}
         if not waiting:
             return
         for name in waiting:

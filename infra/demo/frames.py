@@ -74,14 +74,16 @@ def check(truth: Iterable[list[Any]], closed: set[int], feeds: Iterable[dict[int
     at the end is not counted.
 
     Args:
-        truth: lines `[connection, ordinal, kind, key, ts_ms, sha1]`.
+        truth: lines `[connection, ordinal, kind, key, ts_ms, sha1, …]`; ordinal 0: a fault kept it from being sent.
         closed: connections that ended before the flow did.
         feeds: for each epoch of the venue, frame number -> digest.
     """
     sent: dict[int, list[str]] = {}
     market: set[int] = set()
     control: set[str] = set()
-    for connection, _, kind, _, _, sha1 in truth:
+    for connection, ordinal, kind, _, _, sha1, *_ in truth:
+        if not ordinal:
+            continue
         if kind in CONTROL_KINDS:
             control.add(sha1)
             continue

@@ -6,6 +6,7 @@ between `raw.frame` and QuestDB shows.
 
 import csv
 import io
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -25,6 +26,8 @@ from schemas.raw import Opened
 
 NS_PER_MS = 1_000_000
 EXPORT_TIMEOUT_S = 60.0
+APPLY_TIMEOUT_S = 60.0
+APPLY_PAUSE_S = 0.2
 Key = tuple[str, ...]
 
 
@@ -113,6 +116,7 @@ def check(reach: Reach, expected: Expected, since_ns: int) -> RowCheck:
     Raises:
         Unavailable: QuestDB does not answer.
     """
+    wait_applied(reach, expected.keys)
     result = RowCheck()
     for name, wanted in expected.keys.items():
         found: dict[Key, int] = {}
@@ -126,6 +130,29 @@ def check(reach: Reach, expected: Expected, since_ns: int) -> RowCheck:
         if too_many:
             result.duplicated[name] = too_many
     return result
+
+
+def wait_applied(reach: Reach, tables: Iterable[str], timeout_s: float = APPLY_TIMEOUT_S) -> None:
+    """Return when QuestDB shows everything it has acknowledged: rows go to a log first and are applied a moment later.
+
+    Raises:
+        Unavailable: it does not get that far in time, or a table's log is suspended.
+    """
+    wanted = set(tables)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        sql = "SELECT name, suspended, writerTxn, sequencerTxn FROM wal_tables()"
+        waiting = []
+        for name, suspended, written, acknowledged in export(reach, sql):
+            if name in wanted and suspended == "true":
+                raise Unavailable(f"QuestDB has suspended the log of table {name}: look at its log")
+            if name in wanted and written != acknowledged:
+                waiting.append(name)
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(f"QuestDB has not applied what it took for {', '.join(waiting)} in {timeout_s:.0f} s")
+        time.sleep(APPLY_PAUSE_S)
 
 
 def stored(reach: Reach, table: Table, since_ns: int) -> Iterator[Key]:

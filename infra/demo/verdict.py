@@ -122,15 +122,15 @@ def _read_tables(reach: Reach, seen: _Seen) -> None:
 def _gather(reach: Reach, seen: _Seen, expected: rows.Expected, window: Window) -> list[scan.Found]:
     """Read every topic once; return the raw records, which are normalized again."""
     raw_records = []
-    for found in scan.records(reach, [topics.RAW_FRAME, *sunk_topics(SUNK_LAYERS)]):
+    for found in scan.records(reach, sunk_topics(SUNK_LAYERS)):
         record = found.record
+        expected.add(found)
         if found.noun == topics.RAW_FRAME.noun:
             seen.feeds.add(record)
             raw_records.append(found)
             if isinstance(record, Frame) and window.holds(record.recv_ts_ns):
                 seen.frames_in_window += 1
             continue
-        expected.add(found)
         if found.noun != topics.DECISION_ACCOUNT.noun:  # its order events are copies
             seen.ours.add(record)
         _measure(record, found.noun, seen, window)

@@ -5,6 +5,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from core.domain.errors import Unavailable
@@ -83,9 +84,18 @@ class World:
         """Stop or start the flow; sockets, accounts and settlements go on."""
         self._call("flow", {"running": running})
 
+    def fault(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Let a venue do something wrong, `{"venue", "fault", ...}`; the fault's names stand in `simulate/faults.py`."""
+        return self._call("faults", body)
+
+    @property
+    def truth_folder(self) -> Path:
+        """Where the truth log is."""
+        return self._options.folder / "truth"
+
     def truth(self, name: str) -> list[Any]:
         """Return a file of the truth log, line by line; empty when nothing of it happened."""
-        path = self._options.folder / "truth" / name
+        path = self.truth_folder / name
         if not path.exists():
             return []
         with path.open("rb") as file:

@@ -13,6 +13,7 @@ from schemas.decision import Clock, Intent, Leg, Limit
 from schemas.derived import Depth, Quote
 from schemas.market import BookDelta
 from schemas.order import Fill, Holding, VenueReport
+from schemas.raw import Frame
 
 T = 1_780_000_000_123_456_789
 PLACE = Place("market.event", 2, 41, 1_780_000_000_999_000_000)
@@ -166,10 +167,32 @@ def test_every_record_of_the_sunk_layers_has_a_table():
                 assert kind in BY_KIND, f"{kind.schema_name} on {topic.noun} has no table"
 
 
-def test_every_topic_of_the_sunk_layers_is_read_but_raw_frames():
-    read = {topic.noun for topic in sunk_topics(("raw", "market", "derived", "decision", "order"))}
-    left = {topic.noun for topic in topics.TOPICS if topic.layer not in ("control", "dead")} - read
-    assert left == {"raw.frame", *(topic.noun for topic in topics.RAW_INSTRUMENT.values())}
+@pytest.mark.parametrize("raw_frames", [True, False])
+def test_every_topic_of_the_sunk_layers_is_read_but_descriptions_checkpoints_and_if_so_told_raw_frames(raw_frames):
+    layers = ("raw", "market", "derived", "decision", "order")
+    read = {topic.noun for topic in sunk_topics(layers, raw_frames=raw_frames)}
+    left = {topic.noun for topic in topics.TOPICS if topic.layer in layers} - read
+    kept_out = set() if raw_frames else {"raw.frame"}
+    checkpoints = {"derived.checkpoint", "decision.checkpoint"}
+    assert left == {*kept_out, *checkpoints, *(topic.noun for topic in topics.RAW_INSTRUMENT.values())}
+
+
+def test_a_raw_frame_is_a_row_with_its_place_size_and_digest_and_without_its_bytes():
+    frame = Frame(feed="kalshi-0", venue="kalshi", epoch=4, frame_no=9, chunk=1, chunks=2, recv_ts_ns=T, payload=b"abc")
+    row = one(frame, Place("raw.frame", 0, 3, T))
+    assert row.table == "raw_frame"
+    assert row.columns == {
+        "epoch": 4, "frame_no": 9, "chunk": 1, "chunks": 2, "bytes": 3,
+        "digest": "a9993e364706816aba3e25717850c26c9cd0d89d",
+    }  # fmt: skip
+    assert row.symbols == {"run": "demo", "feed": "kalshi-0", "venue": "kalshi"}
+
+
+def test_of_the_raw_log_only_frames_have_rows():
+    assert belongs("crossbook.raw.Frame", "raw.frame")
+    assert belongs("crossbook.raw.Closed", "raw.feed")
+    assert not belongs("crossbook.raw.Closed", "raw.frame")
+    assert not belongs("crossbook.raw.FeedTick", "raw.frame")
 
 
 def test_no_column_is_named_twice_and_every_key_is_a_column():
