@@ -9,7 +9,8 @@
     │   ├── OffGrid             a price that is not on the instrument's tick table
     │   ├── UnknownInstrument   nobody listed it
     │   ├── UnknownSchema       a schema id the registry does not know, or a record type no reader knows
-    │   └── RunMismatch         a record that belongs to another run or incarnation
+    │   ├── RunMismatch         a record that belongs to another run or incarnation
+    │   └── StateUnreadable     a checkpoint of another version of the code: read the log instead
     ├── Resync       our state is wrong: mark the book SUSPECT, ask for a snapshot, advance
     │   ├── SequenceGap
     │   ├── NegativeLevel
@@ -69,6 +70,10 @@ class UnknownSchema(Reject):
 
 class RunMismatch(Reject):
     """A record that belongs to another run or incarnation."""
+
+
+class StateUnreadable(Reject):
+    """A checkpoint's state that this version of the code cannot read."""
 
 
 class Resync(CrossbookError):

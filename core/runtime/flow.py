@@ -3,15 +3,19 @@
 A task is made for one partition of its log and remembers what it likes; `handle` is a pure function of what it
 remembers and the record in hand. The loop polls, calls `handle`, publishes what it returns, and commits once that is
 acknowledged. A task sees each record of its log at least once and in order; after a restart it sees the log again from
-the start (its outputs below the committed offset are then not published again).
+its checkpoint, or from the start where it has none (its outputs below the committed offset are then not published
+again).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import msgspec
+
+from core.domain.errors import StateUnreadable
 from core.runtime.topics import Topic
 from schemas.market import Instrument
 from schemas.raw import Opened
@@ -74,6 +78,71 @@ class Task(Protocol):
     def handle(self, item: Input) -> Iterable[Output]:
         """Return what follows from `item`."""
         ...
+
+
+StateItems = Iterable[tuple[str, bytes]]
+"""Items of a task's state by name, whole: what is not among them is not there."""
+StateChanges = Iterable[tuple[str, bytes | None]]
+"""Items that changed; None removes one."""
+
+
+@runtime_checkable
+class Checkpointed(Protocol):
+    """What a `Task` offers beside `handle` if its state can be written down and taken up again.
+
+    A task that was restored and handles the rest of its log returns the same outputs as one that handled all of it.
+    Items are small (a book, an order): the loop writes those that changed every few seconds, in one transaction. The
+    item "" is the task's own small state. Item names are the task's business; a name keeps its meaning for ever, and
+    the bytes carry a version (`StateCodec`).
+    """
+
+    def changed(self) -> StateChanges | None:
+        """Return the items that changed since the last call, as they are now; every item the first time.
+
+        None: this state cannot be written down at present (part of it belongs to somebody who does not offer it);
+        nothing counts as written, and the task is rebuilt from its last checkpoint, or its whole log.
+        """
+        ...
+
+    def restore(self, items: StateItems) -> None:
+        """Take a state up; called at most once, before the first `handle`. What it brought counts as written.
+
+        Raises:
+            StateUnreadable: another version of the code wrote it; the loop throws the task away and reads the log.
+        """
+        ...
+
+
+StateT = TypeVar("StateT", bound=msgspec.Struct)
+
+
+class StateCodec(Generic[StateT]):
+    """A state struct to bytes and back: one byte version, then msgpack."""
+
+    def __init__(self, kind: type[StateT], version: int) -> None:
+        """`version` (0 to 255) is raised whenever `kind` changes its meaning."""
+        self._kind = kind
+        self._version = version
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def encode(self, state: StateT) -> bytes:
+        """Return the state's bytes."""
+        return bytes((self._version,)) + self._encoder.encode(state)
+
+    def decode(self, data: bytes) -> StateT:
+        """Return the state.
+
+        Raises:
+            StateUnreadable: another version, or not such a state at all.
+        """
+        if not data or data[0] != self._version:
+            found = data[0] if data else "nothing"
+            raise StateUnreadable(f"{self._kind.__name__}: expected version {self._version}, found {found}")
+        try:
+            return self._decoder.decode(memoryview(data)[1:])
+        except msgspec.MsgspecError as e:
+            raise StateUnreadable(f"{self._kind.__name__} version {self._version}: {e}") from e
 
 
 class Tables(Protocol):

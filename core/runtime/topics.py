@@ -17,6 +17,15 @@ from venues import VENUES
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
+_CHECKPOINT_CONFIG = {
+    # A new owner reads all of it: what was overwritten must go soon. The newest segment is never compacted.
+    "segment.ms": "60000",
+    "segment.bytes": "16777216",
+    "min.cleanable.dirty.ratio": "0.2",
+    "max.compaction.lag.ms": "60000",
+    "max.message.bytes": "8388608",
+}
+
 Cleanup = Literal["delete", "compact"]
 PartitionClass = Literal["hot", "one"]
 """hot: the run's partition count (a setting, 4 on one small machine); one: always a single partition."""
@@ -82,6 +91,13 @@ DERIVED_BOOK = Topic(
     "instrument",
 )
 DERIVED_RESYNC = Topic("derived.resync", (derived.Resync,), "instrument", retention_ms=HOUR_MS)
+DERIVED_CHECKPOINT = Topic(
+    "derived.checkpoint",
+    (control.Checkpoint,),
+    "task, item (partition: the task's)",
+    cleanup="compact",
+    config=_CHECKPOINT_CONFIG,
+)
 
 DECISION_STRATEGY = Topic("decision.strategy", (decision.Strategy,), "strategy", "one", "compact")
 DECISION_LINK = Topic("decision.link", (decision.Link,), "link", "one", "compact")
@@ -131,6 +147,13 @@ DECISION_ORDER = Topic(
 )
 DECISION_LEDGER = Topic("decision.ledger", (decision.Ledger,), "ledger entry", cleanup="compact")
 DECISION_SAGA = Topic("decision.saga", (decision.Saga,), "intent", cleanup="compact")
+DECISION_CHECKPOINT = Topic(
+    "decision.checkpoint",
+    (control.Checkpoint,),
+    "task, item (partition: the task's)",
+    cleanup="compact",
+    config=_CHECKPOINT_CONFIG,
+)
 
 ORDER_EVENT = Topic(
     "order.event",
@@ -142,6 +165,8 @@ ORDER_FRAME = Topic("order.frame", (order.VenueCall, order.PrivateFrame), "venue
 
 WRITES = {"ingest": "raw", "normalize": "market", "derive": "derived", "decide": "decision", "execute": "order"}
 """The layer each stage writes."""
+CHECKPOINT = {"derive": DERIVED_CHECKPOINT, "decide": DECISION_CHECKPOINT}
+"""State of the tasks of each stage that remembers."""
 STAGES = ("ingest", "normalize", "derive", "decide", "execute", "observe")
 DEAD = {
     stage: Topic(f"dead.{stage}", (dead.Dead,), "as the source", "one", retention_ms=30 * DAY_MS) for stage in STAGES
@@ -156,6 +181,7 @@ TOPICS: tuple[Topic, ...] = (
     MARKET_EVENT,
     DERIVED_BOOK,
     DERIVED_RESYNC,
+    DERIVED_CHECKPOINT,
     DECISION_STRATEGY,
     DECISION_LINK,
     DECISION_LIMIT,
@@ -166,6 +192,7 @@ TOPICS: tuple[Topic, ...] = (
     DECISION_ORDER,
     DECISION_LEDGER,
     DECISION_SAGA,
+    DECISION_CHECKPOINT,
     ORDER_EVENT,
     ORDER_FRAME,
     *DEAD.values(),
