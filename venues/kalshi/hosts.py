@@ -14,6 +14,8 @@ WS_PATH = "/trade-api/ws/v2"
 """Path of the WebSocket upgrade, as it is signed."""
 ORDERS_PATH = f"{API_ROOT}/portfolio/events/orders"
 """Create; cancel is DELETE on `<this>/<order id>`, amend POST on `<this>/<order id>/amend`."""
+ORDERBOOKS_PATH = f"{API_ROOT}/markets/orderbooks"
+"""Several books in one answer: `tickers` repeated."""
 
 # The recommended hosts since 2026-05-07; the older `api.elections.kalshi.com` and `demo-api.kalshi.co` serve the same.
 _REST_HOSTS = {
@@ -39,6 +41,11 @@ def endpoints(environment: Environment, *, simulated: str = "") -> Endpoints:
     return Endpoints(
         environment=environment, market_rest=rest, market_ws=ws, order_rest=rest, private_ws=ws, catalogue_rest=rest
     )
+
+
+def orderbook_path(ticker: str) -> str:
+    """Return the path of one market's order book."""
+    return f"{API_ROOT}/markets/{ticker}/orderbook"
 
 
 def takes_production_orders(url: str) -> bool:

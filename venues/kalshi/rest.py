@@ -27,6 +27,8 @@ from venues.text import decode, instant_ns, scalar_text
 
 PAGE_MARKETS_MAX = 1_000
 PAGE_DEFAULT = 100
+ORDERBOOKS_MAX = 100
+"""Tickers of one `GET /markets/orderbooks`."""
 
 
 # --- catalogue
@@ -287,6 +289,15 @@ class _Book(msgspec.Struct):
     orderbook_fp: _Sides
 
 
+class _NamedBook(msgspec.Struct):
+    ticker: str
+    orderbook_fp: msgspec.Raw
+
+
+class _Books(msgspec.Struct):
+    orderbooks: list[_NamedBook]
+
+
 class _RestTrade(msgspec.Struct):
     trade_id: str
     ticker: str
@@ -305,7 +316,13 @@ class _Trades(msgspec.Struct):
     cursor: str = ""
 
 
-_BOOK, _TRADES = msgspec.json.Decoder(_Book), msgspec.json.Decoder(_Trades)
+_BOOK, _BOOKS, _TRADES = msgspec.json.Decoder(_Book), msgspec.json.Decoder(_Books), msgspec.json.Decoder(_Trades)
+
+
+def split_orderbooks(body: bytes) -> dict[str, bytes]:
+    """Return the books of `GET /markets/orderbooks` by ticker, each as the venue answers for it alone."""
+    books = decode(_BOOKS, body, "kalshi orderbooks").orderbooks
+    return {book.ticker: b'{"orderbook_fp":' + bytes(book.orderbook_fp) + b"}" for book in books}
 
 
 def decode_rest_book(body: bytes, ticker: str) -> RestBook:

@@ -4,6 +4,8 @@ Source: docs.polymarket.com/api-spec/{gamma,clob}-openapi.yaml; fixtures: `gamma
 `clob_book__*` of the `polymarket` captures. A new market can stand in Gamma minutes before the CLOB knows it.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from core.domain.errors import MalformedFrame
@@ -296,6 +298,25 @@ def decode_clob_rules(body: bytes) -> ClobRules:
 
 
 # --- books
+
+
+class _Asset(msgspec.Struct):
+    asset_id: str
+
+
+_ASSET = msgspec.json.Decoder(_Asset)
+
+
+def books_body(tokens: Sequence[str]) -> bytes:
+    """Return the body of `POST /books`, at most `BOOKS_MAX` tokens."""
+    return msgspec.json.encode([{"token_id": token} for token in tokens])
+
+
+def split_books(body: bytes) -> dict[str, bytes]:
+    """Return the books of `GET /book` (one) or `POST /books` by token, each as the venue wrote it."""
+    many = body.lstrip()[:1] == b"["
+    items = [bytes(raw) for raw in decode(_ITEMS, body, "polymarket books")] if many else [body]
+    return {decode(_ASSET, item, "polymarket book").asset_id: item for item in items}
 
 
 def decode_books(body: bytes) -> list[Book]:
