@@ -138,6 +138,7 @@ class Codec:
         self._writers: dict[type[Record], Encoder] = {}
         self._readers: dict[bytes, Callable[[bytes], Record]] = {}
         self._names: dict[bytes, str] = {}
+        self._texts: dict[bytes, str] = {}
 
     # hot: every record of every stage (benchmarks/codec.py)
     def encode(self, record: Record, stamp_ns: int = 0) -> bytes:
@@ -168,9 +169,23 @@ class Codec:
         prefix = data[:PREFIX_BYTES]
         name = self._names.get(prefix)
         if name is None:
-            schema = json.loads(self._registry.text_of(_schema_id(prefix)))
+            schema = json.loads(self.schema_text(data))
             name = self._names[prefix] = f"{schema['namespace']}.{schema['name']}"
         return name
+
+    def schema_text(self, data: bytes) -> str:
+        """Return the schema `data` was written with.
+
+        Raises:
+            MalformedFrame: not Confluent's wire format.
+            UnknownSchema: nobody knows the schema id.
+            Unavailable: the registry does not answer.
+        """
+        prefix = data[:PREFIX_BYTES]
+        text = self._texts.get(prefix)
+        if text is None:
+            text = self._texts[prefix] = self._registry.text_of(_schema_id(prefix))
+        return text
 
     def warm(self, *kinds: type[Record]) -> None:
         """Look the schemas of `kinds` up now, so that a registry that is down or behind shows at start."""
@@ -181,10 +196,13 @@ class Codec:
     def _new_writer(self, kind: type[Record]) -> Encoder:
         text = schema_texts()[kind.schema_name]
         number = self._registry.id_of(kind.schema_name, text)
-        return encoder_of(json.loads(text), bytes([MAGIC]) + number.to_bytes(4, "big"))
+        prefix = bytes([MAGIC]) + number.to_bytes(4, "big")
+        # What we may write, peers of this version write too: read without another question.
+        self._texts.setdefault(prefix, text)
+        return encoder_of(json.loads(text), prefix)
 
     def _new_reader(self, prefix: bytes) -> Callable[[bytes], Record]:
-        text = self._registry.text_of(_schema_id(prefix))
+        text = self.schema_text(prefix)
         raw = json.loads(text)
         name = f"{raw['namespace']}.{raw['name']}"
         kind = record_types().get(name)

@@ -5,9 +5,10 @@ A help text says what to do when the number is bad. Labels come from closed sets
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,6 +46,27 @@ LAG_RECORDS = Gauge(
 LAG_SECONDS = Gauge(
     "worker_lag_seconds", "Age of the next unread record, 0 when none.", ["stage", "partition"], registry=REGISTRY
 )
+PRESSURE = Gauge(
+    "worker_pressure",
+    "0 calm, 1 busy, 2 conflating (only the newest quote of an instrument goes on), 3 behind (ticks age, nobody trades "
+    "on these books). Above 1 for minutes: add replicas with `crossbook scale`; `crossbook status` says whose.",
+    ["stage", "reader", "partition"],
+    registry=REGISTRY,
+)
+CONFLATED = Counter(
+    "sequencer_conflated_total",
+    "Records a sequencer left out under load because a newer one of the same instrument was there. Rising all the time: "
+    "add replicas.",
+    ["stage", "log"],
+    registry=REGISTRY,
+)
+SKIPPED = Counter(
+    "sequencer_skipped_total",
+    "Times a sequencer went on at the end of a source that may skip because the records it wanted were gone. Rising: "
+    "retention is shorter than an outage; books come back with the next repeat.",
+    ["stage", "source"],
+    registry=REGISTRY,
+)
 COMMIT_AGE = Gauge(
     "worker_commit_age_seconds",
     "Since the last commit. Above 10 s: outputs are not acknowledged; look at the broker.",
@@ -71,6 +93,12 @@ DUPLICATES = Counter(
 )
 EVENTS = Counter("stage_events_total", "Countable things a stage saw, by name.", ["stage", "event"], registry=REGISTRY)
 LEVELS = Gauge("stage_level", "Sizes a stage keeps an eye on, by name.", ["stage", "name"], registry=REGISTRY)
+
+
+def forget(gauge: Gauge, labels: Sequence[str]) -> None:
+    """Take one series of a gauge away: what it spoke of is somebody else's now."""
+    with contextlib.suppress(KeyError):
+        gauge.remove(*labels)
 
 
 class Endpoint:

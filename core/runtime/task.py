@@ -20,10 +20,11 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 from core.domain.errors import Halt, Misconfigured, Reject, Retry
 from core.runtime import log as logs
 from core.runtime import metrics
-from core.runtime.clock import Clock
+from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import Codec
 from core.runtime.consumer import LogReader, key_text, value_bytes
 from core.runtime.flow import Input, Output, Task, TaskContext, TaskFactory
+from core.runtime.pressure import Level, Pressure, PressureLimits, Progress, worst
 from core.runtime.producer import Publisher
 from core.runtime.sequenced import Inbox, unpack
 from core.runtime.tables import KafkaTables
@@ -54,6 +55,10 @@ class _Slot:
     retry_at_s: float = 0.0
     retry_since_s: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
+    pressure: Pressure | None = None
+    progress: Progress = field(default_factory=Progress)
+    lag_s_max: float = 0.0
+    """since it was last measured"""
 
     @property
     def done(self) -> bool:
@@ -120,6 +125,7 @@ class TaskLoop:
         on_owned: Callable[[int], None] | None = None,
         on_dropped: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
+        limits: PressureLimits | None = None,
     ) -> None:
         """Prepare; `run` joins the group, `replay` reads by hand.
 
@@ -140,8 +146,8 @@ class TaskLoop:
         self._commit_interval_s = commit_interval_s
         self._on_owned = on_owned
         self._on_dropped = on_dropped
+        self._limits = limits or PressureLimits()
         self._slots: dict[int, _Slot] = {}
-        self._newest: dict[int, Message] = {}
         self._reader: LogReader
         self._stopping = False
         self._pace: _Pace | None = None
@@ -220,7 +226,17 @@ class TaskLoop:
             "partitions": sorted(self._slots),
             "poll_age_s": round(now - self._last_poll_s, 3),
             "commit_age_s": round(now - self._last_commit_s, 3),
+            "pressure": worst(self.levels()),
         }
+
+    def levels(self) -> list[Level]:
+        """Return the pressure of each owned partition."""
+        return [slot.pressure.level for slot in list(self._slots.values()) if slot.pressure is not None]
+
+    def progress(self, partition: int) -> Progress:
+        """Return how far the task of an owned partition is; kept up to date while it is owned."""
+        slot = self._slots.get(partition)
+        return slot.progress if slot is not None else Progress()
 
     # One turn
 
@@ -232,14 +248,21 @@ class TaskLoop:
             self._tables.follow()
         if messages:
             self._batch_size.observe(len(messages))
+            slot, number = None, -1
             for message in messages:
-                slot = self._slots.get(message.partition() or 0)
+                if message.partition() != number:
+                    number = message.partition() or 0
+                    slot = self._slots.get(number)
+                    if slot is not None:
+                        self._note_lag(slot, message)
                 if slot is not None:
                     if self._pace is not None:
                         self._pace.wait_for(message.timestamp()[1])
                     self._take(slot, message)
             self._handle_seconds.observe(self._clock.monotonic_s() - began)
-            self._newest.update((message.partition() or 0, message) for message in messages)
+        if len(messages) < self._batch_max:
+            for slot in self._slots.values():
+                slot.progress.since_ns = slot.backlog[0].timestamp()[1] * NS_PER_MS if slot.backlog else 0
         if waiting:
             self._retry(began)
         self._publisher.serve()
@@ -315,6 +338,7 @@ class TaskLoop:
         if not slot.inbox.admit(record, stamp):
             self._duplicates.inc()
             return None
+        slot.progress.log_ns = slot.inbox.log_ns
         return Input(
             record,
             self._spec.topic.noun,
@@ -417,7 +441,12 @@ class TaskLoop:
 
     def _drop(self, numbers: list[int]) -> None:
         for number in numbers:
-            if self._slots.pop(number, None) is not None and self._on_dropped is not None:
+            slot = self._slots.pop(number, None)
+            if slot is None:
+                continue
+            if slot.pressure is not None:
+                slot.pressure.close()
+            if self._on_dropped is not None:
                 self._on_dropped(number)
 
     def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
@@ -428,6 +457,16 @@ class TaskLoop:
             tables=self._tables,
             options=self._context.options,
         )
+        pressure = None
+        if end is None:  # a replay has all the time there is
+            pressure = Pressure(
+                stage=self._spec.stage,
+                reader=self._spec.log,
+                partition=number,
+                limits=self._limits,
+                name=self._spec.group(self._publisher.run),
+                advice=f"add replicas with `crossbook scale {self._spec.log} N`",
+            )
         return _Slot(
             task=self._factory(context),
             inbox=Inbox() if self._spec.sequenced else None,
@@ -435,20 +474,27 @@ class TaskLoop:
             publish_from=publish_from,
             committed=publish_from,
             end=end,
+            pressure=pressure,
         )
 
     # Facts
 
+    def _note_lag(self, slot: _Slot, message: Message) -> None:
+        """Take in that `message` is the next unread one of its partition."""
+        progress = slot.progress
+        progress.since_ns = message.timestamp()[1] * NS_PER_MS
+        slot.lag_s_max = max(slot.lag_s_max, progress.lag_s(self._clock.now_ns()))
+
     def _measure_lag(self) -> None:
-        newest, self._newest = self._newest, {}
-        for number, message in newest.items():
-            if number not in self._slots:
-                continue
+        now_s, now_ns = self._clock.monotonic_s(), self._clock.now_ns()
+        for number, slot in self._slots.items():
+            lag_s = max(slot.lag_s_max, slot.progress.lag_s(now_ns))
+            slot.lag_s_max = 0.0
             _, high = self._reader.edges(TopicPartition(self._topic, number), cached=True)
-            left = max(high - (message.offset() or 0) - 1, 0) if high > 0 else 0
-            age = max(self._clock.now_ns() / 1e9 - message.timestamp()[1] / 1e3, 0.0) if left else 0.0
-            metrics.LAG_RECORDS.labels(self._spec.stage, str(number)).set(left)
-            metrics.LAG_SECONDS.labels(self._spec.stage, str(number)).set(age)
+            metrics.LAG_RECORDS.labels(self._spec.stage, str(number)).set(max(high - slot.position, 0))
+            metrics.LAG_SECONDS.labels(self._spec.stage, str(number)).set(lag_s)
+            if slot.pressure is not None:
+                slot.pressure.observe(lag_s, now_s)
 
     def _export_counters(self) -> None:
         for slot in self._slots.values():
