@@ -226,10 +226,13 @@ class Matcher:
         self._shrink(levels, level, order, size)
         return [Canceled(order, size, level.size, reason)]
 
+    def due(self, now_ns: int) -> list[Order]:
+        """Return the dated orders whose time has come."""
+        return [order for order in self._dated.values() if order.expires_ns <= now_ns]
+
     def expire(self, now_ns: int) -> list[Event]:
         """Cancel the dated orders whose time has come."""
-        due = [order for order in self._dated.values() if order.expires_ns <= now_ns]
-        return [event for order in due for event in self.cancel(order, CancelReason.EXPIRED)]
+        return [event for order in self.due(now_ns) for event in self.cancel(order, CancelReason.EXPIRED)]
 
     def _side(self, side: Side) -> dict[int, _Level]:
         return self._bids if side is Side.BID else self._asks

@@ -6,12 +6,25 @@ Frames are built here and written straight to the transport (servers do not mask
 
 import asyncio
 import time
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import web
 
 from simulate.faults import Faults
+from simulate.history import Stated
 from simulate.truth import TruthLog
+
+
+class Frame(NamedTuple):
+    """One text frame: what the truth log calls it, what it says of books, and its place in a numbered sequence."""
+
+    kind: str
+    key: str
+    ts_ms: int
+    payload: bytes
+    stated: tuple[Stated, ...] = ()
+    sid: int = 0
+    seq: int = 0
 
 
 class Connection:
@@ -40,21 +53,18 @@ class Connection:
         self._transport = cast("asyncio.Transport", request.transport)
 
     # hot: once for each frame of each connection
-    def send(self, payload: bytes, kind: str, key: str, ts_ms: int) -> None:
+    def send(self, frame: Frame) -> None:
         """Queue one text frame; frames queued in one turn of the loop leave in one write."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        changed = self._faults.frame(payload)
-        if changed is None:
-            self.dropped_frames += 1
-            return
         self.ordinal += 1
+        kind, payload = frame.kind, frame.payload
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        self._truth.frame(self.venue, self.number, self.ordinal, kind, key, ts_ms, changed)
+        self._truth.frame(self.venue, self.number, self.ordinal, kind, frame.key, frame.ts_ms, payload, frame.stated)
         if not self._out:
             self._loop.call_soon(self._flush)
-        size = len(changed)
+        size = len(payload)
         if size < 126:
             header = bytes((0x81, size))
         elif size < 65_536:
@@ -62,7 +72,7 @@ class Connection:
         else:
             header = b"\x81\x7f" + size.to_bytes(8, "big")
         self._out.append(header)
-        self._out.append(changed)
+        self._out.append(payload)
 
     def detach(self) -> None:
         """Send nothing more."""

@@ -1,7 +1,19 @@
 """The simulators' own log of what they did: JSON lines, buffered, one file for each kind.
 
-* `frames-<venue>.jsonl`: `[connection, ordinal, kind, key, ts_ms, sha1 | text]`, one line for each text frame sent.
-  Ordinals of a connection count from 1 without a hole, so a record that was lost or doubled can be named.
+* `frames-<venue>.jsonl`: `[connection, ordinal, kind, key, ts_ms, sha1 | text, versions, fault]`, one line for each text
+  frame sent. Ordinals of a connection count from 1 without a hole, so a record that was lost or doubled can be named;
+  0 is the ordinal of a frame that a fault kept from being sent.
+  - `versions`: what the frame says of books. `[v]` for a frame that speaks of one market (its `key`): v is the version
+    of that market's book which a reader holds after this frame (a whole book: at v; a change: after it). A `dump` speaks
+    of many: `[[key, v], …]` in the order of the books inside it. `[]`: nothing of any book.
+    Polymarket states each change and book twice, once for each token; only the first token (YES, our instrument) is
+    listed, as `normalize` keeps only that one. So the n-th book record that normalize makes of a frame has the n-th
+    version of the line.
+  - `fault`: null as a rule; `[id, did]` when a fault had to do with the frame (`id` as in `faults.jsonl`), see
+    `simulate/faults.py`.
+* `books-<venue>.jsonl`: `[key, version, side, price_e4, size_e6]`, one line for each change of one level of one market's
+  own book in YES terms: the level's new size, 0 when it is gone; side `bid` or `ask`. Versions of a market count from 1
+  without a hole; version 0 is the empty book. A market's lines up to v, applied in order, are its book at v.
 * `orders.jsonl`: accepted, filled, canceled, refused; `connections.jsonl`: opened, closed;
   `edges.jsonl`: when the flow made a difference between the venues, and when it took it back;
   `accounts.json`, `books.json`, `order_ids.json`: written at the end.
@@ -14,6 +26,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from simulate.history import Change, Stated
 from simulate.settings import TruthFrames
 
 BUFFER_LINES_MAX = 20_000
@@ -32,17 +45,41 @@ class TruthLog:
         self._files: dict[str, BinaryIO] = {}
 
     # hot: once for each frame of each connection
-    def frame(self, venue: str, connection: int, ordinal: int, kind: str, key: str, ts_ms: int, payload: bytes) -> None:
-        """Note one sent text frame."""
-        self.frames_sent[venue] = self.frames_sent.get(venue, 0) + 1
+    def frame(
+        self,
+        venue: str,
+        connection: int,
+        ordinal: int,
+        kind: str,
+        key: str,
+        ts_ms: int,
+        payload: bytes,
+        stated: tuple[Stated, ...] = (),
+        fault: tuple[int, str] | None = None,
+    ) -> None:
+        """Note one text frame; ordinal 0: it was not sent."""
+        if ordinal:
+            self.frames_sent[venue] = self.frames_sent.get(venue, 0) + 1
         if self.frames is TruthFrames.NONE:
             return
         if self.frames is TruthFrames.DIGEST:
-            digest = hashlib.sha1(payload, usedforsecurity=False).hexdigest()
-            line = f'[{connection},{ordinal},"{kind}","{key}",{ts_ms},"{digest}"]\n'.encode()
+            shown = f'"{hashlib.sha1(payload, usedforsecurity=False).hexdigest()}"'
         else:
-            line = orjson.dumps([connection, ordinal, kind, key, ts_ms, payload.decode()]) + b"\n"
-        self._append(f"frames-{venue}.jsonl", line)
+            shown = orjson.dumps(payload.decode()).decode()
+        if kind == "dump":
+            versions = ",".join([f'["{said.key}",{said.version}]' for said in stated])
+        else:
+            versions = ",".join([str(said.version) for said in stated])
+        did = f'[{fault[0]},"{fault[1]}"]' if fault is not None else "null"
+        line = f'[{connection},{ordinal},"{kind}","{key}",{ts_ms},{shown},[{versions}],{did}]\n'
+        self._append(f"frames-{venue}.jsonl", line.encode())
+
+    # hot: each change of each book
+    def level(self, venue: str, key: str, change: Change) -> None:
+        """Note one version of one market's book."""
+        if self.frames is not TruthFrames.NONE:
+            line = f'["{key}",{change.version},"{change.side.value}",{change.price},{change.after}]\n'
+            self._append(f"books-{venue}.jsonl", line.encode())
 
     def note(self, kind: str, **fact: Any) -> None:
         """Note a fact of another kind (`orders`, `connections`, `edges`)."""

@@ -4,6 +4,7 @@ import time
 import uuid
 from typing import Any, NamedTuple, cast
 
+from simulate.history import Stated
 from simulate.kalshi.fees import trade_fee
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
@@ -144,9 +145,9 @@ class KalshiExchange:
         """Cancel what has passed its time."""
         now_ns = time.time_ns()
         for market in self.markets:
-            events = market.matcher.expire(now_ns)
-            if events:
-                self.apply(market, events)
+            # One by one: each is told with the book as it is right after it.
+            for order in market.matcher.due(now_ns):
+                self.apply(market, market.matcher.cancel(order, CancelReason.EXPIRED))
 
     def set_status(self, ticker: str, status: str) -> None:
         """Change a market's status and tell it; what rests is cancelled when trading resumes, as the venue does."""
@@ -165,16 +166,17 @@ class KalshiExchange:
         now_ns = time.time_ns()
         messages = 0
         for event in events:
+            stated = self._note(market, event)
             if isinstance(event, Filled):
-                messages += self._filled(market, event, now_ns)
+                messages += self._filled(market, event, stated, now_ns)
             elif isinstance(event, Rested):
-                self._stream.delta(market, event.order, event.size, now_ns)
+                self._stream.delta(market, event.order, event.size, now_ns, stated)
                 messages += 1
                 if event.order.tag is not None:
                     self._rested(event.order)
             else:
                 if event.level != NEVER_RESTED:
-                    self._stream.delta(market, event.order, -event.size, now_ns)
+                    self._stream.delta(market, event.order, -event.size, now_ns, stated)
                     messages += 1
                 if event.order.tag is not None:
                     self._canceled(event, now_ns)
@@ -199,12 +201,19 @@ class KalshiExchange:
             raise OrderRefused(400, "invalid_order_size")
         return market
 
-    def _filled(self, market: KalshiMarket, event: Filled, now_ns: int) -> int:
+    def _note(self, market: KalshiMarket, event: Event) -> tuple[Stated, ...]:
+        change = market.history.note(event)
+        if change is None:
+            return ()
+        self._truth.level("kalshi", market.ticker, change)
+        return (Stated(market.ticker, change.version, change.side, change.price, change.after),)
+
+    def _filled(self, market: KalshiMarket, event: Filled, stated: tuple[Stated, ...], now_ns: int) -> int:
         trade_id = str(uuid.uuid4())
         market.last_price_e4 = event.price
         market.last_size_e6 = event.size
         market.volume_e6 += event.size
-        self._stream.delta(market, event.maker, -event.size, now_ns)
+        self._stream.delta(market, event.maker, -event.size, now_ns, stated)
         self._stream.trade(market, trade_id, event.price, event.size, event.taker.side, now_ns)
         for order, is_taker in ((event.maker, False), (event.taker, True)):
             if order.tag is None:

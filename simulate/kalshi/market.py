@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from simulate.grid import KALSHI_STRUCTURES, Grid
+from simulate.history import History
 from simulate.matching import Matcher
 from simulate.universe import KALSHI_SERIES, LinkedMarket
 
@@ -18,6 +19,7 @@ class KalshiMarket:
         self.multiplier = Fraction(multiplier)
         self.grid = Grid(KALSHI_STRUCTURES[self.structure])
         self.matcher = Matcher()
+        self.history = History()
         self.status = "active"
         self.last_price_e4 = 0
         self.last_size_e6 = 0

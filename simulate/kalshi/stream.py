@@ -5,12 +5,13 @@ from typing import Any, cast
 
 import orjson
 
+from simulate.history import Stated
 from simulate.kalshi.books import book_sides, delta_text, ticker_text, top_of, trade_text
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_message, order_message, position_message
 from simulate.matching import Order, Side
-from simulate.sockets import Connection
+from simulate.sockets import Connection, Frame
 
 BOOK = "orderbook_delta"
 PRIVATE = ("fill", "user_orders", "market_positions")
@@ -93,7 +94,9 @@ class KalshiStream:
 
     # ------------------------------------------------------------------ public messages
     # hot: each change of each book
-    def delta(self, market: KalshiMarket, order: Order, change_e6: int, now_ns: int) -> None:
+    def delta(
+        self, market: KalshiMarket, order: Order, change_e6: int, now_ns: int, stated: tuple[Stated, ...]
+    ) -> None:
         """Send a signed change of one level to everybody who follows the book."""
         followers = self._books.get(market.ticker)
         if not followers:
@@ -110,7 +113,7 @@ class KalshiStream:
                 own = cast("tuple[KalshiAccount, OwnOrder]", order.tag)[1]
                 if own.client_order_id:
                     text = f'{text[:-1]},"client_order_id":{_quoted(own.client_order_id)}}}'
-            self._send(client, subscription, "orderbook_delta", market.ticker, text, now_ms)
+            self._send(client, subscription, "orderbook_delta", market.ticker, text, now_ms, stated=stated)
 
     def trade(self, market: KalshiMarket, trade_id: str, price_e4: int, size_e6: int, taker: Side, now_ns: int) -> None:
         """Send a public trade."""
@@ -291,13 +294,15 @@ class KalshiStream:
 
     def _snapshot(self, client: Client, subscription: Subscription, ticker: str, number: int) -> None:
         market = self.markets.get(ticker)
+        stated: tuple[Stated, ...] = ()
         if market is None:
             text = f'{{"market_ticker":{_quoted(ticker)},"market_id":""}}'
         else:
+            stated = (Stated(ticker, market.history.version),)
             sides = book_sides(market.matcher, use_yes_price=subscription.use_yes_price)
             text = f'{{"market_ticker":"{ticker}","market_id":"{market.market_id}"{sides}}}'
         now_ms = time.time_ns() // 1_000_000
-        self._send(client, subscription, "orderbook_snapshot", ticker, text, now_ms, number)
+        self._send(client, subscription, "orderbook_snapshot", ticker, text, now_ms, number, stated)
 
     def _initial_tickers(self, client: Client, subscription: Subscription) -> None:
         now_ns = time.time_ns()
@@ -345,7 +350,8 @@ class KalshiStream:
     def _reply(self, client: Client, reply: dict[str, Any]) -> None:
         now_ms = time.time_ns() // 1_000_000
         reply["sending_ts_ms"] = now_ms
-        client.connection.send(orjson.dumps(reply), str(reply["type"]), "", now_ms)
+        sid, seq = (reply["sid"], reply["seq"]) if "seq" in reply else (0, 0)
+        client.connection.send(Frame(str(reply["type"]), "", now_ms, orjson.dumps(reply), (), sid, seq))
 
     # hot: once for each frame of each connection
     def _send(
@@ -357,6 +363,7 @@ class KalshiStream:
         text: str,
         now_ms: int,
         number: int = 0,
+        stated: tuple[Stated, ...] = (),
     ) -> None:
         sequence = ""
         if subscription.channel not in UNSEQUENCED:
@@ -366,7 +373,9 @@ class KalshiStream:
         payload = (
             f'{{"type":"{kind}",{identity}"sid":{subscription.sid},{sequence}"sending_ts_ms":{now_ms},"msg":{text}}}'
         )
-        client.connection.send(payload.encode(), kind, ticker, now_ms)
+        client.connection.send(
+            Frame(kind, ticker, now_ms, payload.encode(), stated, subscription.sid, subscription.seq)
+        )
 
 
 def _quoted(text: str) -> str:

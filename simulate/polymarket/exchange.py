@@ -10,7 +10,6 @@ from typing import Any
 from core.domain.units import ONE_DOLLAR_E4
 from simulate.credentials import PolymarketWallet
 from simulate.matching import (
-    NEVER_RESTED,
     Canceled,
     CancelReason,
     Event,
@@ -142,9 +141,9 @@ class PolymarketExchange:
         """Cancel what has passed its time."""
         now_ns = time.time_ns()
         for market in self.markets:
-            events = market.matcher.expire(now_ns)
-            if events:
-                self.apply(market, events)
+            # One by one: each is told with the book as it is right after it.
+            for order in market.matcher.due(now_ns):
+                self.apply(market, market.matcher.cancel(order, CancelReason.EXPIRED))
 
     def set_tick(self, condition_id: str, tick_e4: int) -> None:
         """Change a market's grid and tell it; resting orders stay."""
@@ -159,15 +158,20 @@ class PolymarketExchange:
     def apply(self, market: PolymarketMarket, events: list[Event]) -> int:
         """Report what happened in a market to everybody it concerns; return the number of public messages."""
         messages = 0
+        # All versions first: the books sent after a trade already hold what the taker left resting.
+        changes = [market.history.note(event) for event in events]
+        for change in changes:
+            if change is not None:
+                self._truth.level("polymarket", market.condition_id, change)
         fills = [event for event in events if isinstance(event, Filled)]
         if fills:
             messages += self._traded(market, fills)
-        for event in events:
+        for event, change in zip(events, changes, strict=True):
             if isinstance(event, Filled):
                 continue
             order = event.order
-            if event.level != NEVER_RESTED:
-                self._stream.price_change(market, order.side, order.price, event.level)
+            if change is not None:
+                self._stream.price_change(market, change)
                 messages += 1
             if order.tag is None:
                 continue

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from core.domain.units import ONE_DOLLAR_E4, from_fixed
 from simulate.grid import polymarket_grid
+from simulate.history import History
 from simulate.matching import Matcher, Side
 from simulate.polymarket.text import PRICES, level_text
 from simulate.universe import LinkedMarket
@@ -35,6 +36,7 @@ class PolymarketMarket:
         self.tick_e4 = linked.tick_e4
         self.grid = polymarket_grid(linked.tick_e4)
         self.matcher = Matcher()
+        self.history = History()
         self.accepting = True
         self.last_price = ""
         """Of whichever token traded last, with three decimals at least; never complemented for the other token."""

@@ -10,7 +10,7 @@ from simulate.faults import Faults
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.stream import MarketClient, PolymarketStream, UserClient
 from simulate.settings import SimulateSettings
-from simulate.sockets import Connection
+from simulate.sockets import Connection, Frame
 from simulate.truth import TruthLog
 
 COMMAND_BYTES_MAX = 16 * 1024 * 1024
@@ -59,7 +59,7 @@ class Sockets:
                 if client is not None:
                     self._stream.user_command(client, message.data)
                 elif message.data == "PING":
-                    connection.send(b"PONG", "PONG", "", time.time_ns() // 1_000_000)
+                    connection.send(Frame("PONG", "", time.time_ns() // 1_000_000, b"PONG"))
                 else:
                     client = self._authenticate(connection, message.data)
                     if client is None:

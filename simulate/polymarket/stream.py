@@ -6,12 +6,13 @@ from typing import Any
 import orjson
 
 from core.domain.units import ONE_DOLLAR_E4
+from simulate.history import Change, Stated
 from simulate.matching import Side
 from simulate.polymarket.ledger import OwnOrder, PolymarketAccount, Trade
 from simulate.polymarket.market import PolymarketMarket
 from simulate.polymarket.messages import order_event, trade_event
 from simulate.polymarket.text import PRICES, size_text
-from simulate.sockets import Connection
+from simulate.sockets import Connection, Frame
 
 
 class MarketClient:
@@ -44,8 +45,9 @@ class PolymarketStream:
 
     # ------------------------------------------------------------------ market data
     # hot: each change of each book
-    def price_change(self, market: PolymarketMarket, side: Side, price_e4: int, level_e6: int) -> None:
+    def price_change(self, market: PolymarketMarket, change: Change) -> None:
         """Send a level's new size on both tokens, mirrored, to everybody who follows either."""
+        price_e4, level_e6 = change.price, change.after
         followers = self._followers.get(market.condition_id)
         if not followers:
             return
@@ -53,7 +55,7 @@ class PolymarketStream:
         yes, no = market.tokens
         yes_book, no_book = market.book(yes, now_ms), market.book(no, now_ms)
         size = size_text(level_e6)
-        bid = side is Side.BID
+        bid = change.side is Side.BID
         payload = (
             f'{{"market":"{market.condition_id}","price_changes":['
             f'{{"asset_id":"{yes}","price":"{PRICES[price_e4]}","size":"{size}","side":"{"BUY" if bid else "SELL"}",'
@@ -63,8 +65,10 @@ class PolymarketStream:
             f'"hash":"{no_book.hash}","best_bid":"{no_book.best_bid}","best_ask":"{no_book.best_ask}"}}'
             f'],"timestamp":"{now_ms}","event_type":"price_change"}}'
         ).encode()
+        stated = Stated(market.condition_id, change.version, change.side, price_e4, level_e6)
+        frame = Frame("price_change", market.condition_id, now_ms, payload, (stated,))
         for client in followers:
-            client.connection.send(payload, "price_change", market.condition_id, now_ms)
+            client.connection.send(frame)
             if client.custom_features:
                 self._best_bid_ask(client, market, now_ms)
 
@@ -75,11 +79,13 @@ class PolymarketStream:
             return
         now_ms = time.time_ns() // 1_000_000
         for token in market.tokens:
-            payload = b""
+            frame: Frame | None = None
             for client in followers:
                 if token in client.tokens:
-                    payload = payload or _book_text(market, token, now_ms, initial=False).encode()
-                    client.connection.send(payload, "book", market.condition_id, now_ms)
+                    if frame is None:
+                        payload = _book_text(market, token, now_ms, initial=False).encode()
+                        frame = Frame("book", market.condition_id, now_ms, payload, _stated(market, token))
+                    client.connection.send(frame)
 
     def last_trade(
         self, market: PolymarketMarket, token: str, price_e4: int, size_e6: int, side: str, transaction: str
@@ -94,8 +100,9 @@ class PolymarketStream:
             f'"size":"{size_text(size_e6)}","fee_rate_bps":"0","side":"{side}","timestamp":"{now_ms}",'
             f'"event_type":"last_trade_price","transaction_hash":"{transaction}"}}'
         ).encode()
+        frame = Frame("last_trade_price", market.condition_id, now_ms, payload)
         for client in followers:
-            client.connection.send(payload, "last_trade_price", market.condition_id, now_ms)
+            client.connection.send(frame)
 
     def tick_size_change(self, market: PolymarketMarket, old_e4: int) -> None:
         """Tell the followers of either token that the grid changed."""
@@ -108,7 +115,7 @@ class PolymarketStream:
                         f'"old_tick_size":"{PRICES[old_e4]}","new_tick_size":"{market.tick_text}",'
                         f'"timestamp":"{now_ms}"}}'
                     ).encode()
-                    client.connection.send(payload, "tick_size_change", market.condition_id, now_ms)
+                    client.connection.send(Frame("tick_size_change", market.condition_id, now_ms, payload))
 
     # ------------------------------------------------------------------ market commands
     def market_command(self, client: MarketClient, text: str) -> None:
@@ -145,11 +152,11 @@ class PolymarketStream:
     def _dump(self, client: MarketClient, tokens: list[str]) -> None:
         """Send one array with the books of all new tokens; unknown ones are left out, without an error."""
         now_ms = time.time_ns() // 1_000_000
-        books = [
-            _book_text(self.by_token[token], token, now_ms, initial=True) for token in tokens if token in self.by_token
-        ]
-        known = {self.by_token[token].condition_id: None for token in tokens if token in self.by_token}
-        client.connection.send(f"[{','.join(books)}]".encode(), "dump", " ".join(known), now_ms)
+        found = [(self.by_token[token], token) for token in tokens if token in self.by_token]
+        books = [_book_text(market, token, now_ms, initial=True) for market, token in found]
+        known = dict.fromkeys(market.condition_id for market, _ in found)
+        stated = tuple(stated for market, token in found for stated in _stated(market, token))
+        client.connection.send(Frame("dump", " ".join(known), now_ms, f"[{','.join(books)}]".encode(), stated))
 
     def _follow(self, client: MarketClient, token: str) -> None:
         client.tokens[token] = None
@@ -183,7 +190,7 @@ class PolymarketStream:
                 f'"best_ask":"{PRICES[best_ask]}","spread":"{PRICES[best_ask - best_bid]}","timestamp":"{now_ms}",'
                 f'"event_type":"best_bid_ask"}}'
             ).encode()
-            client.connection.send(payload, "best_bid_ask", market.condition_id, now_ms)
+            client.connection.send(Frame("best_bid_ask", market.condition_id, now_ms, payload))
 
     # ------------------------------------------------------------------ user
     def user_command(self, client: UserClient, text: str) -> None:
@@ -213,7 +220,7 @@ class PolymarketStream:
         for client in self.user_clients:
             if client.account is account and (not client.markets or market.condition_id in client.markets):
                 payload = payload or orjson.dumps(event)
-                client.connection.send(payload, kind, market.condition_id, now_ms)
+                client.connection.send(Frame(kind, market.condition_id, now_ms, payload))
 
 
 def _book_text(market: PolymarketMarket, token: str, now_ms: int, *, initial: bool) -> str:
@@ -227,7 +234,12 @@ def _book_text(market: PolymarketMarket, token: str, now_ms: int, *, initial: bo
 
 
 def _pong(connection: Connection) -> None:
-    connection.send(b"PONG", "PONG", "", time.time_ns() // 1_000_000)
+    connection.send(Frame("PONG", "", time.time_ns() // 1_000_000, b"PONG"))
+
+
+def _stated(market: PolymarketMarket, token: str) -> tuple[Stated, ...]:
+    """Return what a token's whole book states: the second token's repeats the first's and counts for nothing."""
+    return (Stated(market.condition_id, market.history.version),) if token == market.tokens[0] else ()
 
 
 def _object(text: str) -> dict[str, Any] | None:

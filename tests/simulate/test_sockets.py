@@ -6,12 +6,14 @@ import json
 
 import pytest
 import websockets
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame as WireFrame
+from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
 from simulate.faults import Faults
+from simulate.history import Stated
 from simulate.settings import TruthFrames
-from simulate.sockets import Connection
+from simulate.sockets import Connection, Frame
 from simulate.truth import TruthLog
 
 
@@ -46,7 +48,7 @@ def send(payloads: list[bytes], transport: Transport, truth: TruthLog) -> Connec
         connection = Connection("kalshi", 1, None, truth, Faults(), bytes_max=1_000)
         connection.attach(Request(transport))
         for payload in payloads:
-            connection.send(payload, "delta", "M", 5)
+            connection.send(Frame("delta", "M", 5, payload, (Stated("M", 7),)))
         assert transport.written == b""
         await asyncio.sleep(0)
         return connection
@@ -61,7 +63,7 @@ def frames(data: bytes) -> list[tuple[Opcode, bytes]]:
     reader.feed_eof()
     found = []
     while True:
-        parser = Frame.parse(reader.read_exact, mask=False, max_size=None)
+        parser = WireFrame.parse(reader.read_exact, mask=False, max_size=None)
         try:
             next(parser)
         except StopIteration as done:
@@ -86,13 +88,14 @@ def test_frames_of_all_lengths_leave_in_one_write_and_are_logged(tmp_path, mode)
     assert [line[:5] for line in kept] == [[1, number, "delta", "M", 5] for number in range(1, 6)]
     wanted = [p.decode() if mode is TruthFrames.FULL else hashlib.sha1(p).hexdigest() for p in payloads]
     assert [line[5] for line in kept] == wanted
+    assert [line[6:] for line in kept] == [[[7], None]] * 5
 
 
 def test_slow_consumer_is_dropped_and_sent_nothing_more(tmp_path):
     transport, truth = Transport(waiting=1_001), TruthLog(tmp_path, TruthFrames.DIGEST)
     connection = send([b"x"], transport, truth)
     assert transport.aborted
-    connection.send(b"later", "delta", "M", 6)
+    connection.send(Frame("delta", "M", 6, b"later"))
     assert connection.ordinal == 1
     truth.close()
     assert json.loads((tmp_path / "connections.jsonl").read_text())["event"] == "slow_consumer"
