@@ -103,6 +103,15 @@ class BookSnapshot(Record, frozen=True, kw_only=True, gc=False):
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
     degraded: bool = False
     """polled by REST, in declared degraded mode: shown, marked, and not traded by default"""
+    token: str = ""
+    """the venue's id of what the book is of; with the next four what a Polymarket hash covers beside the levels; empty: the hash cannot be recomputed"""
+    tick: int = 0
+    """tick size as stated with the book, mantissa at price_exp; 0: not stated"""
+    size_min: int = 0
+    """smallest order, mantissa at size_exp"""
+    neg_risk: bool = False
+    last_price: str = ""
+    """of the last trade, the venue's own text; none: there was no trade; empty: not stated"""
 
 
 class FeedReset(Record, frozen=True, kw_only=True, gc=False):
