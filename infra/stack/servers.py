@@ -44,7 +44,7 @@ group.consumer.session.timeout.ms=3000
 # With the defaults a broker killed by -9 serves again after 11 s, with these after 3 s.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
-"""
+{several}"""
 
 # Three nodes: who leads is settled anew within a second, and what has to move with a broker is little.
 KAFKA_QUORUM = """\
@@ -55,6 +55,8 @@ controller.quorum.request.timeout.ms=1000
 offsets.topic.num.partitions=8
 transaction.state.log.num.partitions=8
 share.coordinator.state.topic.num.partitions=8
+broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=1500
 """
 
 KAFKA_LOGGING = """\
@@ -261,7 +263,7 @@ def _kafka_properties(settings: StackSettings, name: str) -> str:
     quorum = (
         f"controller.quorum.bootstrap.servers={HOST}:{controller}"
         if len(names) == 1
-        else f"controller.quorum.voters={voters}\n{KAFKA_QUORUM.rstrip()}"
+        else f"controller.quorum.voters={voters}"
     )
     return KAFKA_PROPERTIES.format(
         host=HOST,
@@ -269,6 +271,7 @@ def _kafka_properties(settings: StackSettings, name: str) -> str:
         port=port,
         controller=controller,
         quorum=quorum,
+        several=KAFKA_QUORUM if len(names) > 1 else "",
         replication=len(names),
         insync=max(len(names) - 1, 1),
         data=settings.data / name / "log",
