@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from core.runtime import topics
 from core.runtime.topics import TOPICS
@@ -41,10 +41,23 @@ class Window:
         return self.begin_ns <= ts_ns < self.end_ns
 
 
+class Witness(Protocol):
+    """Who sees every record of the pass, too."""
+
+    def add(self, found: scan.Found) -> None:
+        """Take in one record of a sunk topic."""
+        ...
+
+    def add_event(self, record: Record) -> None:
+        """Take in one market event as the pure normaliser makes it of the raw frames."""
+        ...
+
+
 @dataclass
-class _Seen:
+class Seen:
     """Everything one pass over the topics gathers."""
 
+    expected: rows.Expected
     feeds: frames.Feeds = field(default_factory=frames.Feeds)
     ours: trades.Ours = field(default_factory=trades.Ours)
     opened: dict[int, Opened] = field(default_factory=dict)
@@ -60,15 +73,34 @@ def verdict(reach: Reach, run: Run, world: World, window: Window) -> dict[str, A
     Raises:
         Unavailable: a server does not answer.
     """
-    seen = _Seen()
-    expected = rows.Expected(reach.run)
+    return judge(reach, run, world, window, gather(reach, window))
+
+
+def gather(reach: Reach, window: Window, witness: Witness | None = None) -> Seen:
+    """Read every topic once, and normalize the raw frames again.
+
+    Raises:
+        Unavailable: Kafka does not answer.
+    """
+    seen = Seen(rows.Expected(reach.run))
     _read_tables(reach, seen)
-    raw_records = _gather(reach, seen, expected, window)
+    raw_records = _gather(reach, seen, window, witness)
     tables = rows.KnownTables(seen.opened, seen.instruments)
     for output in rows.normalized(tables, raw_records):
         if type(output.record) in BY_KIND:
-            expected.add_event(output)
-    row_check = rows.check(reach, expected, run.created_ts_ns)
+            seen.expected.add_event(output)
+            if witness is not None:
+                witness.add_event(output.record)
+    return seen
+
+
+def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> dict[str, Any]:
+    """Compare what was gathered with QuestDB and the venues.
+
+    Raises:
+        Unavailable: a server does not answer.
+    """
+    row_check = rows.check(reach, seen.expected, run.created_ts_ns)
     frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
     fills = _fills(reach, run, world, seen.ours)
     differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, _tokens(world))
@@ -111,7 +143,7 @@ def verdict(reach: Reach, run: Run, world: World, window: Window) -> dict[str, A
     }
 
 
-def _read_tables(reach: Reach, seen: _Seen) -> None:
+def _read_tables(reach: Reach, seen: Seen) -> None:
     for found in scan.records(reach, [topics.RAW_FEED, topics.MARKET_INSTRUMENT]):
         if isinstance(found.record, Opened):
             seen.opened[found.offset] = found.record
@@ -119,12 +151,14 @@ def _read_tables(reach: Reach, seen: _Seen) -> None:
             seen.instruments[found.record.instrument] = found.record
 
 
-def _gather(reach: Reach, seen: _Seen, expected: rows.Expected, window: Window) -> list[scan.Found]:
+def _gather(reach: Reach, seen: Seen, window: Window, witness: Witness | None) -> list[scan.Found]:
     """Read every topic once; return the raw records, which are normalized again."""
     raw_records = []
     for found in scan.records(reach, sunk_topics(SUNK_LAYERS)):
         record = found.record
-        expected.add(found)
+        seen.expected.add(found)
+        if witness is not None:
+            witness.add(found)
         if found.noun == topics.RAW_FRAME.noun:
             seen.feeds.add(record)
             raw_records.append(found)
@@ -137,7 +171,7 @@ def _gather(reach: Reach, seen: _Seen, expected: rows.Expected, window: Window) 
     return raw_records
 
 
-def _measure(record: Record, noun: str, seen: _Seen, window: Window) -> None:
+def _measure(record: Record, noun: str, seen: Seen, window: Window) -> None:
     if isinstance(record, Quote) and noun == topics.DERIVED_BOOK.noun:
         if record.state == "LIVE" and record.bid_size and record.ask_size:
             # At -4; kept to the half of a tick at -6.
@@ -151,7 +185,7 @@ def _measure(record: Record, noun: str, seen: _Seen, window: Window) -> None:
                 seen.hops_us.setdefault(name, []).append((record.trail[place] - record.trail[place - 1]) / 1e3)
 
 
-def _frames(world: World, venue: str, seen: _Seen) -> frames.FrameCheck:
+def _frames(world: World, venue: str, seen: Seen) -> frames.FrameCheck:
     closed = {
         fact["connection"]
         for fact in world.truth("connections.jsonl")
@@ -178,7 +212,7 @@ def _tokens(world: World) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _accounts(seen: _Seen, world: World) -> dict[str, dict[str, int]]:
+def _accounts(seen: Seen, world: World) -> dict[str, dict[str, int]]:
     """Return cash, fees and gain of each account, ours and the venue's, at 1e-6."""
     tokens = _tokens(world)
     found = {}

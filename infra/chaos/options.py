@@ -1,0 +1,35 @@
+"""What can be set about chaos."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.demo.options import Options
+from infra.stack.settings import PROJECT
+
+
+@dataclass(frozen=True)
+class ChaosOptions(Options):
+    """All of it with the defaults of `make chaos`."""
+
+    seconds: float = 300.0
+    """of faults, after the warm-up"""
+    warmup_s: float = 6.0
+    markets: int = 30
+    rate_per_s: int = 300
+    edges_per_s: float = 2.0
+    report: Path = PROJECT / "build" / "chaos.json"
+    page: Path = PROJECT / "build" / "chaos.html"
+    ready_timeout_s: float = 120.0
+    drain_timeout_s: float = 180.0
+    """after a broker was killed a group may have minutes of records to catch up with"""
+    recover_s: float = 60.0
+    """how long the books may take to be LIVE again after the last act"""
+    pace: float = 1.0
+    """2 does twice as much in the same time"""
+    counts: tuple[tuple[str, int], ...] = (
+        ("normalize", 2),
+        ("derive", 2),
+        ("ingest-kalshi", 2),
+        ("ingest-polymarket", 2),
+    )
+    """processes a worker begins with: what dies is taken over by its like"""

@@ -1,0 +1,142 @@
+"""What is done when: drawn from the seed alone, before anything starts.
+
+Three kinds of acts: a *fault* of a simulated venue, a *kill* (-9) and a *freeze* (SIGSTOP, later SIGCONT) of a worker or
+a server. In 300 s each fault happens at each venue that knows it, each stage and each server is killed, and each stage
+frozen; a shorter plan is a part of that, other seeds another part. Acts stand so far apart that what each did can be
+told: those which everything feels (the broker) are followed by a pause.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from venues import VENUES
+
+Kind = Literal["fault", "kill", "freeze"]
+
+FULL_S = 300.0
+"""A plan this long holds everything."""
+KILLS = 17
+FREEZES = 9
+FREEZE_S = (2.0, 10.0)
+HEAVY_UNITS = 3.0
+"""The pause after what everything feels, as a multiple of the usual one."""
+QUIET_S = 8.0
+"""At the end nothing new is done; of a short plan a fifth."""
+STAGES = (
+    *(f"ingest-{venue}" for venue in VENUES),
+    *(f"catalogue-{venue}" for venue in VENUES),
+    *(f"instrument-{venue}" for venue in VENUES),
+    "normalize",
+    "derive",
+    "strategies",
+    "accounts",
+    *(f"execute-{venue}" for venue in VENUES),
+    "observe",
+)
+"""Workers by the names of their watchers."""
+
+
+class Wrong(NamedTuple):
+    """A fault as a plan draws it: the venue, its name, and the smallest and largest of how long it lasts (0: at once)."""
+
+    venue: str
+    name: str
+    seconds: tuple[float, float]
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+
+class Act(NamedTuple):
+    """One thing that is done.
+
+    Attributes:
+        at_s: after the warm-up.
+        target: venue of a fault, watcher of a worker, name of a server.
+        name: of the fault, else empty.
+        seconds: how long a fault lasts or a process is frozen; 0: it is over at once.
+        draw: in [0, 1): which of several like processes.
+        parameters: of the fault.
+    """
+
+    at_s: float
+    kind: Kind
+    target: str
+    name: str = ""
+    seconds: float = 0.0
+    draw: float = 0.0
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The class it is counted under: `gap`, `kill derive`, `freeze kafka`; several like targets are one class."""
+        return self.name if self.kind == "fault" else f"{self.kind} {stage_of(self.target)}"
+
+
+def stage_of(target: str) -> str:
+    """Return `execute` for `execute-kalshi`, `kafka` for `kafka-2`."""
+    return target.partition("-")[0]
+
+
+def draw(seed: int, seconds: float, wrongs: Sequence[Wrong], brokers: Sequence[str], pace: float = 1.0) -> list[Act]:
+    """Return the acts in the order of their times.
+
+    Args:
+        seed: decides everything.
+        seconds: from the first act to the end of the quiet after the last.
+        wrongs: all faults there are.
+        brokers: names of Kafka's nodes; of several each is killed.
+        pace: 2 does twice as much in the same time.
+    """
+    rng = random.Random(f"chaos/{seed}")
+    share = seconds / FULL_S * pace
+    faults = list(_take(rng, wrongs, round(len(wrongs) * share)))
+    kills = list(_take(rng, _killed(brokers), max(round(KILLS * share), 1)))
+    frozen = list(_take(rng, _frozen(brokers), max(round(FREEZES * share), 1)))
+    acts = [_fault(rng, wrong) for wrong in faults]
+    acts += [Act(0, "kill", target, draw=rng.random()) for target in kills]
+    longest = min(FREEZE_S[1], max(FREEZE_S[0], seconds / 12))
+    acts += [
+        Act(0, "freeze", target, "", round(rng.uniform(FREEZE_S[0], longest), 1), rng.random()) for target in frozen
+    ]
+    rng.shuffle(acts)
+    return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
+
+
+def _killed(brokers: Sequence[str]) -> list[str]:
+    # Fewer than three nodes: the flow stands still while the only one is away, so once is enough.
+    servers = ["registry", "questdb", *brokers]
+    return [*servers, *STAGES]
+
+
+def _frozen(brokers: Sequence[str]) -> list[str]:
+    return [*(stage for stage in STAGES if stage_of(stage) not in ("catalogue", "instrument")), brokers[0], "questdb"]
+
+
+def _take(rng: random.Random, deck: Sequence[Any], count: int) -> Iterator[Any]:
+    """Yield from the shuffled deck, shuffled anew when it is used up."""
+    while count > 0:
+        chosen = list(deck)
+        rng.shuffle(chosen)
+        yield from chosen[:count]
+        count -= len(chosen)
+
+
+def _fault(rng: random.Random, wrong: Wrong) -> Act:
+    seconds = round(rng.uniform(*wrong.seconds), 1)
+    return Act(0, "fault", wrong.venue, wrong.name, seconds, rng.random(), wrong.parameters)
+
+
+def is_heavy(act: Act) -> bool:
+    """Say whether everything feels it."""
+    return act.kind != "fault" and stage_of(act.target) == "kafka"
+
+
+def _spread(rng: random.Random, acts: list[Act], seconds: float) -> list[Act]:
+    units = sum(HEAVY_UNITS if is_heavy(act) else 1.0 for act in acts)
+    unit = seconds / max(units, 1.0)
+    placed = []
+    at_s = 0.0
+    for act in acts:
+        placed.append(act._replace(at_s=round(at_s + rng.uniform(0, 0.3) * unit, 2)))
+        at_s += unit * (HEAVY_UNITS if is_heavy(act) else 1.0)
+    return placed
