@@ -20,10 +20,12 @@ from hashlib import sha256
 import msgspec
 
 from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument, UnknownSchema
+from core.domain.trust import CLOSED, UNPARSEABLE, because
 from core.domain.units import MICRO, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.grids import bands_of, grid_of, off_grid
-from normalize.ports import Counter, FrameContext, Normalized, stated_int, stated_ns
+from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
+from normalize.rest_books import stated
 from schemas import market, raw
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
@@ -96,7 +98,7 @@ class KalshiNormaliser:
         try:
             envelope = wire.peek(payload)
         except Reject as e:
-            return Normalized([frame.reset(f"unreadable frame: {e}")], e)
+            return Normalized([frame.reset(because(UNPARSEABLE, str(e)))], e)
         handler = self._handlers.get(envelope.type)
         if handler is None:
             known = envelope.type in _SILENT_TYPES
@@ -106,6 +108,13 @@ class KalshiNormaliser:
             return Normalized(handler(envelope, frame))
         except Reject as e:
             return Normalized(self._resets(envelope, frame, e), e)
+
+    def normalize_rest(self, answer: raw.RestBook, frame: FrameContext) -> market.AuditSnapshot | market.BookSnapshot:
+        ticker = answer.instrument.partition(":")[2]
+        place = self._market(ticker, frame)
+        book = rest.decode_rest_book(answer.payload, ticker)
+        self._check_levels(place, book)
+        return stated(answer, frame, book.yes, book.no)
 
     # hot
     def _delta(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
@@ -139,11 +148,9 @@ class KalshiNormaliser:
             self._count("kalshi.snapshot.no_such_market")
             return [
                 _status(place.instrument, frame, "UNKNOWN", venue_ts_ns=venue_ts_ns, reason=NO_SUCH_MARKET),
-                frame.reset(NO_SUCH_MARKET, place.instrument),
+                frame.reset(because(CLOSED, NO_SUCH_MARKET), place.instrument),
             ]
-        for level in (*book.yes, *book.no):
-            if level[0] not in place.grid:
-                self._check(place, level[0])
+        self._check_levels(place, book)
         return [
             market.BookSnapshot(
                 instrument=place.instrument,
@@ -222,6 +229,11 @@ class KalshiNormaliser:
         known = self._markets[ticker] = _Market(instrument, grid_of(bands_of(described)))
         return known
 
+    def _check_levels(self, place: _Market, book: wire.OrderbookSnapshot) -> None:
+        for level in (*book.yes, *book.no):
+            if level[0] not in place.grid:
+                self._check(place, level[0])
+
     def _check(self, place: _Market, price: int) -> None:
         """Let the newest tick table speak before a price is refused."""
         described = self._tables.instrument(place.instrument)
@@ -233,7 +245,7 @@ class KalshiNormaliser:
     def _resets(self, envelope: wire.Envelope, frame: FrameContext, error: Reject) -> list[Record]:
         if envelope.type not in _BOOK_TYPES:
             return []
-        reason = f"rejected {envelope.type}: {error}"
+        reason = distrust(error, envelope.type)
         try:
             ticker = decode(_NAMED, envelope.msg, "kalshi message").market_ticker
         except MalformedFrame:

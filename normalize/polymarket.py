@@ -14,11 +14,13 @@ from hashlib import sha256
 
 import msgspec
 
-from core.domain.errors import MalformedFrame, Reject, Retry
+from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument
+from core.domain.trust import TICK_SIZE, UNPARSEABLE, because
 from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.grids import EVERY_PRICE, grid_of, off_grid
-from normalize.ports import Counter, FrameContext, Normalized, stated_int, stated_ns
+from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
+from normalize.rest_books import stated
 from schemas import market, raw
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
@@ -44,13 +46,14 @@ _NO_BOOK = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_
 
 
 class _Market:
-    """One market: our id, its first and second token, and the prices its book may hold."""
+    """One market: our id, its first and second token, the prices its book may hold, what its hash covers."""
 
-    __slots__ = ("grid", "instrument", "no", "yes")
+    __slots__ = ("grid", "instrument", "neg_risk", "no", "size_min", "yes")
 
     def __init__(self, described: market.Instrument) -> None:
         self.instrument = described.instrument
         self.yes, self.no = described.tokens if len(described.tokens) == 2 else ("", "")
+        self.size_min, self.neg_risk = described.size_min, described.neg_risk
         self.grid = frozenset[int]()
         self.learn(described)
 
@@ -89,7 +92,7 @@ class PolymarketNormaliser:
             whole = payload.lstrip()[:1] != b"["
             items = [msgspec.Raw(payload)] if whole else decode(_ITEMS, payload, "polymarket frame")
         except MalformedFrame:
-            return Normalized([frame.reset(f"unreadable frame: {error}")], error)
+            return Normalized([frame.reset(because(UNPARSEABLE, str(error)))], error)
         records: list[Record] = []
         for item in items:
             mark = len(records)
@@ -105,11 +108,11 @@ class PolymarketNormaliser:
         try:
             named = decode(_NAMED, item, "polymarket message")
         except MalformedFrame:
-            return [frame.reset(f"rejected message: {error}")]
+            return [frame.reset(distrust(error, "message"))]
         if named.event_type in _NO_BOOK:
             return []
         instrument = f"{frame.venue}:{named.market}"
-        reason = f"rejected {named.event_type or 'message'}: {error}"
+        reason = distrust(error, named.event_type or "message")
         if not named.market:
             return [frame.reset(reason)]
         return [frame.reset(reason, instrument, place=place)] if instrument in frame.listed else []
@@ -137,9 +140,9 @@ class PolymarketNormaliser:
         place = self._market(event.market, frame)
         if place is None:
             return
-        for change in event.changes:
-            if not self._is_ours(change.asset_id, place):
-                continue
+        ours = [change for change in event.changes if self._is_ours(change.asset_id, place)]
+        last = len(ours) - 1
+        for n, change in enumerate(ours):
             if change.price not in place.grid:
                 self._check(place, change.price)
             records.append(
@@ -154,7 +157,8 @@ class PolymarketNormaliser:
                     kind="ABSOLUTE",
                     price=change.price,
                     size=change.size,
-                    hash=change.hash,
+                    # Of the book after the whole message: whether a change in between has its own is not known.
+                    hash=change.hash if n == last else "",
                     venue_ts_ns=stated_ns(event.time_ns),
                     recv_ts_ns=frame.recv_ts_ns,
                     trail=frame.trail,
@@ -165,11 +169,7 @@ class PolymarketNormaliser:
         place = self._market(book.market, frame)
         if place is None or not self._is_ours(book.asset_id, place):
             return
-        if book.tick:
-            place.grid |= _grid(book.tick)
-        for level in (*book.bids, *book.asks):
-            if level[0] not in place.grid:
-                self._check(place, level[0])
+        self._check_levels(place, book)
         records.append(
             market.BookSnapshot(
                 instrument=place.instrument,
@@ -186,8 +186,25 @@ class PolymarketNormaliser:
                 venue_ts_ns=stated_ns(book.time_ns),
                 recv_ts_ns=frame.recv_ts_ns,
                 trail=frame.trail,
+                token=book.asset_id,
+                tick=book.tick,
+                size_min=place.size_min,
+                neg_risk=place.neg_risk,
+                last_price="" if book.last_trade_price is None else book.last_trade_price or "none",
             )
         )
+
+    def normalize_rest(self, answer: raw.RestBook, frame: FrameContext) -> market.AuditSnapshot | market.BookSnapshot:
+        place = self._market(answer.instrument.partition(":")[2], frame)
+        if place is None:
+            raise UnknownInstrument(f"{answer.instrument} is not among the {len(frame.listed)} of {frame.feed}")
+        books = rest.decode_books(answer.payload)
+        if len(books) != 1 or books[0].asset_id != place.yes:
+            found = ", ".join(book.asset_id for book in books[:3]) or "none"
+            raise MalformedFrame(f"{answer.instrument}: expected the book of token {place.yes}, found {found}")
+        (book,) = books
+        self._check_levels(place, book)
+        return stated(answer, frame, book.bids, book.asks, venue_ts_ns=stated_ns(book.time_ns), venue_hash=book.hash)
 
     def _trade(self, trade: events.LastTrade, frame: FrameContext, records: list[Record]) -> None:
         place = self._market(trade.market, frame)
@@ -221,7 +238,7 @@ class PolymarketNormaliser:
         if place is None or not self._is_ours(change.asset_id, place):
             return
         place.grid |= _grid(change.new_tick)
-        reason = f"tick size {change.old_tick}e-4 became {change.new_tick}e-4"
+        reason = f"{TICK_SIZE} {change.old_tick}e-4 became {change.new_tick}e-4"
         records.append(self._status(place, frame, len(records), change.time_ns, reason=reason, tick=change.new_tick))
         records.append(frame.reset(reason, place.instrument, place=len(records)))
 
@@ -290,6 +307,13 @@ class PolymarketNormaliser:
             return True
         self._count("polymarket.ignored.second_token" if token == place.no else "polymarket.ignored.foreign_token")
         return False
+
+    def _check_levels(self, place: _Market, book: events.Book) -> None:
+        if book.tick:
+            place.grid |= _grid(book.tick)
+        for level in (*book.bids, *book.asks):
+            if level[0] not in place.grid:
+                self._check(place, level[0])
 
     def _check(self, place: _Market, price: int) -> None:
         """Let the newest tick table speak before a price is refused."""

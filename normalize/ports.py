@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from core.domain.errors import MalformedFrame, Reject
+from core.domain.errors import MalformedFrame, OffGrid, Reject
+from core.domain.trust import TICK_SIZE, UNPARSEABLE, because
 from schemas import market, raw
 from schemas.record import Record
 
@@ -30,6 +31,11 @@ def stated_int(number: int, what: str) -> int:
     if not 0 <= number < 2**31:
         raise MalformedFrame(f"{what}: expected a small whole number, found {number}")
     return number
+
+
+def distrust(error: Reject, what: str) -> str:
+    """Return why the books that a rejected message could have changed are suspect; `what` was rejected."""
+    return because(TICK_SIZE if isinstance(error, OffGrid) else UNPARSEABLE, f"rejected {what}: {error}")
 
 
 class FrameContext(NamedTuple):
@@ -75,13 +81,22 @@ class Normalized(NamedTuple):
 
 
 class Normaliser(Protocol):
-    """One venue's frames to market records."""
+    """One venue's frames and REST books to market records."""
 
     def normalize_frame(self, payload: bytes, frame: FrameContext) -> Normalized:
         """Return what follows from one whole frame.
 
         Raises:
             Retry: a listed instrument is not described yet; ask again with the same frame.
+        """
+        ...
+
+    def normalize_rest(self, answer: raw.RestBook, frame: FrameContext) -> market.AuditSnapshot | market.BookSnapshot:
+        """Return what a REST answer states, as evidence or as a polled book (`normalize.rest_books.stated`).
+
+        Raises:
+            Retry: as `normalize_frame`.
+            Reject: the answer is no book of its instrument.
         """
         ...
 

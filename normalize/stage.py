@@ -11,11 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from core.domain.errors import MalformedFrame, Misconfigured, Reject, Retry, UnknownSchema
+from core.domain.trust import CLOSED, GAP, UNPARSEABLE, because
 from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime import topics
 from core.runtime.flow import ALL_PARTITIONS, Input, Output, Tables, TaskContext
 from normalize import kalshi, polymarket
-from normalize.ports import AFTER_FRAME, Counter, Describer, FrameContext, Normaliser
+from normalize.ports import AFTER_FRAME, Counter, Describer, FrameContext, Normaliser, distrust
 from schemas import market, raw
 from schemas.record import Record
 
@@ -81,11 +82,13 @@ class FrameTask:
         if type(record) is raw.FeedTick:
             return [_broadcast(record.feed, _tick(record))]
         if type(record) is raw.Gap:
-            return self._reset(record, record.instruments, closed=False)
+            return self._reset(record, record.instruments, because(GAP, record.reason))
         if type(record) is raw.Closed:
             if self._parts.pop(record.epoch, None) is not None:
                 self._count("chunk.lost")
-            return self._reset(record, [], closed=True)
+            return self._reset(record, [], because(CLOSED, record.reason), closed=True)
+        if type(record) is raw.RestBook:
+            return self._rest(record)
         raise UnknownSchema(f"raw.frame holds no {type(record).__name__}")
 
     # hot
@@ -94,17 +97,9 @@ class FrameTask:
         try:
             if normaliser is None:
                 raise UnknownSchema(f"no normaliser for venue {record.venue!r}")
-            frame = FrameContext(
-                record.feed,
-                record.venue,
-                record.epoch,
-                record.frame_no,
-                record.recv_ts_ns,
-                record.trail,
-                self._listed.get(record.epoch) or self._list(record.epoch),
-            )
+            frame = self._context(record)
         except Reject as e:
-            e.outputs = tuple(self._reset(record, [], closed=False, reason=f"rejected frame: {e}"))
+            e.outputs = tuple(self._reset(record, [], distrust(e, "frame")))
             raise
         normalized = normaliser.normalize_frame(payload, frame)
         outputs = [_output(record.feed, one) for one in normalized.records]
@@ -113,6 +108,31 @@ class FrameTask:
             normalized.error.outputs = tuple(outputs)
             raise normalized.error
         return outputs
+
+    def _rest(self, record: raw.RestBook) -> list[Output]:
+        """Return a REST book as evidence, or as the polled book; evidence that cannot be read costs no book its trust."""
+        normaliser = self._normalisers.get(record.venue)
+        try:
+            if normaliser is None:
+                raise UnknownSchema(f"no normaliser for venue {record.venue!r}")
+            return [_output(record.feed, normaliser.normalize_rest(record, self._context(record)))]
+        except Reject as e:
+            self._count(f"rejected.{type(e).__name__}")
+            if record.purpose == "POLL":
+                e.outputs = tuple(self._reset(record, [record.instrument], distrust(e, "REST book")))
+            raise
+
+    # hot
+    def _context(self, record: raw.Frame | raw.RestBook) -> FrameContext:
+        return FrameContext(
+            record.feed,
+            record.venue,
+            record.epoch,
+            record.frame_no,
+            record.recv_ts_ns,
+            record.trail,
+            self._listed.get(record.epoch) or self._list(record.epoch),
+        )
 
     def _list(self, epoch: int) -> frozenset[str]:
         listed = self._listed[epoch] = frozenset(self._tables.opened(epoch).instruments)
@@ -164,16 +184,16 @@ class FrameTask:
             f"{record.feed} epoch {record.epoch}: {reason}, found chunk {record.chunk} of {record.chunks} of "
             f"frame {record.frame_no}"
         )
-        error.outputs = tuple(self._reset(record, [], closed=False, reason=str(error)))
+        error.outputs = tuple(self._reset(record, [], because(UNPARSEABLE, str(error))))
         return error
 
     def _reset(
         self,
-        record: raw.Gap | raw.Closed | raw.Frame,
+        record: raw.Gap | raw.Closed | raw.Frame | raw.RestBook,
         instruments: list[str],
+        reason: str,
         *,
-        closed: bool,
-        reason: str = "",
+        closed: bool = False,
     ) -> list[Output]:
         self._count("feed.reset")
         made = market.FeedReset(
@@ -184,7 +204,7 @@ class FrameTask:
             index=AFTER_FRAME,
             instruments=instruments,
             closed=closed,
-            reason=reason or getattr(record, "reason", "") or "reset",
+            reason=reason,
             recv_ts_ns=record.recv_ts_ns,
             trail=getattr(record, "trail", []),
         )

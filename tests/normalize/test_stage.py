@@ -47,7 +47,7 @@ def test_gap_resets_what_it_names_on_every_partition(kalshi, named):
     (output,) = kalshi.give(gap)
     reset = output.record
     assert output.partition == ALL_PARTITIONS
-    assert (reset.instruments, reset.reason, reset.closed) == (named, "expected seq 4, found 6", False)
+    assert (reset.instruments, reset.reason, reset.closed) == (named, "gap: expected seq 4, found 6", False)
     # Whatever else carries this frame number stands before it.
     assert (reset.frame_no, reset.index) == (9, AFTER_FRAME)
 
