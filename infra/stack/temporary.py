@@ -93,11 +93,12 @@ class TemporaryStack:
         return self._stack.pids()[name][0]
 
     def kill(self, name: str) -> None:
-        """Kill a server by -9; it stays dead until `start`."""
+        """Kill a server by -9; it stays dead until `start`, or until it is respawned where that was asked for."""
         processes = self._stack.processes
-        processes.signal(name, self.pid(name), SIGKILL)
+        pid = self.pid(name)
+        processes.signal(name, pid, SIGKILL)
         deadline = time.monotonic() + KILL_TIMEOUT_S
-        while processes.is_active(name):
+        while psutil.pid_exists(pid) or (processes.is_active(name) and not self.settings.respawn):
             if time.monotonic() > deadline:
                 raise Unavailable(f"{name} is still alive {KILL_TIMEOUT_S:.0f} s after kill -9")
             time.sleep(0.05)
