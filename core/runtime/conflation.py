@@ -12,7 +12,7 @@ kind and version are peeked at in the first bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from core.domain.errors import Reject
@@ -85,7 +85,7 @@ class Peek:
         try:
             schema = json.loads(self._codec.schema_text(value))
         except Reject:
-            return OTHER, 0
+            return OTHER, 0  # asked again: the registry may learn of it
         kind, count = _KINDS.get(f"{schema['namespace']}.{schema['name']}", (OTHER, 0))
         leading = [field["type"] for field in schema["fields"][: count + 1]]
         if count and (leading[0] != "string" or any(kind_ not in _INTEGERS for kind_ in leading[1:])):
@@ -111,14 +111,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 @dataclass
 class _Pair:
-    """What waits of one instrument, as offsets: the newest Quote, the Depth it names, a Depth without Quote so far."""
+    """What waits of one instrument, as offsets: the newest Quote, the Depth it names, Depths without Quote so far."""
 
     quote: int = -1
     version: Version = (-1, -1)
     names: Version = (-1, -1)
     depth: int = -1
-    next: int = -1
-    next_version: Version = (-1, -1)
+    ahead: dict[Version, int] = field(default_factory=dict)
+    """by version; at most one of each writer, and there are two only while a predecessor thaws"""
 
 
 class Waiting(Generic[ItemT]):
@@ -130,7 +130,7 @@ class Waiting(Generic[ItemT]):
         self._pairs: dict[bytes, _Pair] = {}
         self._tick = -1
         self.dropped = 0
-        """Records left out since it was made."""
+        """Records left out."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -169,29 +169,57 @@ class Waiting(Generic[ItemT]):
             # The Quote came first: of a twin, or because we started between the two.
             pair.depth = offset
             return True
-        if pair.next >= 0:
-            if head.version <= pair.next_version:
-                return False
-            self._remove(pair.next)
-        pair.next, pair.next_version = offset, head.version
+        if head.version in pair.ahead:
+            return False
+        pair.ahead[head.version] = offset
         return True
 
     def _add_quote(self, offset: int, head: Head, pair: _Pair) -> bool:
         if pair.quote >= 0 and head.version <= pair.version:
             return False
-        depth = pair.depth if pair.quote >= 0 and pair.names == head.names else -1
-        if depth < 0:
+        depth = pair.ahead.pop(head.names, -1)
+        if pair.quote >= 0 and pair.names == head.names and pair.depth >= 0:
+            depth = pair.depth
+        else:
             self._remove(pair.depth)
         self._remove(pair.quote)
-        if pair.next >= 0 and pair.next_version <= head.version:
-            if pair.next_version == head.names and depth < 0:
-                depth = pair.next
-            else:
-                self._remove(pair.next)
-            pair.next = -1
+        for version in [version for version in pair.ahead if version <= head.version]:
+            self._remove(pair.ahead.pop(version))
         pair.quote, pair.version, pair.names, pair.depth = offset, head.version, head.names, depth
         return True
 
     def _remove(self, offset: int) -> None:
         if offset >= 0 and self._items.pop(offset, None) is not None:
             self.dropped += 1
+
+
+class Held(Generic[ItemT]):
+    """A window: what waits of several source partitions, since when, and how many were left out of it."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._partitions: dict[tuple[str, int], Waiting[ItemT]] = {}
+        self.since_ns = 0
+        """Time of the first record that was held back; 0 when nothing is."""
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._partitions.values())
+
+    def add(self, place: tuple[str, int, int], key: bytes, head: Head, item: ItemT, ts_ns: int) -> None:
+        """Hold back the record at `place` (noun, partition, offset), which Kafka took at `ts_ns`."""
+        noun, number, offset = place
+        self.since_ns = self.since_ns or max(ts_ns, 1)
+        waiting = self._partitions.get((noun, number))
+        if waiting is None:
+            waiting = self._partitions[noun, number] = Waiting()
+        waiting.add(offset, key, head, item)
+
+    def take(self) -> tuple[list[tuple[str, int, int, ItemT]], int]:
+        """Return what is left of the window as (noun, partition, offset, item), and how many were left out of it."""
+        self.since_ns = dropped = 0
+        found = []
+        for (noun, number), waiting in self._partitions.items():
+            found += [(noun, number, offset, item) for offset, item in waiting.take()]
+            dropped += waiting.dropped
+            waiting.dropped = 0
+        return found, dropped

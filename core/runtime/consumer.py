@@ -21,10 +21,13 @@ from core.domain.errors import Misconfigured, Unavailable
 
 SEQ_HEADER = "seq"
 _FATAL = (KafkaError._FATAL, KafkaError._FENCED)
+_TRIMMED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 PATIENT_BYTES = 1_048_576
 """A patient consumer is answered before its time when so much waits."""
+
+LARGE_BYTES = 8_388_608
 
 
 def consumer_config(
@@ -63,8 +66,9 @@ def consumer_config(
 class LogReader:
     """One consumer: membership of a group on one topic, or partitions assigned by hand. Not for sharing over threads."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, on_trimmed: Callable[[TopicPartition], None] | None = None) -> None:
         self._consumer = consumer
+        self._on_trimmed = on_trimmed
 
     @classmethod
     def joining(
@@ -99,13 +103,20 @@ class LogReader:
         reset: str = "earliest",
         patience_ms: int = 0,
         ends: bool = True,
+        on_trimmed: Callable[[TopicPartition], None] | None = None,
+        large: bool = False,
     ) -> LogReader:
-        """Read `positions` by hand, without membership; `group` names it for committed offsets only."""
-        reader = cls(
-            Consumer(
-                consumer_config(bootstrap, group=group, joins=False, reset=reset, patience_ms=patience_ms, ends=ends)
-            )
-        )
+        """Read `positions` by hand, without membership; `group` names it for committed offsets only.
+
+        `large` fetches in big pieces, for a topic that is read to its end at once.
+
+        With `reset` "error", `on_trimmed` is called inside `batch` for a partition that no longer holds the offset it
+        was to be read at, and may `move` it; without it such a partition ends the reading.
+        """
+        config = consumer_config(bootstrap, group=group, joins=False, reset=reset, patience_ms=patience_ms, ends=ends)
+        if large:
+            config["fetch.message.max.bytes"] = LARGE_BYTES
+        reader = cls(Consumer(config), on_trimmed)
         reader._consumer.assign(list(positions))
         return reader
 
@@ -116,6 +127,11 @@ class LogReader:
     def give_up(self, partitions: list[TopicPartition]) -> None:
         """Let revoked partitions go."""
         self._consumer.incremental_unassign(partitions)
+
+    def move(self, position: TopicPartition) -> None:
+        """Go on reading one partition elsewhere."""
+        self._consumer.incremental_unassign([TopicPartition(position.topic, position.partition)])
+        self._consumer.incremental_assign([position])
 
     def batch(self, records_max: int, timeout_s: float) -> tuple[list[Message], list[TopicPartition]]:
         """Return what is there (waiting up to `timeout_s` for the first) and the partitions read to their end.
@@ -137,6 +153,8 @@ class LogReader:
                 good.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended.append(TopicPartition(message.topic() or "", message.partition() or 0, message.offset() or 0))
+            elif error.code() in _TRIMMED and self._on_trimmed is not None:
+                self._on_trimmed(TopicPartition(message.topic() or "", message.partition() or 0))
             else:
                 _judge(error)
         return good, ended
@@ -174,6 +192,16 @@ class LogReader:
     def resume(self, partitions: list[TopicPartition]) -> None:
         """Fetch from these again."""
         self._consumer.resume(partitions)
+
+    def seek(self, place: TopicPartition) -> bool:
+        """Go on reading at another offset; False while fetching has not begun: ask again."""
+        try:
+            self._consumer.seek(place)
+        except KafkaException as e:
+            if e.args[0].code() == KafkaError._STATE:
+                return False
+            raise Unavailable(f"{place.topic} [{place.partition}]: cannot seek {place.offset}: {e}") from e
+        return True
 
     def partition_count(self, topic: str, timeout_s: float = 10.0) -> int:
         """Return how many partitions a topic has.
@@ -218,7 +246,7 @@ def _judge(error: KafkaError) -> None:
     code = error.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
         raise Misconfigured(f"{error.str()}: run `make dev-stack` (it creates the topics of a run)")
-    if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+    if code in _TRIMMED:
         raise Misconfigured(f"a log that must be whole is not: {error.str()}")
     if code in _FATAL or error.fatal():
         raise Unavailable(f"Kafka consumer failed: {error.str()}")

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from core.runtime import log as logs
 from core.runtime import metrics
+from core.runtime.settings import WorkerSettings
 
 log = logs.get()
 
@@ -40,6 +41,17 @@ class PressureLimits:
     conflate_s: float = 0.25
     behind_s: float = 1.0
     calm_after_s: float = 1.0
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> PressureLimits:
+        """Return the limits a worker was told."""
+        return cls(
+            calm_s=settings.pressure_calm_ms / 1000,
+            busy_s=settings.pressure_busy_ms / 1000,
+            conflate_s=settings.pressure_conflate_ms / 1000,
+            behind_s=settings.pressure_behind_ms / 1000,
+            calm_after_s=settings.pressure_calm_after_ms / 1000,
+        )
 
     def patient(self, patience_s: float) -> PressureLimits:
         """Return the limits of a reader that is told of records up to so much later than they come."""

@@ -50,6 +50,17 @@ class WorkerSettings(BaseSettings):
         0.0, ge=0, description="of a replay: 1 as it was, 2 twice as fast, 0 as fast as it goes"
     )
     start_wait_s: float = Field(20.0, gt=0, description="how long servers may take to answer at start")
+    pressure_calm_ms: int = Field(50, ge=1, le=60_000, description="lag in time below which a reader keeps up")
+    pressure_busy_ms: int = Field(100, ge=1, le=60_000, description="lag from which on a reader is busy")
+    pressure_conflate_ms: int = Field(
+        250, ge=1, le=60_000, description="lag from which on sequencers append only the newest quote of an instrument"
+    )
+    pressure_behind_ms: int = Field(
+        1_000, ge=1, le=600_000, description="lag from which on a reader is behind; ticks are then too old for trading"
+    )
+    pressure_calm_after_ms: int = Field(
+        1_000, ge=0, le=600_000, description="how long the lag must be small before the level falls"
+    )
 
     @field_validator("run", "read_run", "write_run")
     @classmethod
@@ -68,6 +79,13 @@ class WorkerSettings(BaseSettings):
             raise ValueError(
                 f"CROSSBOOK_ARM is set but the run is {self.writes!r}: only live trades; unset one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_rise(self) -> Self:
+        limits = (self.pressure_calm_ms, self.pressure_busy_ms, self.pressure_conflate_ms, self.pressure_behind_ms)
+        if list(limits) != sorted(limits):
+            raise ValueError(f"pressure limits must rise from calm over busy and conflate to behind, were {limits}")
         return self
 
     @property

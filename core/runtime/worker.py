@@ -22,6 +22,7 @@ from core.runtime.admin import find_run
 from core.runtime.clock import Clock, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import TaskContext, TaskFactory
+from core.runtime.pressure import PressureLimits, worst
 from core.runtime.producer import Publisher
 from core.runtime.sequencer import Plan, Sequencer, SourceTopic
 from core.runtime.settings import WorkerSettings, load
@@ -133,6 +134,7 @@ def run_tasks(
         )
         wait_for(tables.load, clock, settings.start_wait_s)
     sequencers: dict[int, Sequencer] = {}
+    limits = PressureLimits.of(settings)
 
     def owned(partition: int) -> None:
         if new_plan is None or settings.replay:
@@ -148,6 +150,9 @@ def run_tasks(
             bootstrap=settings.bootstrap,
             read_run=settings.reads,
             stage=spec.stage,
+            reader=spec.log,
+            progress=loop.progress(partition),
+            limits=limits,
         )
         sequencer.start()
 
@@ -190,12 +195,20 @@ def run_tasks(
         on_owned=owned,
         on_dropped=dropped,
         check=check,
+        limits=limits,
     )
 
     def health() -> dict[str, object]:
         facts = loop.health()
-        failed = [s.failure for s in sequencers.values() if s.failure is not None]
-        return {**facts, "ok": facts["ok"] and not failed, "failures": [str(f) for f in failed]}
+        here = list(sequencers.values())
+        failed = [s.failure for s in here if s.failure is not None]
+        pressure = worst([*loop.levels(), *(s.pressure.level for s in here)])
+        return {
+            **facts,
+            "ok": facts["ok"] and not failed,
+            "failures": [str(f) for f in failed],
+            "pressure": pressure,
+        }
 
     with presence(settings, spec.stage, spec.log, health):
         on_stop(loop.stop)
