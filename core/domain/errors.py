@@ -17,6 +17,7 @@
     │   └── UntrustedBook       a price, size or edge was asked of a book that is not LIVE
     ├── Unknown      it cannot be known whether it happened: look up, never send again blindly
     │   └── OutcomeUnknown
+    ├── Fenced       this work has a newer owner: drop it, write nothing more
     └── Halt         an invariant broke: stop the stage, page
         ├── Misconfigured       settings that must not start (exit code 2)
         └── InvariantBroken
@@ -98,6 +99,10 @@ class Unknown(CrossbookError):
 
 class OutcomeUnknown(Unknown):
     """An order's bytes left and no answer came."""
+
+
+class Fenced(CrossbookError):
+    """This work has a newer owner."""
 
 
 class Halt(CrossbookError):

@@ -73,6 +73,20 @@ COMMIT_AGE = Gauge(
     ["stage"],
     registry=REGISTRY,
 )
+CHECKPOINT_AGE = Gauge(
+    "worker_checkpoint_age_seconds",
+    "Since all of a task's state was known to be on its checkpoint topic. Above 60 s: a takeover handles so much again; "
+    "look for checkpoint.waiting in the worker's log.",
+    ["stage", "partition"],
+    registry=REGISTRY,
+)
+RESTORE = Gauge(
+    "worker_restore_seconds",
+    "From the assignment of a partition to its task being ready to handle. Growing: the checkpoint topic is not "
+    "compacted, or the broker is slow.",
+    ["stage", "partition"],
+    registry=REGISTRY,
+)
 DEAD = Counter(
     "worker_dead_letters_total",
     "Records given up, by error. `crossbook tail dead.<stage>`.",

@@ -7,7 +7,7 @@ not above the last of its source partition (two sequencers at once do no harm) a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from core.domain.errors import MalformedFrame
@@ -48,12 +48,24 @@ def unpack(headers: Headers) -> Stamp | None:
     return None
 
 
+class Reached(NamedTuple):
+    """How far a sequenced log was read: its time, and the last offset of each source (noun, partition)."""
+
+    log_ns: int
+    last: Mapping[tuple[str, int], int]
+
+
 class Inbox:
     """Order and time of one sequenced log partition, as far as it was read."""
 
-    def __init__(self) -> None:
-        self.log_ns = 0
-        self._last: dict[tuple[str, int], int] = {}
+    def __init__(self, reached: Reached | None = None) -> None:
+        """Begin, or go on where another was."""
+        self.log_ns = reached.log_ns if reached is not None else 0
+        self._last = dict(reached.last) if reached is not None else {}
+
+    def reached(self) -> Reached:
+        """Return a copy of how far it is."""
+        return Reached(self.log_ns, dict(self._last))
 
     def admit(self, record: Record, stamp: Stamp | None) -> bool:
         """Move log time and return whether the record is new."""

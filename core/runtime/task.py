@@ -4,8 +4,9 @@ The error's branch decides the offset. `Reject` advances past a dead letter; `Re
 a pause; anything else propagates and stops the process: at least once plus pure handlers make a restart safe, so
 crashing is the simplest correct answer.
 
-A task with state is rebuilt by reading its log from the start and publishing nothing below the committed offset. That is
-right only while the log is whole, so a log whose first offset is not 0 is refused by name.
+A task with state goes on from its checkpoint (`keeper`); one that has none is rebuilt by reading its log from the start.
+Either way nothing below the committed offset is published again, and a log that does not hold what is needed is refused
+by name.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
-from core.domain.errors import Halt, Misconfigured, Reject, Retry
+from core.domain.errors import Halt, InvariantBroken, Misconfigured, Reject, Retry, Unavailable
 from core.runtime import log as logs
 from core.runtime import metrics
+from core.runtime.checkpoint import Head
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import Codec
 from core.runtime.consumer import LogReader, key_text, value_bytes
-from core.runtime.flow import Input, Output, Task, TaskContext, TaskFactory
+from core.runtime.flow import Checkpointed, Input, Output, Task, TaskContext, TaskFactory
+from core.runtime.keeper import Keeper
 from core.runtime.pressure import Level, Pressure, PressureLimits, Progress, worst
 from core.runtime.producer import Publisher
 from core.runtime.sequenced import Inbox, unpack
@@ -38,6 +42,10 @@ RETRY_LIMIT_S = 300.0
 _POLL_S = 0.1
 _ACK_WAIT_S = 5.0
 _PACE_WAIT_S_MAX = 60.0
+_OPENING_POLL_S = 0.01
+_LAST_CHECKPOINT_WAIT_S = 5.0
+_FENCED_WAIT_S = 10.0
+"""A fenced owner hears from its group within this time that it is none any more, or leaves by itself."""
 
 
 @dataclass
@@ -51,6 +59,10 @@ class _Slot:
     committed: int
     end: int | None = None
     """replay: handle nothing at or above this offset"""
+    is_placed: bool = True
+    """the reader is known to be at `position`"""
+    is_broken: bool = False
+    """an error was raised in the middle of a record: its state is of no offset"""
     backlog: deque[Message] = field(default_factory=deque)
     retry_at_s: float = 0.0
     retry_since_s: float = 0.0
@@ -72,7 +84,7 @@ class LogSpec:
     Attributes:
         stage: folder name.
         log: last part of the group `<run>.<stage>.<log>`.
-        remembers: the task has state, so its log is read from the start on every assignment.
+        remembers: the task has state: it goes on from its checkpoint, or reads its log from the start.
         sequenced: records carry the sequencer's header.
     """
 
@@ -126,11 +138,16 @@ class TaskLoop:
         on_dropped: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
         limits: PressureLimits | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """Prepare; `run` joins the group, `replay` reads by hand.
 
-        `check` is called every turn and raises when what the loop depends on (a sequencer) has ended.
+        `check` is called every turn and raises when what the loop depends on (a sequencer) has ended. Without `keeper`
+        there are no checkpoints.
         """
+        self._keeper = keeper
+        self._fenced: dict[int, float] = {}
+        """Partitions whose task has a newer owner, and when that was heard."""
         self._check = check
         self._spec = spec
         self._factory = factory
@@ -148,6 +165,8 @@ class TaskLoop:
         self._on_dropped = on_dropped
         self._limits = limits or PressureLimits()
         self._slots: dict[int, _Slot] = {}
+        self._opening: dict[int, _Slot] = {}
+        """Owned, and waiting for their state."""
         self._reader: LogReader
         self._stopping = False
         self._pace: _Pace | None = None
@@ -185,10 +204,13 @@ class TaskLoop:
             self._reader.partition_count(self._topic)
             while not self._stopping:
                 self._turn()
-            self._commit(wait=True)
+            self._leave(list(self._slots))
         finally:
+            # Closing gives back what is owned: `_revoked` is called.
             self._reader.close()
-            self._drop(list(self._slots))
+            self._drop([*self._slots, *self._opening])
+            if self._keeper is not None:
+                self._keeper.close()
 
     def replay(self, source_group: str, speed: float = 0.0) -> dict[int, int]:
         """Handle each partition from 0 to the source group's committed offset; return those ends by partition.
@@ -226,6 +248,7 @@ class TaskLoop:
             "partitions": sorted(self._slots),
             "poll_age_s": round(now - self._last_poll_s, 3),
             "commit_age_s": round(now - self._last_commit_s, 3),
+            "checkpoint_age_s": round(self._keeper.age_s() if self._keeper is not None else 0.0, 3),
             "pressure": worst(self.levels()),
         }
 
@@ -242,7 +265,9 @@ class TaskLoop:
 
     def _turn(self) -> list[TopicPartition]:
         waiting = any(slot.backlog for slot in self._slots.values())
-        messages, ended = self._reader.batch(self._batch_max, RETRY_PAUSE_S if waiting else _POLL_S)
+        opening = self._keeper is not None and self._begin_opened(self._keeper)
+        pause_s = _OPENING_POLL_S if opening else RETRY_PAUSE_S if waiting else _POLL_S
+        messages, ended = self._reader.batch(self._batch_max, pause_s)
         began = self._last_poll_s = self._clock.monotonic_s()
         if self._tables is not None:
             self._tables.follow()
@@ -284,6 +309,9 @@ class TaskLoop:
             slot.retry_at_s = self._clock.monotonic_s() + RETRY_PAUSE_S
             slot.backlog.append(message)
             self._reader.pause([TopicPartition(self._topic, message.partition() or 0)])
+        except BaseException:
+            slot.is_broken = True
+            raise
 
     def _retry(self, now_s: float) -> None:
         for number, slot in self._slots.items():
@@ -300,13 +328,19 @@ class TaskLoop:
                 if now_s - slot.retry_since_s > RETRY_LIMIT_S:
                     raise Halt(f"{self._topic} [{number}] {slot.position}: waited {RETRY_LIMIT_S} s: {e}") from e
                 continue
+            except BaseException:
+                slot.is_broken = True
+                raise
             self._reader.resume([TopicPartition(self._topic, number)])
 
     # hot: every record of every pure stage
     def _handle(self, slot: _Slot, message: Message) -> None:
         offset = message.offset() or 0
-        if offset < slot.position or (slot.end is not None and offset >= slot.end):
+        if offset != slot.position and not self._is_next(slot, message, offset):
             return
+        if slot.end is not None and offset >= slot.end:
+            return
+        slot.is_placed = True
         value = value_bytes(message)
         outputs: Iterable[Output] = ()
         if value is not None:  # a tombstone says nothing to a task
@@ -321,6 +355,20 @@ class TaskLoop:
                     self._publish(outputs)
                 self._ok.inc()
         slot.position = offset + 1
+
+    def _is_next(self, slot: _Slot, message: Message, offset: int) -> bool:
+        """Say whether a record that is not at the slot's position may be handled: never, if a record is missing."""
+        if offset < slot.position:
+            return False
+        if not self._spec.remembers:
+            return True
+        place = TopicPartition(self._topic, message.partition() or 0, slot.position)
+        if not slot.is_placed:
+            self._reader.seek(place)
+            return False
+        raise InvariantBroken(
+            f"{self._topic} [{place.partition}]: expected offset {slot.position}, found {offset}: records are missing"
+        )
 
     def _publish(self, outputs: Iterable[Output]) -> None:
         try:
@@ -356,38 +404,33 @@ class TaskLoop:
         offset = message.offset() or 0
         if offset < slot.publish_from:
             return
-        for output in getattr(error, "outputs", ()):
-            self._publisher.publish(output)
         key = message.key() or b""
-        self._publisher.publish(
-            Output(
-                DEAD[self._spec.stage],
-                key_text(message),
-                Dead(
-                    stage=self._spec.stage,
-                    source_topic=self._topic,
-                    source_partition=message.partition() or 0,
-                    source_offset=offset,
-                    error_class="REJECT",
-                    error=name,
-                    reason=str(error),
-                    key=key.encode() if isinstance(key, str) else key,
-                    value=value,
-                    ts_ns=self._clock.now_ns(),
-                ),
-            )
+        dead = Dead(
+            stage=self._spec.stage,
+            source_topic=self._topic,
+            source_partition=message.partition() or 0,
+            source_offset=offset,
+            error_class="REJECT",
+            error=name,
+            reason=str(error),
+            key=key.encode() if isinstance(key, str) else key,
+            value=value,
+            ts_ns=self._clock.now_ns(),
         )
+        outputs: tuple[Output, ...] = getattr(error, "outputs", ())
+        self._publish((*outputs, Output(DEAD[self._spec.stage], key_text(message), dead)))
 
     # Offsets
 
-    def _commit(self, *, wait: bool) -> None:
+    def _commit(self, *, wait: bool) -> bool:
+        """Commit what is published and acknowledged, and begin the checkpoints that are due; False if it is not yet."""
         self._export_counters()
         self._measure_lag()
         self._last_commit_s = self._clock.monotonic_s()
         if not self._publisher.wait_acknowledged(_ACK_WAIT_S):
             log.warning("commit.waiting", reason="outputs are not acknowledged; is the broker up?")
             self._commit_age.set(_ACK_WAIT_S)
-            return
+            return False
         offsets = []
         for number, slot in self._slots.items():
             hold = getattr(slot.task, "hold_offset", None)
@@ -400,38 +443,106 @@ class TaskLoop:
             if refused:
                 log.warning("commit.refused", reason=refused)
         self._commit_age.set(0.0)
+        if self._keeper is not None:
+            self._give_up(self._keeper.settle())
+            self._write_checkpoints(self._keeper, [number for number in self._slots if self._keeper.is_due(number)])
+        return True
+
+    # Checkpoints
+
+    def _write_checkpoints(self, keeper: Keeper, numbers: list[int]) -> None:
+        """Begin the checkpoints of these partitions: right after an acknowledgement, before anything else is handled."""
+        for number in numbers:
+            slot = self._slots[number]
+            if isinstance(slot.task, Checkpointed) and not slot.is_broken and slot.end is None:
+                reached = slot.inbox.reached() if slot.inbox is not None else None
+                keeper.write(number, slot.task, Head(slot.position, reached))
+
+    def _begin_opened(self, keeper: Keeper) -> bool:
+        """Let the tasks that have their state begin; return whether others are still waiting for theirs."""
+        for number, opened in keeper.opened():
+            slot = self._slots[number] = self._opening.pop(number)
+            if opened.head is not None:
+                slot.position = opened.head.offset
+                slot.inbox = Inbox(opened.head.reached) if self._spec.sequenced else None
+            slot.task = opened.task
+            slot.publish_from = slot.committed = max(slot.publish_from, slot.position)
+            slot.progress.log_ns = slot.inbox.log_ns if slot.inbox is not None else 0
+            place = TopicPartition(self._topic, number, slot.position)
+            while not self._reader.seek(place):
+                time.sleep(_OPENING_POLL_S)
+            self._reader.resume([place])
+            if self._on_owned is not None:
+                self._on_owned(number)
+        now_s = self._clock.monotonic_s()
+        for number, since_s in self._fenced.items():
+            if now_s - since_s > _FENCED_WAIT_S:
+                raise Unavailable(
+                    f"{self._topic} [{number}] has a newer owner, and the group did not say so for {_FENCED_WAIT_S} s"
+                )
+        return keeper.is_opening
+
+    def _give_up(self, numbers: list[int]) -> None:
+        """Drop tasks that have a newer owner: nothing of theirs is committed or published any more."""
+        for number in numbers:
+            self._drop([number])
+            self._reader.pause([TopicPartition(self._topic, number)])
+            self._fenced[number] = self._clock.monotonic_s()
+
+    def _leave(self, numbers: list[int]) -> None:
+        """Publish, commit and write down all that these partitions have, as far as Kafka answers in time."""
+        acknowledged = self._commit(wait=True)
+        if self._keeper is None:
+            return
+        self._give_up(self._keeper.finish(numbers, _LAST_CHECKPOINT_WAIT_S))
+        if acknowledged:
+            self._write_checkpoints(self._keeper, [number for number in numbers if number in self._slots])
+            self._give_up(self._keeper.finish(numbers, _LAST_CHECKPOINT_WAIT_S))
+
+    # Ownership
 
     def _assigned(self, partitions: list[TopicPartition]) -> None:
         known = {place.partition: place.offset for place in self._reader.committed(partitions)}
         positions = []
+        opening = []
         for place in partitions:
             number = place.partition
             committed = max(known.get(number, 0), 0)
-            start = 0
-            if self._spec.remembers:
-                first, _ = self._reader.edges(TopicPartition(self._topic, number))
-                if first > 0:
-                    raise Misconfigured(
-                        f"{self._topic} [{number}] begins at offset {first}: a task with state needs the whole log; "
-                        "raise the topic's retention or start a new run"
-                    )
-                positions.append(TopicPartition(self._topic, number, OFFSET_BEGINNING))
+            self._fenced.pop(number, None)
+            slot = self._new_slot(number, start=0 if self._spec.remembers else committed, publish_from=committed)
+            if self._keeper is not None and self._spec.remembers and isinstance(slot.task, Checkpointed):
+                self._opening[number] = slot
+                slot.is_placed = False
+                opening.append(TopicPartition(self._topic, number))
+                self._keeper.open(number, f"{self._topic} [{number}]", partial(self._new_task, number))
             else:
-                start = committed
-                positions.append(TopicPartition(self._topic, number, committed if committed else OFFSET_BEGINNING))
-            self._slots[number] = self._new_slot(number, start=start, publish_from=committed)
+                if self._spec.remembers:
+                    self._must_be_whole(number)
+                self._slots[number] = slot
+            positions.append(TopicPartition(self._topic, number, slot.position or OFFSET_BEGINNING))
         self._reader.take(positions)
+        if opening:
+            self._reader.pause(opening)
         if partitions:
             log.info("partitions.assigned", topic=self._topic, partitions=sorted(p.partition for p in partitions))
         for place in partitions:
-            if self._on_owned is not None:
+            if place.partition in self._slots and self._on_owned is not None:
                 self._on_owned(place.partition)
 
+    def _must_be_whole(self, number: int) -> None:
+        first, _ = self._reader.edges(TopicPartition(self._topic, number))
+        if first > 0:
+            raise Misconfigured(
+                f"{self._topic} [{number}] begins at offset {first}: a task with state needs the whole log; "
+                "raise the topic's retention or start a new run"
+            )
+
     def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._commit(wait=True)
-        self._drop([place.partition for place in partitions])
+        numbers = [place.partition for place in partitions]
+        self._leave([number for number in numbers if number in self._slots])
+        self._drop(numbers)
         self._reader.give_up(partitions)
-        log.info("partitions.revoked", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+        log.info("partitions.revoked", topic=self._topic, partitions=sorted(numbers))
 
     def _lost(self, partitions: list[TopicPartition]) -> None:
         # A newer owner has them already: committing would be refused, and its state is the one that counts.
@@ -441,24 +552,31 @@ class TaskLoop:
 
     def _drop(self, numbers: list[int]) -> None:
         for number in numbers:
-            slot = self._slots.pop(number, None)
-            if slot is None:
-                continue
-            if slot.pressure is not None:
-                slot.pressure.close()
-            if self._on_dropped is not None:
+            waiting, slot = self._opening.pop(number, None), self._slots.pop(number, None)
+            self._fenced.pop(number, None)
+            for left in (waiting, slot):
+                if left is not None and left.pressure is not None:
+                    left.pressure.close()
+            if self._keeper is not None:
+                self._keeper.drop(number)
+            if slot is not None and self._on_dropped is not None:
                 self._on_dropped(number)
 
-    def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
-        context = TaskContext(
-            partition=number,
-            partitions=self._context.partitions,
-            incarnation=self._context.incarnation,
-            tables=self._tables,
-            options=self._context.options,
+    def _new_task(self, number: int) -> Task:
+        return self._factory(
+            TaskContext(
+                partition=number,
+                partitions=self._context.partitions,
+                incarnation=self._context.incarnation,
+                tables=self._tables,
+                options=self._context.options,
+            )
         )
+
+    def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
         pressure = None
-        if end is None:  # a replay has all the time there is
+        # A replay has all the time there is; of a sequenced log, its sequencer speaks.
+        if end is None and not self._spec.sequenced:
             pressure = Pressure(
                 stage=self._spec.stage,
                 reader=self._spec.log,
@@ -468,7 +586,7 @@ class TaskLoop:
                 advice=f"add replicas with `crossbook scale {self._spec.log} N`",
             )
         return _Slot(
-            task=self._factory(context),
+            task=self._new_task(number),
             inbox=Inbox() if self._spec.sequenced else None,
             position=start,
             publish_from=publish_from,
