@@ -1,4 +1,4 @@
-"""Run both simulated venues: `python -m simulate [--config FILE] [--ready-file FILE] [--drive FILE]`."""
+"""Run both simulated venues: `python -m simulate [--config FILE] [--ready-file FILE] [--drive FILE] [--faults …]`."""
 
 import argparse
 import asyncio
@@ -23,10 +23,14 @@ def main() -> int:
     parser.add_argument("--ready-file", type=Path, help="where to write the addresses once the ports are open")
     parser.add_argument("--credentials-file", type=Path, help="keys of the test accounts; made when missing")
     parser.add_argument("--drive", type=Path, help="recorded top-of-book CSV to follow")
+    parser.add_argument(
+        "--faults", help="script of faults: a JSON file, or seed:N; simulate/faults.py names them (default: none)"
+    )
+    parser.add_argument("--faults-s", type=float, help="over how many seconds seed:N draws its faults (default: 3600)")
     arguments = parser.parse_args()
     try:
         values: dict[str, Any] = orjson.loads(arguments.config.read_bytes()) if arguments.config else {}
-        for name in ("ready_file", "credentials_file", "drive"):
+        for name in ("ready_file", "credentials_file", "drive", "faults", "faults_s"):
             if getattr(arguments, name) is not None:
                 values[name] = getattr(arguments, name)
         settings = SimulateSettings(**values)

@@ -5,7 +5,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from simulate.faults import NAMES, BadFault, parse
 from simulate.flow import Flow
+from simulate.injection import Injector
+from simulate.journal import Journal
 from simulate.kalshi.exchange import account_state as kalshi_state
 from simulate.kalshi.rest import KalshiServer
 from simulate.matching import Matcher, Side
@@ -18,11 +21,21 @@ from simulate.truth import TruthLog
 class ControlServer:
     """`/sim/*`."""
 
-    def __init__(self, kalshi: KalshiServer, clob: ClobServer, flow: Flow, truth: TruthLog) -> None:
+    def __init__(
+        self,
+        kalshi: KalshiServer,
+        clob: ClobServer,
+        flow: Flow,
+        truth: TruthLog,
+        journal: Journal,
+        injector: Injector,
+    ) -> None:
         self.kalshi = kalshi
         self.clob = clob
         self.flow = flow
         self.truth = truth
+        self.journal = journal
+        self.injector = injector
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
@@ -37,6 +50,7 @@ class ControlServer:
         app.router.add_post("/sim/market", self.market)
         app.router.add_post("/sim/drop", self.drop)
         app.router.add_post("/sim/faults", self.faults)
+        app.router.add_get("/sim/faults", _known_faults)
         return app
 
     async def accounts(self, request: web.Request) -> web.Response:
@@ -90,6 +104,13 @@ class ControlServer:
                     "edges_begun": self.flow.edges_begun,
                 },
                 "frames_sent": self.truth.frames_sent,
+                "faults": {
+                    **self.journal.stats(),
+                    "dropped": sum(
+                        connection.dropped_frames for connection in (*self.kalshi.connections, *self.clob.connections)
+                    ),
+                    "refused": {"kalshi": self.kalshi.outage.refused, "polymarket": self.clob.outage.refused},
+                },
                 "connections": {
                     "kalshi": _connections(self.kalshi.connections),
                     "polymarket": _connections(self.clob.connections),
@@ -153,14 +174,28 @@ class ControlServer:
         return _reply({"dropped": [connection.number for connection in chosen]})
 
     async def faults(self, request: web.Request) -> web.Response:
-        """Set faults of a venue: `{"venue", "order_answer_delay_ms"?, "order_swallow_answer_rate"?}`."""
+        """Inject a fault: `{"venue", "fault", "seconds"?, "connection"?, "market"?, …}`, see `simulate/faults.py`.
+
+        Without a `fault`, set what befalls order answers: `{"venue", "order_answer_delay_ms"?,
+        "order_swallow_answer_rate"?}`. 400: asked for in words it does not know; 409: nothing there to act on.
+        """
         body = orjson.loads(await request.read())
+        if "fault" in body:
+            try:
+                return _reply(self.injector.inject(parse(body)))
+            except BadFault as bad:
+                return _reply({"error": str(bad)}, 409 if bad.missing else 400)
         faults = self.kalshi.faults if body["venue"] == "kalshi" else self.clob.faults
         faults.order_answer_delay_ms = int(body.get("order_answer_delay_ms", faults.order_answer_delay_ms))
         faults.order_swallow_answer_rate = float(
             body.get("order_swallow_answer_rate", faults.order_swallow_answer_rate)
         )
         return _reply({})
+
+
+async def _known_faults(request: web.Request) -> web.Response:
+    """Name all faults, what they do, how a client can know, and their parameters."""
+    return _reply({name: fault._asdict() for name, fault in NAMES.items()})
 
 
 def _order_fact(attempts: int, own: Any) -> dict[str, Any]:

@@ -191,6 +191,8 @@ class Flow:
         self.running = settings.flow
         self.messages = 0
         self.edges_begun = 0
+        self.paused: set[int] = set()
+        """Places of venues where nobody quotes or trades."""
         self.rate = settings.messages_per_s
         self._settings = settings
         self._universe = universe
@@ -254,6 +256,8 @@ class Flow:
     def _step(self, now: float) -> int:
         index = self._rng.randrange(len(self._universe))
         venue = self._rng.randrange(2)
+        if venue in self.paused:
+            return 0
         # Noise on every look would move the quotes at every look; one in ten is a fresh opinion.
         self._aim(index, venue, now, fresh=self._rng.random() < FRESH_SHARE)
         return self._quoters[index][venue].act(self._settings.taker_share)
@@ -278,7 +282,7 @@ class Flow:
             self.push(index, self._rng.randrange(2), sign * cents / 100, seconds)
 
     def _requote(self, index: int, now: float) -> None:
-        for venue in (0, 1):
+        for venue in {0, 1} - self.paused:
             self._aim(index, venue, now, fresh=True)
             self.messages += self._quoters[index][venue].move()
 

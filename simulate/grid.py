@@ -17,6 +17,7 @@ class Band(NamedTuple):
 KALSHI_STRUCTURES: dict[str, tuple[Band, ...]] = {
     "linear_cent": (Band(0, 10_000, 100),),
     "deci_cent": (Band(0, 10_000, 10),),
+    "center_centi_edge_centi_cent": (Band(0, 10_000, 1),),
     "tapered_deci_cent": (Band(0, 1_000, 10), Band(1_000, 9_000, 100), Band(9_000, 10_000, 10)),
 }
 
@@ -34,6 +35,9 @@ class Grid:
     def __contains__(self, price: int) -> bool:
         at = bisect_left(self._prices, price)
         return at < len(self._prices) and self._prices[at] == price
+
+    def __len__(self) -> int:
+        return len(self._prices)
 
     def below(self, price: int, count: int) -> list[int]:
         """Return up to `count` grid prices at or below `price`, highest first."""

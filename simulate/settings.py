@@ -83,6 +83,10 @@ class SimulateSettings(BaseSettings):
     print_before_book: bool = True
     """Send `last_trade_price` before the `book` whose hash contains it; production's order is not established."""
 
+    faults: str = ""
+    """A script of faults: a JSON file, or `seed:N`; empty: none but those the control port asks for."""
+    faults_s: float = Field(default=3_600.0, gt=0)
+    """Over how long `seed:N` draws."""
     order_answer_delay_ms: int = 0
     order_swallow_answer_rate: float = Field(default=0.0, ge=0, le=1)
     """Part of the accepted orders whose answer is never sent."""

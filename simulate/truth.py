@@ -29,6 +29,8 @@ import orjson
 from simulate.history import Change, Stated
 from simulate.settings import TruthFrames
 
+Mark = tuple[int, str]
+"""The id of a fault and what it did with a frame."""
 BUFFER_LINES_MAX = 20_000
 """At this many waiting lines they are written at once instead of at the next flush."""
 
@@ -55,7 +57,7 @@ class TruthLog:
         ts_ms: int,
         payload: bytes,
         stated: tuple[Stated, ...] = (),
-        fault: tuple[int, str] | None = None,
+        fault: Mark | None = None,
     ) -> None:
         """Note one text frame; ordinal 0: it was not sent."""
         if ordinal:
@@ -65,7 +67,7 @@ class TruthLog:
         if self.frames is TruthFrames.DIGEST:
             shown = f'"{hashlib.sha1(payload, usedforsecurity=False).hexdigest()}"'
         else:
-            shown = orjson.dumps(payload.decode()).decode()
+            shown = orjson.dumps(payload.decode(errors="replace")).decode()
         if kind == "dump":
             versions = ",".join([f'["{said.key}",{said.version}]' for said in stated])
         else:

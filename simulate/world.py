@@ -13,17 +13,22 @@ from aiohttp import web
 
 from simulate.control import ControlServer
 from simulate.credentials import Credentials, load_or_make
-from simulate.faults import Faults
+from simulate.faults import Faults, read_script
 from simulate.flow import Flow, FlowMarket
+from simulate.injection import Injector
+from simulate.journal import Journal
 from simulate.kalshi.auth import KeyRing
 from simulate.kalshi.exchange import KalshiExchange
+from simulate.kalshi.oddities import KalshiOddities
 from simulate.kalshi.rest import BASE, WS_PATH, KalshiServer
 from simulate.kalshi.stream import KalshiStream
 from simulate.matching import Event
+from simulate.oddities import Oddities
 from simulate.polymarket.auth import EXCHANGE, NEG_RISK_EXCHANGE
 from simulate.polymarket.clob import ClobServer
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.gamma import GammaServer
+from simulate.polymarket.oddities import PolymarketOddities
 from simulate.polymarket.stream import PolymarketStream
 from simulate.settings import SimulateSettings
 from simulate.truth import TruthLog
@@ -47,6 +52,8 @@ class World:
         )
         self.credentials: Credentials = load_or_make(settings.credentials_file, settings.accounts, settings.chain_id)
         self.truth = TruthLog(settings.truth_dir, settings.truth_frames)
+        self.journal = Journal(self.truth)
+        self.script = read_script(settings.faults, settings.faults_s) if settings.faults else []
         self.kalshi = self._kalshi()
         self.clob = self._polymarket()
         self.flow = Flow(
@@ -56,7 +63,12 @@ class World:
             [(market, _publisher(self.clob.exchange, market)) for market in self.clob.exchange.markets],
             self.truth,
         )
-        self.control = ControlServer(self.kalshi, self.clob, self.flow, self.truth)
+        venues: list[Oddities] = [
+            KalshiOddities(self.kalshi, self.journal, self.truth),
+            PolymarketOddities(self.clob, self.journal, self.truth),
+        ]
+        self.injector = Injector(venues, self.flow, self.journal, settings.seed)
+        self.control = ControlServer(self.kalshi, self.clob, self.flow, self.truth, self.journal, self.injector)
         self._runners: list[web.AppRunner] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -69,7 +81,7 @@ class World:
             self.flow.seed_books()
         kalshi = await self._serve(self.kalshi.app(), settings.kalshi_port)
         clob = await self._serve(self.clob.app(), settings.clob_port)
-        gamma = await self._serve(GammaServer(self.clob.exchange).app(), settings.gamma_port)
+        gamma = await self._serve(GammaServer(self.clob.exchange, self.clob.outage).app(), settings.gamma_port)
         control = await self._serve(self.control.app(), settings.control_port)
         host = settings.host
         ready = {
@@ -100,6 +112,7 @@ class World:
             asyncio.create_task(self._flush()),
             asyncio.create_task(self._expire()),
             asyncio.create_task(self.clob.sweep_heartbeats()),
+            asyncio.create_task(self.injector.play(self.script)),
         ]
         if settings.ready_file is not None:
             _write(settings.ready_file, ready)
@@ -114,9 +127,12 @@ class World:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self.injector.stop()
         await asyncio.sleep(0)
         for connection in [*self.kalshi.connections, *self.clob.connections]:
-            if not connection.closed_ns:
+            if connection.is_muted:
+                connection.abort()
+            elif not connection.closed_ns:
                 with contextlib.suppress(TimeoutError, ConnectionError):
                     await asyncio.wait_for(connection.socket.close(code=1001), SHUTDOWN_S)
         for runner in self._runners:
@@ -133,13 +149,18 @@ class World:
         exchange = KalshiExchange(self.universe, names, settings.cash_usd * 1_000_000, stream, self.truth)
         stream.markets = exchange.by_ticker
         keys = KeyRing(self.credentials.kalshi, settings.kalshi_clock_skew_s)
-        return KalshiServer(settings, exchange, stream, keys, self.truth, self._faults("kalshi"))
+        faults = self._faults("kalshi")
+        return KalshiServer(settings, exchange, stream, keys, self.truth, faults, self.journal, self._rng("kalshi"))
 
     def _polymarket(self) -> ClobServer:
         stream = PolymarketStream()
         exchange = PolymarketExchange(self.universe, self.credentials.polymarket, self.settings, stream, self.truth)
         stream.by_token = exchange.by_token
-        return ClobServer(self.settings, exchange, stream, self.truth, self._faults("polymarket"))
+        faults, rng = self._faults("polymarket"), self._rng("polymarket")
+        return ClobServer(self.settings, exchange, stream, self.truth, faults, self.journal, rng)
+
+    def _rng(self, venue: str) -> random.Random:
+        return random.Random(f"outage/{self.settings.seed}/{venue}")
 
     def _faults(self, venue: str) -> Faults:
         settings = self.settings

@@ -5,7 +5,7 @@ from typing import Any
 from core.domain.units import ONE_DOLLAR_E4
 from simulate.kalshi.books import top_of
 from simulate.kalshi.market import KalshiMarket
-from simulate.kalshi.text import count_text, price_text
+from simulate.kalshi.text import count_text, price_ranges, price_text
 from simulate.matching import Side
 from simulate.universe import KALSHI_SERIES, question_of
 
@@ -55,10 +55,7 @@ def market_row(market: KalshiMarket) -> dict[str, Any]:
         "rules_primary": f"If {question} resolves to yes, the market resolves to Yes.",
         "rules_secondary": "",
         "price_level_structure": market.structure,
-        "price_ranges": [
-            {"start": price_text(band.start), "end": price_text(band.end), "step": price_text(band.step)}
-            for band in market.grid.bands
-        ],
+        "price_ranges": price_ranges(market.grid),
         "exchange_index": 0,
         "settlement_bounds_type": "default",
     }

@@ -9,7 +9,7 @@ from simulate.kalshi.fees import trade_fee
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.stream import KalshiStream
-from simulate.kalshi.text import average_text, count_text
+from simulate.kalshi.text import average_text, count_text, price_ranges
 from simulate.matching import (
     NEVER_RESTED,
     Canceled,
@@ -159,6 +159,12 @@ class KalshiExchange:
         market.status = status
         event_type = {"active": "activated", "inactive": "deactivated"}.get(status, status)
         self._stream.lifecycle(market, {"event_type": event_type, "is_deactivated": status != "active"})
+
+    def set_structure(self, market: KalshiMarket, structure: str) -> None:
+        """Change a market's price grid and tell it; resting orders stay, as the venue keeps them on a refinement."""
+        market.set_structure(structure)
+        fields = {"price_level_structure": structure, "price_ranges": price_ranges(market.grid)}
+        self._stream.lifecycle(market, {"event_type": "price_level_structure_updated", **fields})
 
     # hot: each change of each book
     def apply(self, market: KalshiMarket, events: list[Event]) -> int:

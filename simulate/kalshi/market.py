@@ -26,3 +26,8 @@ class KalshiMarket:
         self.volume_e6 = 0
         self.top: tuple[int, int, int, int] = (0, 0, 0, 0)
         """Best bid and its size, best ask and its size, as the ticker channel last told."""
+
+    def set_structure(self, structure: str) -> None:
+        """Change the grid; resting orders stay."""
+        self.structure = structure
+        self.grid = Grid(KALSHI_STRUCTURES[structure])

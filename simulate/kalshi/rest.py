@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,16 +13,20 @@ from aiohttp import WSMsgType, web
 
 from simulate.buckets import TokenBucket
 from simulate.faults import Faults
+from simulate.journal import Journal
 from simulate.kalshi.auth import KeyRing, Refused
 from simulate.kalshi.catalogue import event_row, market_row, orderbook, series_row
 from simulate.kalshi.create import BadRequest, parse_create
 from simulate.kalshi.exchange import KalshiExchange, OrderRefused
 from simulate.kalshi.ledger import KalshiAccount
 from simulate.kalshi.messages import fill_row, order_row, position_row
-from simulate.kalshi.stream import Client, KalshiStream
-from simulate.kalshi.text import price_text
+from simulate.kalshi.stream import KalshiStream
+from simulate.kalshi.subscriptions import Client
+from simulate.kalshi.text import Stamp, price_text
+from simulate.outage import Outage
+from simulate.reader import NumberReader
 from simulate.settings import SimulateSettings
-from simulate.sockets import Connection
+from simulate.sockets import PING, Connection
 from simulate.truth import TruthLog
 from simulate.universe import KALSHI_SERIES
 
@@ -43,6 +48,7 @@ ENDPOINT_COSTS = (
     {"method": "DELETE", "path": f"{BASE}/portfolio/events/orders/:order_id", "cost": 2},
     {"method": "GET", "path": f"{BASE}/portfolio/orders/:order_id", "cost": 2},
 )
+_STAMP = Stamp()
 _STATUS_FILTER = {"open": "active", "paused": "inactive", "closed": "closed", "settled": "finalized"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,21 +71,28 @@ class KalshiServer:
         keys: KeyRing,
         truth: TruthLog,
         faults: Faults,
+        journal: Journal,
+        rng: random.Random,
     ) -> None:
         self.settings = settings
         self.exchange = exchange
         self.stream = stream
         self.faults = faults
         self.connections: list[Connection] = []
+        self.outage = Outage("kalshi", rng, lambda: sum(not connection.closed_ns for connection in self.connections))
+        self.stale_books: dict[str, Any] = {}
+        """Books as `GET …/orderbook` answers them in place of the true ones."""
+        self._journal = journal
         self._keys = keys
         self._truth = truth
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
-        app = web.Application()
+        app = web.Application(middlewares=[self.outage.middleware])
         route = app.router.add_route
         route("GET", f"{BASE}/exchange/status", self.status)
+        route("GET", f"{BASE}/exchange/user_data_timestamp", self.user_data_timestamp)
         route("GET", f"{BASE}/markets", self.markets)
         route("GET", f"{BASE}/markets/{{ticker}}", self.market)
         route("GET", f"{BASE}/markets/{{ticker}}/orderbook", self.orderbook)
@@ -107,6 +120,10 @@ class KalshiServer:
     # ------------------------------------------------------------------ public
     async def status(self, request: web.Request) -> web.Response:
         return reply({"exchange_active": True, "trading_active": self.exchange.trading})
+
+    async def user_data_timestamp(self, request: web.Request) -> web.Response:
+        """Say how old the reads of balance, orders, fills and positions are: never older than now."""
+        return reply({"as_of_time": _STAMP.text(time.time_ns())})
 
     async def markets(self, request: web.Request) -> web.Response:
         query = request.query
@@ -142,6 +159,8 @@ class KalshiServer:
         market = self.exchange.by_ticker.get(request.match_info["ticker"])
         if market is None:
             return _not_found()
+        if market.ticker in self.stale_books:
+            return reply(self.stale_books[market.ticker])
         depth = request.query.get("depth", "0")
         return reply(orderbook(market, int(depth) if depth.isdecimal() else 0))
 
@@ -259,25 +278,26 @@ class KalshiServer:
             name = self._keys.check(request.headers, "GET", request.path, _now_ms())
         except Refused as refused:
             return reply(refused.body, 401)
-        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX)
+        # Pings are answered by the connection: whatever writes must write in one order.
+        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX, autoping=False)
         await socket.prepare(request)
         connection = Connection(
             "kalshi",
             len(self.connections) + 1,
             socket,
             self._truth,
-            self.faults,
             self.settings.write_buffer_bytes_max,
+            NumberReader(self._journal.contradicted),
         )
         connection.attach(request)
         self.connections.append(connection)
         client = Client(connection, self.exchange.accounts[name])
         self.stream.clients.append(client)
         self._truth.note("connections", venue="kalshi", event="opened", connection=connection.number, account=name)
-        pings = asyncio.create_task(self._ping(socket))
+        pings = asyncio.create_task(self._ping(connection))
         try:
             async for message in socket:
-                if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                if not connection.keep_alive(message) and message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
                     self.stream.command(client, message.data)
         finally:
             pings.cancel()
@@ -288,11 +308,10 @@ class KalshiServer:
             )
         return socket
 
-    async def _ping(self, socket: web.WebSocketResponse) -> None:
-        with contextlib.suppress(ConnectionError):
-            while not socket.closed:
-                await asyncio.sleep(self.settings.ping_s)
-                await socket.ping(b"heartbeat")
+    async def _ping(self, connection: Connection) -> None:
+        while connection.is_open:
+            await asyncio.sleep(self.settings.ping_s)
+            connection.control(PING, b"heartbeat")
 
     # ------------------------------------------------------------------ plumbing
     def _bucket(self, account: str, kind: str) -> TokenBucket:

@@ -1,87 +1,39 @@
 """Kalshi's WebSocket: commands, one sid for each channel, one `seq` for each sid over everything sent on it."""
 
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
 
+from simulate.clock import VenueClock
 from simulate.history import Stated
 from simulate.kalshi.books import book_sides, delta_text, ticker_text, top_of, trade_text
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_message, order_message, position_message
+from simulate.kalshi.subscriptions import (
+    BOOK,
+    CHANNELS,
+    ERRORS,
+    SUBSCRIPTION_MARKETS_MAX,
+    UNSEQUENCED,
+    Client,
+    CommandError,
+    Message,
+    Subscription,
+)
 from simulate.matching import Order, Side
-from simulate.sockets import Connection, Frame
-
-BOOK = "orderbook_delta"
-PRIVATE = ("fill", "user_orders", "market_positions")
-UNSEQUENCED = frozenset({"ticker", *PRIVATE})
-CHANNELS = frozenset({BOOK, "trade", "ticker", "market_lifecycle_v2", *PRIVATE})
-SUBSCRIPTION_MARKETS_MAX = 500_000
-ERRORS = {
-    1: "Unable to process message",
-    2: "Params required",
-    3: "Channels required",
-    4: "Subscription IDs required",
-    5: "Unknown command",
-    7: "Unknown subscription ID",
-    8: "Unknown channel name",
-    11: "Invalid parameter",
-    12: "Exactly one subscription ID is required",
-    13: "Unsupported action",
-    14: "Market Ticker required",
-    15: "Action required",
-    26: "Subscription market limit exceeded",
-}
-
-
-class CommandError(Exception):
-    """A command that is answered with one of `ERRORS`."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(ERRORS[code])
-        self.code = code
-
-
-class Subscription:
-    """One channel of one connection; `tickers` None means all markets."""
-
-    __slots__ = ("channel", "seq", "sid", "skip_ack", "tickers", "use_yes_price")
-
-    def __init__(self, sid: int, channel: str, tickers: dict[str, None] | None, *, use_yes_price: bool) -> None:
-        self.sid = sid
-        self.channel = channel
-        self.tickers = tickers
-        self.use_yes_price = use_yes_price
-        self.skip_ack = False
-        self.seq = 0
-
-
-class Client:
-    """One connection with its subscriptions."""
-
-    def __init__(self, connection: Connection, account: KalshiAccount) -> None:
-        self.connection = connection
-        self.account = account
-        self.subscriptions: dict[int, Subscription] = {}
-        self._sid = 0
-
-    def add(self, channel: str, tickers: dict[str, None] | None, *, use_yes_price: bool) -> Subscription:
-        """Open a subscription under the next sid."""
-        self._sid += 1
-        subscription = Subscription(self._sid, channel, tickers, use_yes_price=use_yes_price)
-        self.subscriptions[self._sid] = subscription
-        return subscription
-
-    def on_channel(self, channel: str) -> Subscription | None:
-        """Return the subscription of a channel; there is at most one."""
-        return next((sub for sub in self.subscriptions.values() if sub.channel == channel), None)
+from simulate.sockets import Frame
 
 
 class KalshiStream:
     """All connections; the exchange tells it what happened."""
 
     def __init__(self) -> None:
+        self.clock = VenueClock()
+        self.owing: Callable[[Client, Subscription, list[str]], None] | None = None
+        """Is given the next subscription's tickers in place of the snapshots."""
         self.clients: list[Client] = []
         self.markets: dict[str, KalshiMarket] = {}
         self._books: dict[str, list[tuple[Client, Subscription]]] = {}
@@ -101,6 +53,7 @@ class KalshiStream:
         followers = self._books.get(market.ticker)
         if not followers:
             return
+        now_ns += self.clock.offset_ns
         now_ms = now_ns // 1_000_000
         texts: dict[bool, str] = {}
         for client, subscription in followers:
@@ -113,10 +66,13 @@ class KalshiStream:
                 own = cast("tuple[KalshiAccount, OwnOrder]", order.tag)[1]
                 if own.client_order_id:
                     text = f'{text[:-1]},"client_order_id":{_quoted(own.client_order_id)}}}'
-            self._send(client, subscription, "orderbook_delta", market.ticker, text, now_ms, stated=stated)
+            self.send(client, subscription, "orderbook_delta", market.ticker, text, now_ms, stated=stated)
+            if client.owed:
+                self.pay(client, subscription, market.ticker)
 
     def trade(self, market: KalshiMarket, trade_id: str, price_e4: int, size_e6: int, taker: Side, now_ns: int) -> None:
         """Send a public trade."""
+        now_ns += self.clock.offset_ns
         text = trade_text(market, trade_id, price_e4, size_e6, taker, now_ns)
         self._broadcast("trade", "trade", market.ticker, text, now_ns // 1_000_000)
 
@@ -128,13 +84,14 @@ class KalshiStream:
         if top == market.top:
             return 0
         market.top = top
+        now_ns += self.clock.offset_ns
         self._broadcast("ticker", "ticker", market.ticker, ticker_text(market, now_ns), now_ns // 1_000_000)
         return 1
 
     def lifecycle(self, market: KalshiMarket, fields: dict[str, Any]) -> None:
         """Send a change of a market's life."""
         text = orjson.dumps({"market_ticker": market.ticker, **fields}).decode()
-        self._broadcast("market_lifecycle_v2", "market_lifecycle_v2", market.ticker, text, time.time_ns() // 1_000_000)
+        self._broadcast("market_lifecycle_v2", "market_lifecycle_v2", market.ticker, text, self.clock.ms())
 
     # ------------------------------------------------------------------ private messages
     def fill(self, account: KalshiAccount, fill: Fill) -> None:
@@ -243,7 +200,7 @@ class KalshiStream:
             raise CommandError(14)
         if action == "get_snapshot" and subscription.channel == BOOK:
             for ticker in tickers:
-                self._snapshot(client, subscription, ticker, number)
+                self.snapshot(client, subscription, ticker, number)
         elif action == "add_markets" and subscription.channel != "market_lifecycle_v2":
             self._add_markets(client, subscription, number, tickers)
         elif action == "delete_markets" and subscription.channel != "market_lifecycle_v2":
@@ -280,7 +237,21 @@ class KalshiStream:
     def _follow(self, client: Client, subscription: Subscription, tickers: list[str]) -> None:
         for ticker in tickers:
             self._books.setdefault(ticker, []).append((client, subscription))
-            self._snapshot(client, subscription, ticker, 0)
+        if self.owing is not None and tickers:
+            self.owing(client, subscription, tickers)
+            return
+        for ticker in tickers:
+            self.snapshot(client, subscription, ticker)
+
+    def pay(self, client: Client, subscription: Subscription, ticker: str, *, now: bool = False) -> None:
+        """Count a delta towards a snapshot that is owed, and send it when enough went before it, or `now`."""
+        left = client.owed.get(ticker)
+        if left is not None and left > 1 and not now:
+            client.owed[ticker] = left - 1
+        elif left is not None:
+            del client.owed[ticker]
+            with client.connection.marked(client.owed_mark):
+                self.snapshot(client, subscription, ticker)
 
     def _unfollow(self, client: Client, subscription: Subscription, ticker: str) -> None:
         followers = self._books.get(ticker, [])
@@ -292,7 +263,14 @@ class KalshiStream:
             for ticker in subscription.tickers or ():
                 self._unfollow(client, subscription, ticker)
 
-    def _snapshot(self, client: Client, subscription: Subscription, ticker: str, number: int) -> None:
+    def books_of(self, ticker: str) -> list[tuple[Client, Subscription]]:
+        """Return who follows a book."""
+        return list(self._books.get(ticker, ()))
+
+    def snapshot(
+        self, client: Client, subscription: Subscription, ticker: str, number: int = 0, *, padding: int = 0
+    ) -> None:
+        """Send a market's whole book, with an unknown field of `padding` bytes if asked."""
         market = self.markets.get(ticker)
         stated: tuple[Stated, ...] = ()
         if market is None:
@@ -300,23 +278,30 @@ class KalshiStream:
         else:
             stated = (Stated(ticker, market.history.version),)
             sides = book_sides(market.matcher, use_yes_price=subscription.use_yes_price)
-            text = f'{{"market_ticker":"{ticker}","market_id":"{market.market_id}"{sides}}}'
-        now_ms = time.time_ns() // 1_000_000
-        self._send(client, subscription, "orderbook_snapshot", ticker, text, now_ms, number, stated)
+            filler = f',"padding":"{"x" * padding}"' if padding else ""
+            text = f'{{"market_ticker":"{ticker}","market_id":"{market.market_id}"{sides}{filler}}}'
+        self.send(client, subscription, "orderbook_snapshot", ticker, text, self.clock.ms(), number, stated)
+
+    def overflow(self, client: Client, subscription: Subscription) -> None:
+        """End a subscription whose buffer ran over: terminal, it must be made anew."""
+        subscription.seq += 1
+        message = {"code": 25, "msg": "Subscription buffer overflow"}
+        self._reply(client, {"type": "error", "sid": subscription.sid, "seq": subscription.seq, "msg": message})
+        self._close(client, subscription)
 
     def _initial_tickers(self, client: Client, subscription: Subscription) -> None:
-        now_ns = time.time_ns()
+        now_ns = self.clock.ns()
         for ticker in subscription.tickers or self.markets:
             market = self.markets.get(ticker)
             if market is not None:
                 text = ticker_text(market, now_ns)
-                self._send(client, subscription, "ticker", ticker, text, now_ns // 1_000_000)
+                self.send(client, subscription, "ticker", ticker, text, now_ns // 1_000_000)
 
     def _broadcast(self, channel: str, kind: str, ticker: str, text: str, now_ms: int) -> None:
         for client in self.clients:
             subscription = client.on_channel(channel)
             if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
-                self._send(client, subscription, kind, ticker, text, now_ms)
+                self.send(client, subscription, kind, ticker, text, now_ms)
 
     def _private(self, account: KalshiAccount, channel: str, kind: str, ticker: str, message: dict[str, Any]) -> None:
         text = ""
@@ -326,7 +311,7 @@ class KalshiStream:
             subscription = client.on_channel(channel)
             if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
                 text = text or orjson.dumps(message).decode()
-                self._send(client, subscription, kind, ticker, text, time.time_ns() // 1_000_000)
+                self.send(client, subscription, kind, ticker, text, time.time_ns() // 1_000_000)
 
     def _acknowledge(self, client: Client, subscription: Subscription, number: int) -> None:
         listed = None if subscription.skip_ack else {"market_tickers": list(subscription.tickers or ())}
@@ -348,13 +333,13 @@ class KalshiStream:
         self._reply(client, reply)
 
     def _reply(self, client: Client, reply: dict[str, Any]) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         reply["sending_ts_ms"] = now_ms
         sid, seq = (reply["sid"], reply["seq"]) if "seq" in reply else (0, 0)
         client.connection.send(Frame(str(reply["type"]), "", now_ms, orjson.dumps(reply), (), sid, seq))
 
     # hot: once for each frame of each connection
-    def _send(
+    def send(
         self,
         client: Client,
         subscription: Subscription,
@@ -365,6 +350,10 @@ class KalshiStream:
         number: int = 0,
         stated: tuple[Stated, ...] = (),
     ) -> None:
+        """Number a message of a subscription and send it."""
+        silent = client.silent.get(ticker)
+        if silent is not None and silent(Message(subscription, kind, ticker, text, stated)):
+            return
         sequence = ""
         if subscription.channel not in UNSEQUENCED:
             subscription.seq += 1

@@ -2,6 +2,8 @@
 
 import time
 
+from simulate.grid import Grid
+
 
 def price_text(price_e4: int) -> str:
     """Return dollars with four decimals."""
@@ -27,6 +29,14 @@ def average_text(total_e6: int, size_e6: int) -> str:
     micro = total_e6 * 1_000_000 // size_e6
     text = money_text(micro)
     return text[:-2] if micro % 100 == 0 and micro * size_e6 == total_e6 * 1_000_000 else text
+
+
+def price_ranges(grid: Grid) -> list[dict[str, str]]:
+    """Return a grid as markets and the life-cycle channel state it."""
+    return [
+        {"start": price_text(band.start), "end": price_text(band.end), "step": price_text(band.step)}
+        for band in grid.bands
+    ]
 
 
 class Stamp:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,8 @@ from aiohttp import web
 
 from simulate.buckets import TokenBucket
 from simulate.faults import Faults
+from simulate.journal import Journal
+from simulate.outage import Outage
 from simulate.polymarket.amounts import OrderRefused
 from simulate.polymarket.auth import EXCHANGE, NEG_RISK_EXCHANGE, l1_signer, l2_matches
 from simulate.polymarket.exchange import PolymarketExchange
@@ -50,18 +53,24 @@ class ClobServer:
         stream: PolymarketStream,
         truth: TruthLog,
         faults: Faults,
+        journal: Journal,
+        rng: random.Random,
     ) -> None:
         self.settings = settings
         self.exchange = exchange
         self.faults = faults
-        self.sockets = Sockets(settings, exchange, stream, truth, faults)
+        self.stream = stream
+        self.sockets = Sockets(settings, exchange, stream, truth, journal)
         self.connections = self.sockets.connections
+        self.outage = Outage("polymarket", rng, lambda: len(stream.market_clients))
+        self.stale_books: dict[str, str] = {}
+        """Books by token as `GET /book` answers them in place of the true ones."""
         self._truth = truth
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
-        app = web.Application()
+        app = web.Application(middlewares=[self.outage.middleware])
         route = app.router.add_route
         for path, public in (
             ("/ok", self.ok),
@@ -104,7 +113,7 @@ class ClobServer:
         return reply("OK")
 
     async def time(self, request: web.Request) -> web.Response:
-        return reply(int(time.time()))
+        return reply(self.stream.clock.ms() // 1_000)
 
     async def version(self, request: web.Request) -> web.Response:
         return reply({"version": 2})
@@ -114,7 +123,7 @@ class ClobServer:
         market = self.exchange.by_token.get(token)
         if market is None:
             return reply({"error": "No orderbook exists for the requested token id"}, 404)
-        return _text(market.rest_book(token, _now_ms()))
+        return _text(self._rest_book(token))
 
     async def books(self, request: web.Request) -> web.Response:
         wanted = _json(await request.read())
@@ -122,7 +131,10 @@ class ClobServer:
             return reply({"error": "Payload exceeds the limit"}, 400)
         tokens = [str(item.get("token_id")) for item in wanted if isinstance(item, dict)]
         known = [token for token in tokens if token in self.exchange.by_token]
-        return _text(f"[{','.join(self.exchange.by_token[token].rest_book(token, _now_ms()) for token in known)}]")
+        return _text(f"[{','.join(self._rest_book(token) for token in known)}]")
+
+    def _rest_book(self, token: str) -> str:
+        return self.stale_books.get(token) or self.exchange.by_token[token].rest_book(token, self.stream.clock.ms())
 
     async def tick_size(self, request: web.Request) -> web.Response:
         market = self.exchange.by_token.get(request.query.get("token_id", ""))
@@ -137,7 +149,7 @@ class ClobServer:
         market = self.exchange.by_token.get(token)
         if market is None:
             return _no_market()
-        book = market.book(token, _now_ms())
+        book = market.book(token, self.stream.clock.ms())
         return reply({"price": book.best_bid if request.query.get("side") == "BUY" else book.best_ask})
 
     async def midpoint(self, request: web.Request) -> web.Response:
@@ -352,10 +364,6 @@ class ClobServer:
                 return response
 
         return checked
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.domain.units import ONE_DOLLAR_E4
 from simulate.credentials import PolymarketWallet
+from simulate.history import Book
 from simulate.matching import (
     Canceled,
     CancelReason,
@@ -60,6 +61,11 @@ class PolymarketExchange:
         self._settings = settings
         self._stream = stream
         self._truth = truth
+
+    def book_at(self, condition_id: str, version: int) -> Book | None:
+        """Return a market's book at a version, None when that is too long ago."""
+        market = self.by_condition[condition_id]
+        return market.history.book_at(version, market.matcher)
 
     # ------------------------------------------------------------------ orders in
     def place(self, account: PolymarketAccount, body: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from simulate.outage import Outage
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.market import MIN_ORDER_SIZE, PolymarketMarket
 from simulate.polymarket.text import PRICES
@@ -21,12 +22,13 @@ END = "2030-12-31T23:59:00Z"
 class GammaServer:
     """The catalogue's HTTP side."""
 
-    def __init__(self, exchange: PolymarketExchange) -> None:
+    def __init__(self, exchange: PolymarketExchange, outage: Outage) -> None:
         self.exchange = exchange
+        self._outage = outage
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._outage.middleware])
         app.router.add_get("/markets/keyset", self.keyset)
         app.router.add_get("/markets", self.markets)
         return app

@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from simulate.faults import Faults
+from simulate.journal import Journal
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.stream import MarketClient, PolymarketStream, UserClient
+from simulate.reader import HashReader
 from simulate.settings import SimulateSettings
 from simulate.sockets import Connection, Frame
 from simulate.truth import TruthLog
@@ -25,23 +26,24 @@ class Sockets:
         exchange: PolymarketExchange,
         stream: PolymarketStream,
         truth: TruthLog,
-        faults: Faults,
+        journal: Journal,
     ) -> None:
         self.connections: list[Connection] = []
         self._settings = settings
         self._exchange = exchange
         self._stream = stream
         self._truth = truth
-        self._faults = faults
+        self._journal = journal
 
     async def market(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection of `/ws/market`."""
-        socket, connection = await self._open(request)
+        reader = HashReader(self._exchange.book_at, self._journal.contradicted, self._journal.healed)
+        socket, connection = await self._open(request, reader)
         client = MarketClient(connection)
         self._stream.market_clients.append(client)
         try:
             async for message in socket:
-                if message.type is WSMsgType.TEXT:
+                if not connection.keep_alive(message) and message.type is WSMsgType.TEXT:
                     self._stream.market_command(client, message.data)
         finally:
             self._stream.drop_market(client)
@@ -54,7 +56,7 @@ class Sockets:
         client: UserClient | None = None
         try:
             async for message in socket:
-                if message.type is not WSMsgType.TEXT:
+                if connection.keep_alive(message) or message.type is not WSMsgType.TEXT:
                     continue
                 if client is not None:
                     self._stream.user_command(client, message.data)
@@ -84,16 +86,19 @@ class Sockets:
             return None
         return UserClient(connection, account, {str(market) for market in first.get("markets") or []})
 
-    async def _open(self, request: web.Request) -> tuple[web.WebSocketResponse, Connection]:
-        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX)
+    async def _open(
+        self, request: web.Request, reader: HashReader | None = None
+    ) -> tuple[web.WebSocketResponse, Connection]:
+        # Pings are answered by the connection: whatever writes must write in one order.
+        socket = web.WebSocketResponse(compress=False, max_msg_size=COMMAND_BYTES_MAX, autoping=False)
         await socket.prepare(request)
         connection = Connection(
             "polymarket",
             len(self.connections) + 1,
             socket,
             self._truth,
-            self._faults,
             self._settings.write_buffer_bytes_max,
+            reader,
         )
         connection.attach(request)
         self.connections.append(connection)

@@ -1,11 +1,13 @@
 """Polymarket's WebSockets: market data by token, and an account's own orders and trades. No sequence anywhere."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from core.domain.units import ONE_DOLLAR_E4
+from simulate.clock import VenueClock
 from simulate.history import Change, Stated
 from simulate.matching import Side
 from simulate.polymarket.ledger import OwnOrder, PolymarketAccount, Trade
@@ -13,6 +15,7 @@ from simulate.polymarket.market import PolymarketMarket
 from simulate.polymarket.messages import order_event, trade_event
 from simulate.polymarket.text import PRICES, size_text
 from simulate.sockets import Connection, Frame
+from simulate.truth import Mark
 
 
 class MarketClient:
@@ -22,6 +25,9 @@ class MarketClient:
         self.connection = connection
         self.tokens: dict[str, None] = {}
         self.custom_features = False
+        self.owed: tuple[list[str], int] | None = None
+        """Tokens whose first books come only after so many changes."""
+        self.owed_mark: Mark | None = None
 
 
 class UserClient:
@@ -37,6 +43,9 @@ class PolymarketStream:
     """All connections of both sockets; the exchange tells it what happened."""
 
     def __init__(self) -> None:
+        self.clock = VenueClock()
+        self.owing: Callable[[MarketClient, list[str]], None] | None = None
+        """Is given the next subscription's tokens in place of the books."""
         self.market_clients: list[MarketClient] = []
         self.user_clients: list[UserClient] = []
         self.by_token: dict[str, PolymarketMarket] = {}
@@ -51,7 +60,7 @@ class PolymarketStream:
         followers = self._followers.get(market.condition_id)
         if not followers:
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         yes, no = market.tokens
         yes_book, no_book = market.book(yes, now_ms), market.book(no, now_ms)
         size = size_text(level_e6)
@@ -69,6 +78,8 @@ class PolymarketStream:
         frame = Frame("price_change", market.condition_id, now_ms, payload, (stated,))
         for client in followers:
             client.connection.send(frame)
+            if client.owed is not None:
+                self.pay(client)
             if client.custom_features:
                 self._best_bid_ask(client, market, now_ms)
 
@@ -77,7 +88,7 @@ class PolymarketStream:
         followers = self._followers.get(market.condition_id)
         if not followers:
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         for token in market.tokens:
             frame: Frame | None = None
             for client in followers:
@@ -94,7 +105,7 @@ class PolymarketStream:
         followers = self._followers.get(market.condition_id)
         if not followers:
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         payload = (
             f'{{"market":"{market.condition_id}","asset_id":"{token}","price":"{PRICES[price_e4]}",'
             f'"size":"{size_text(size_e6)}","fee_rate_bps":"0","side":"{side}","timestamp":"{now_ms}",'
@@ -106,7 +117,7 @@ class PolymarketStream:
 
     def tick_size_change(self, market: PolymarketMarket, old_e4: int) -> None:
         """Tell the followers of either token that the grid changed."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         for client in self._followers.get(market.condition_id, ()):
             for token in market.tokens:
                 if token in client.tokens:
@@ -140,8 +151,12 @@ class PolymarketStream:
             return
         for token in new:
             self._follow(client, token)
-        if command.get("initial_dump", True):
-            self._dump(client, new)
+        if not command.get("initial_dump", True):
+            return
+        if self.owing is not None:
+            self.owing(client, new)
+        else:
+            self.dump(client, new)
 
     def drop_market(self, client: MarketClient) -> None:
         """Forget a closed connection."""
@@ -149,9 +164,32 @@ class PolymarketStream:
         for token in list(client.tokens):
             self._unfollow(client, token)
 
-    def _dump(self, client: MarketClient, tokens: list[str]) -> None:
+    def pay(self, client: MarketClient, *, now: bool = False) -> None:
+        """Count a change towards the books that are owed, and send them when enough went before them, or `now`."""
+        if client.owed is None:
+            return
+        tokens, left = client.owed
+        client.owed = (tokens, left - 1) if left > 1 and not now else None
+        if client.owed is None:
+            with client.connection.marked(client.owed_mark):
+                self.dump(client, tokens)
+
+    def followers(self, condition_id: str) -> list[MarketClient]:
+        """Return who follows either token of a market."""
+        return list(self._followers.get(condition_id, ()))
+
+    def book(self, client: MarketClient, market: PolymarketMarket, *, padding: int = 0) -> None:
+        """Send one client the whole books of the tokens it follows, the first with an unknown field if asked."""
+        now_ms = self.clock.ms()
+        for token in market.tokens:
+            if token in client.tokens:
+                payload = _book_text(market, token, now_ms, initial=False, padding=padding).encode()
+                client.connection.send(Frame("book", market.condition_id, now_ms, payload, _stated(market, token)))
+                padding = 0
+
+    def dump(self, client: MarketClient, tokens: list[str]) -> None:
         """Send one array with the books of all new tokens; unknown ones are left out, without an error."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.ms()
         found = [(self.by_token[token], token) for token in tokens if token in self.by_token]
         books = [_book_text(market, token, now_ms, initial=True) for market, token in found]
         known = dict.fromkeys(market.condition_id for market, _ in found)
@@ -223,10 +261,11 @@ class PolymarketStream:
                 client.connection.send(Frame(kind, market.condition_id, now_ms, payload))
 
 
-def _book_text(market: PolymarketMarket, token: str, now_ms: int, *, initial: bool) -> str:
+def _book_text(market: PolymarketMarket, token: str, now_ms: int, *, initial: bool, padding: int = 0) -> str:
     """Return a `book` message; only the first one tells tick size and last price."""
     book = market.book(token, now_ms)
     extra = f'"tick_size":"{market.tick_text}","last_trade_price":"{market.last_price}",' if initial else ""
+    extra += f'"padding":"{"x" * padding}",' if padding else ""
     return (
         f'{{"market":"{market.condition_id}","asset_id":"{token}","timestamp":"{now_ms}","hash":"{book.hash}",'
         f'"bids":[{book.bids}],"asks":[{book.asks}],{extra}"event_type":"book"}}'

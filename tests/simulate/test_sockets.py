@@ -10,7 +10,6 @@ from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from simulate.faults import Faults
 from simulate.history import Stated
 from simulate.settings import TruthFrames
 from simulate.sockets import Connection, Frame
@@ -45,7 +44,7 @@ class Request:
 
 def send(payloads: list[bytes], transport: Transport, truth: TruthLog) -> Connection:
     async def play() -> Connection:
-        connection = Connection("kalshi", 1, None, truth, Faults(), bytes_max=1_000)
+        connection = Connection("kalshi", 1, None, truth, bytes_max=1_000)
         connection.attach(Request(transport))
         for payload in payloads:
             connection.send(Frame("delta", "M", 5, payload, (Stated("M", 7),)))
