@@ -21,7 +21,8 @@ from websockets.protocol import State
 
 from core.domain.errors import CrossbookError, Unavailable
 from core.runtime.clock import Clock
-from ingest.feed import FRAME_BYTES_MAX, Feed
+from ingest.feed import FRAME_BYTES_MAX, Feed, too_large
+from ingest.host import named_pause_s
 from ingest.pulse import TICK_MS
 
 OPEN_S_MAX = 10.0
@@ -32,6 +33,9 @@ UNSENT_BYTES_MAX = 1_048_576
 """A venue that does not read this much of what was said is gone."""
 EARLY_BYTES_MAX = 1_048_576
 """Read before the feed has its epoch; nothing was asked for then, so more is left in the socket."""
+
+FRAGMENT_BYTES = 65_536
+"""What is taken to be missing of a message in fragments, whose length nobody states."""
 
 _BODY_CHARS = 300
 _TEXT_HEAD = 0x81
@@ -45,10 +49,12 @@ _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 class HandshakeRefused(CrossbookError):
     """The venue answered the upgrade with something else than yes."""
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, said: str, wait_s: float = 0.0) -> None:
+        """`wait_s`: the pause the venue named."""
         super().__init__(f"HTTP {status}: {said}")
         self.status = status
         self.said = said
+        self.wait_s = wait_s
 
 
 class Connection(ClientConnection):
@@ -101,11 +107,17 @@ class Connection(ClientConnection):
             self._room_timer = self.loop.call_later(ROOM_S, self._look_for_room)
 
     def unread(self) -> int:
-        """Return how many bytes lie in the socket."""
+        """Return how many bytes lie in the socket, or are to come until the frame under way is whole, if that is more.
+
+        A frame that trickles in holds back all that is behind it: a feed must not pass for fresh meanwhile.
+        """
         if self._deaf or self.transport.is_closing():
             return 0
         number = self.transport.get_extra_info("socket").fileno()
-        return int(struct.unpack("i", fcntl.ioctl(number, termios.FIONREAD, b"\0\0\0\0"))[0])
+        waiting = int(struct.unpack("i", fcntl.ioctl(number, termios.FIONREAD, b"\0\0\0\0"))[0])
+        if self._parts:
+            return max(waiting, FRAGMENT_BYTES)
+        return max(waiting, self._needed - len(self._rest), 1) if self._rest else waiting
 
     def close(self) -> None:  # type: ignore[override] # a feed does not wait
         """Say goodbye and hear nothing more."""
@@ -162,6 +174,7 @@ class Connection(ClientConnection):
         if self._rest:
             self._rest += data
             if len(self._rest) < self._needed:
+                feed.chunk_read(len(data))
                 return
             chunk = bytes(self._rest)
             self._rest.clear()
@@ -193,7 +206,9 @@ class Connection(ClientConnection):
                 break
             stop = start + size
             if size > FRAME_BYTES_MAX:
+                # The library tells the venue why it is left.
                 super().data_received(chunk[at:])
+                feed.end(too_large(size))
                 return end
             if stop > end:
                 self._needed = stop - at
@@ -271,7 +286,8 @@ async def open_connection(url: str, headers: Mapping[str, str], clock: Clock) ->
             create_connection=new_connection,  # type: ignore[arg-type] # any callable will do
         )
     except InvalidStatus as e:
-        raise HandshakeRefused(e.response.status_code, _words(e.response)) from e
+        wait_s = named_pause_s(e.response.headers.get("Retry-After"))
+        raise HandshakeRefused(e.response.status_code, _words(e.response), wait_s) from e
     except (OSError, TimeoutError, InvalidMessage, WebSocketException, EOFError) as e:
         raise Unavailable(f"{url} does not answer: {type(e).__name__} {e}") from e
     if not isinstance(connection, Connection):

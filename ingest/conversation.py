@@ -2,6 +2,15 @@
 
 A conversation belongs to one connection and is thrown away with it. It says what to do in the order in which it is to be
 done: the frame that reveals a gap is published before the gap.
+
+How a book that is suspect gets a new snapshot is the venue's rule, and the answer to `resync`:
+
+* Kalshi: `get_snapshot` on the same subscription; the answers take their place in its sequence.
+* Polymarket: a fresh subscription on another connection (`Renew`); repeating one brings no book.
+* A venue whose snapshot comes by REST beside the stream (Binance: buffer the changes, fetch the depth, drop what is older,
+  replay the rest) needs one action more: fetch this path, and hand the answer to `received` as if it had come on the
+  wire. The changes stand on the log meanwhile, so the log is the buffer: it is the normaliser that drops what is older than
+  the snapshot. Neither venue here asks for it; their REST books are evidence (`audit`) and never enter a stream's book.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +45,15 @@ class Complete(msgspec.Struct, frozen=True):
 
 
 class Renew(msgspec.Struct, frozen=True):
-    """Open a new feed of the same instruments beside this one, which ends when the new one is ready."""
+    """Open a new feed beside this one: fresh books, where a subscription brings them only once.
+
+    Attributes:
+        instruments: whose books are wanted, so that few of many can come on a small feed; empty: all of the feed, which
+            ends when the new one is ready.
+    """
 
     reason: str
+    instruments: tuple[str, ...] = ()
 
 
 class Reconnect(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from core.domain.errors import InvariantBroken, Retry
 from core.runtime import log, metrics
@@ -31,7 +32,7 @@ from ingest.conversation import (
 from ingest.ports import Producer, Wire
 from ingest.pulse import Pulse
 from schemas import raw
-from schemas.raw import FeedTick, Frame
+from schemas.raw import FeedTick, Frame, RestBook
 from schemas.record import Record
 
 CHUNK_BYTES = 900_000
@@ -40,6 +41,8 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 """A frame above this ends the feed."""
 UNACKED_S_MAX = 5.0
 """When the oldest record that Kafka has not acknowledged is this old, the feed ends."""
+
+Purpose = Literal["AUDIT", "POLL"]
 
 EVENTS = metrics.EVENTS
 _FROZEN = "the worker's own tick is over a second late"
@@ -53,6 +56,7 @@ class FeedSpec:
         partition: of `raw.frame`, slot modulo its count.
         silence_s_max: without a frame or pong for this long there are no ticks and the feed ends.
         venue_wide: carries what concerns all instruments of the venue, too.
+        degraded: its books are polled by REST.
     """
 
     venue: str
@@ -62,6 +66,7 @@ class FeedSpec:
     instruments: tuple[str, ...]
     silence_s_max: float = 15.0
     venue_wide: bool = False
+    degraded: bool = False
 
     @property
     def name(self) -> str:
@@ -110,8 +115,8 @@ class Feed:
         self.epoch = -1
         self.counts = FeedCounts()
         self.ended: asyncio.Future[FeedEnd] = asyncio.get_running_loop().create_future()
-        self.renewal: asyncio.Event = asyncio.Event()
-        """Set when a new feed of the same instruments should be opened beside this one."""
+        self.renewal: Renew | None = None
+        """Set when a new feed should be opened beside this one; whoever opens it takes this back."""
         self.is_ready = False
         self._conversation = conversation
         self._producer = producer
@@ -124,6 +129,9 @@ class Feed:
         self._unsent_since_s = 0.0
         self._complete_s: float | None = None
         self._over = False
+        self._begun_s = clock.monotonic_s()
+        self._spoke_s = self._begun_s
+        self._frames_seen = 0
 
     async def open(self) -> int:
         """Write Opened and return the epoch Kafka gave it. Nothing else is written before."""
@@ -135,6 +143,7 @@ class Feed:
             slot=spec.slot,
             instruments=list(spec.instruments),
             recv_ts_ns=self._clock.now_ns(),
+            degraded=spec.degraded,
         )
         self.epoch = await self._producer.send_acked(RAW_FEED, self.name, opened)
         return self.epoch
@@ -146,6 +155,7 @@ class Feed:
         now_ns = self._clock.now_ns()
         self._wire = wire
         self._heard_ns = now_ns
+        self._begun_s = self._spoke_s = self._clock.monotonic_s()
         self._pulse = Pulse(now_ns)
         self._perform(self._conversation.opened(now_ns), b"", now_ns)
 
@@ -153,6 +163,21 @@ class Feed:
     def over(self) -> bool:
         """Say whether the feed has ended."""
         return self._over
+
+    @property
+    def age_s(self) -> float:
+        """Return the seconds since the feed began."""
+        return self._clock.monotonic_s() - self._begun_s
+
+    @property
+    def quiet_s(self) -> float:
+        """Return the seconds without a frame that was worth writing, to a quarter of a second; pongs are none."""
+        return self._clock.monotonic_s() - self._spoke_s
+
+    @property
+    def has_room(self) -> bool:
+        """Say whether the log takes records; what can be left out is left out meanwhile."""
+        return not self._over and not self._unsent
 
     # hot: 100k frames/s/worker (benchmarks/frames.py)
     def received(self, payload: bytes, now_ns: int) -> None:
@@ -196,8 +221,37 @@ class Feed:
         self._tick(tick_ns)
         if not self._over:
             self._perform(self._conversation.beat(now_ns), b"", now_ns)
+        if self.counts.frames != self._frames_seen:
+            self._frames_seen = self.counts.frames
+            self._spoke_s = self._clock.monotonic_s()
         self._tell_ready(now_ns)
         self._move_counts()
+
+    def rest_book(self, instrument: str, purpose: Purpose, payload: bytes, asked_ns: int, recv_ns: int) -> bool:
+        """Write a book as the venue's REST answered it, in its place among the frames; return whether it was written.
+
+        Too large for one record: counted and left out, for it is evidence, and no chunks are foreseen for it.
+        """
+        if not self.has_room:
+            return False
+        if len(payload) > CHUNK_BYTES:
+            EVENTS.labels("ingest", "rest_book_too_large").inc()
+            return False
+        self._frame_no += 1
+        self._write(
+            RestBook(
+                feed=self.name,
+                venue=self.spec.venue,
+                epoch=self.epoch,
+                frame_no=self._frame_no,
+                instrument=instrument,
+                purpose=purpose,
+                asked_ts_ns=asked_ns,
+                recv_ts_ns=recv_ns,
+                payload=payload,
+            )
+        )
+        return True
 
     def flush(self) -> bool:
         """Queue what waits for room; return whether reading may go on."""
@@ -214,6 +268,14 @@ class Feed:
         if not self._over and self._wire is not None:
             now_ns = self._clock.now_ns()
             self._perform(self._conversation.resync(requests, now_ns), b"", now_ns)
+
+    def renew(self, renew: Renew) -> None:
+        """Ask for a new feed beside this one; two requests that nobody answered yet become one."""
+        if self.renewal is None or not renew.instruments:
+            self.renewal = renew
+        elif self.renewal.instruments:
+            both = dict.fromkeys((*self.renewal.instruments, *renew.instruments))
+            self.renewal = Renew(renew.reason, tuple(both))
 
     def end(self, reason: str, *, fewer: bool = False, refused: bool = False, frozen: bool = False) -> None:
         """End the feed: Closed is its last record, on both topics."""
@@ -271,9 +333,8 @@ class Feed:
                     self._gap(reason, instruments, now_ns)
                 case Complete():
                     self._complete_s = self._clock.monotonic_s()
-                case Renew(reason):
-                    log.get().warning("feed.renewed", feed=self.name, epoch=self.epoch, reason=reason)
-                    self.renewal.set()
+                case Renew() as renew:
+                    self.renew(renew)
                 case Reconnect(reason, fewer, refused):
                     self.end(reason, fewer=fewer, refused=refused)
 
@@ -296,7 +357,7 @@ class Feed:
             self._publish_chunks(payload, now_ns)
         else:
             self._frame_no -= 1
-            self.end(f"a frame of {size} bytes, above the limit of {FRAME_BYTES_MAX}")
+            self.end(too_large(size))
 
     def _publish_chunks(self, payload: bytes, now_ns: int) -> None:
         self.counts.chunked += 1
@@ -391,3 +452,8 @@ class Feed:
             if count > moved:
                 EVENTS.labels("ingest", name).inc(count - moved)
                 self.counts.moved[name] = count
+
+
+def too_large(size: int) -> str:
+    """Return why a feed ends that is sent such a frame."""
+    return f"a frame of {size} bytes, above the limit of {FRAME_BYTES_MAX}"

@@ -7,6 +7,8 @@ Source: docs.kalshi.com websockets/*, quick_start_websockets; fixtures: `ws__ord
 3. After a skip nothing says which market lost data: all books of the connection are suspect, and `get_snapshot` asks for
    all of them again. Its answers take their place in the same sequence. Subscribing again would bring no snapshot.
 4. Errors 10 and 25 end a subscription: only a new connection helps.
+5. First snapshots that stop coming are asked for by name, once; what was asked for and does not come, or skips that come
+   again and again, end the connection. A command the venue was too busy for is repeated with growing pauses.
 """
 
 from collections import deque
@@ -40,7 +42,9 @@ GAPS_MAX = 5
 """Skips within `GAPS_WINDOW_NS`; with more, a new connection is the better cure."""
 GAPS_WINDOW_NS = 10 * NS_PER_S
 AGAIN_NS = NS_PER_S
-"""Pause before a command is repeated that the venue was too busy for."""
+"""First pause before a command is repeated that the venue was too busy for; doubled each time."""
+AGAIN_MAX = 4
+"""Repeats of one command."""
 SNAPSHOT_TICKERS_MAX = 500
 """Tickers of one `get_snapshot`."""
 COMMANDS_KEPT = 256
@@ -80,7 +84,10 @@ class KalshiConversation:
         self._snapshot_ns: dict[str, int] = {}
         self._gaps_ns: deque[int] = deque(maxlen=GAPS_MAX)
         self._commands: dict[int, bytes] = {}
-        self._again: deque[tuple[int, bytes]] = deque(maxlen=64)
+        self._again: list[tuple[int, bytes]] = []
+        self._repeats: dict[int, int] = {}
+        self._progress_ns = 0
+        self._asked_missing = False
         self._last_id = 0
         self._ping_ns = 0
         self._odd = 0
@@ -97,7 +104,7 @@ class KalshiConversation:
 
     def opened(self, now_ns: int) -> Actions:
         """Subscribe the books and trades of this connection's markets, and the life cycle of all markets once."""
-        self._ping_ns = now_ns
+        self._ping_ns = self._progress_ns = now_ns
         channels = [_BOOK_CHANNEL, "trade"]
         actions: list[Action] = [self._say(subscribe_command(self._next_id(), channels, list(self._instruments)))]
         if self._venue_wide:
@@ -129,13 +136,30 @@ class KalshiConversation:
         if now_ns - self._ping_ns >= PING_EVERY_NS:
             self._ping_ns = now_ns
             actions.append(Ping())
-        while self._again and self._again[0][0] <= now_ns:
-            actions.append(Send(self._again.popleft()[1]))
+        actions.extend(self._say_again(now_ns))
+        if self._missing and not self._asked and now_ns - self._progress_ns > ANSWER_NS_MAX:
+            actions.extend(self._ask_missing(now_ns))
         if self._asked:
             ticker, asked_ns = next(iter(self._asked.items()))
             if now_ns - asked_ns > ANSWER_NS_MAX:
                 actions.append(Reconnect(f"no snapshot of {ticker} within {ANSWER_NS_MAX // NS_PER_S} s of asking"))
         return actions
+
+    def _say_again(self, now_ns: int) -> list[Action]:
+        due = [command for due_ns, command in self._again if due_ns <= now_ns]
+        self._again = [one for one in self._again if one[0] > now_ns]
+        return [Send(command) for command in due]
+
+    def _ask_missing(self, now_ns: int) -> Actions:
+        waited_s = ANSWER_NS_MAX // NS_PER_S
+        if self._book_sid is None:
+            return (Reconnect(f"no answer to the subscription within {waited_s} s"),)
+        if self._asked_missing:
+            return (Reconnect(f"{len(self._missing)} first snapshots did not come, though asked for by name"),)
+        self._asked_missing = True
+        some = [ticker for ticker in self._instruments if ticker in self._missing]
+        log.get().warning("feed.books_missing", venue="kalshi", missing=len(some), subscribed=len(self._instruments))
+        return self._ask(some, now_ns)
 
     def resync(self, requests: Mapping[str, int], now_ns: int) -> Actions:
         """Ask for snapshots, except where one is on its way or came after the request."""
@@ -150,6 +174,8 @@ class KalshiConversation:
 
     def _skipped(self, envelope: Envelope, sid: int, expected: int, found: int, now_ns: int) -> Actions:
         reason = f"sid {sid}: expected seq {expected}, found {found}"
+        # What came late or twice takes no number back: the next one is still the one after the highest.
+        self._seq_next[sid] = max(expected, found + 1)
         channel = self._channels.get(sid, "")
         actions: list[Action] = [*self._control(envelope, now_ns)]
         if channel not in ("", _BOOK_CHANNEL):
@@ -188,7 +214,7 @@ class KalshiConversation:
             self._odd += 1
             return PUBLISH_ONLY
         self._asked.pop(ticker, None)
-        self._snapshot_ns[ticker] = now_ns
+        self._snapshot_ns[ticker] = self._progress_ns = now_ns
         self._missing.discard(ticker)
         if self._missing or self._completed:
             return PUBLISH_ONLY
@@ -219,9 +245,16 @@ class KalshiConversation:
         if error.code == _MARKET_LIMIT:
             return (Reconnect(said, fewer=True),)
         if error.code in _BUSY and command is not None:
-            self._again.append((now_ns + AGAIN_NS, command))
-            return NOTHING
+            return self._put_off(error, command, now_ns)
         return self._not_granted(error, said, command)
+
+    def _put_off(self, error: WireError, command: bytes, now_ns: int) -> Actions:
+        number = error.command_id or 0
+        repeats = self._repeats[number] = self._repeats.get(number, 0) + 1
+        if repeats > AGAIN_MAX:
+            return (Reconnect(f"error {error.code}: {error.message}, {repeats} times for one command"),)
+        self._again.append((now_ns + AGAIN_NS * 2 ** (repeats - 1), command))
+        return NOTHING
 
     def _not_granted(self, error: WireError, said: str, command: bytes | None) -> Actions:
         if command is None or _LIFECYCLE_CHANNEL.encode() in command:
@@ -247,4 +280,5 @@ class KalshiConversation:
     def _say(self, command: bytes) -> Send:
         self._commands[self._last_id] = command
         self._commands.pop(self._last_id - COMMANDS_KEPT, None)
+        self._repeats.pop(self._last_id - COMMANDS_KEPT, None)
         return Send(command)

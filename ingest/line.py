@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from core.domain.errors import Unavailable
 from core.runtime import log, metrics
 from core.runtime.clock import Clock
-from ingest.backoff import Backoff, Breaker
+from ingest.backoff import Backoff
 from ingest.connection import HandshakeRefused, open_connection
 from ingest.conversation import Conversation
 from ingest.feed import Feed, FeedEnd, FeedSpec
+from ingest.host import HostGate
 from ingest.ports import Producer
 from ingest.settings import IngestSettings
 from ingest.venue import Venue
@@ -33,15 +34,20 @@ class Surroundings:
     producer: Producer
     clock: Clock
     settings: IngestSettings
-    breaker: Breaker
+    gate: HostGate
+    """Of the host of the sockets."""
     say_refused: Callable[[str], None]
 
 
 class Line:
     """Keeps one set of instruments fed. The set never changes."""
 
-    def __init__(self, spec: FeedSpec, subjects: dict[str, str], around: Surroundings) -> None:
+    def __init__(
+        self, spec: FeedSpec, subjects: dict[str, str], around: Surroundings, *, is_patch: bool = False
+    ) -> None:
+        """`is_patch`: brings new books for a few instruments of another line, which goes on; ends when that is renewed."""
         self.spec = spec
+        self.is_patch = is_patch
         self.instruments = frozenset(spec.instruments)
         self.feed: Feed | None = None
         self.too_many = False
@@ -49,7 +55,10 @@ class Line:
         self.retiring_since_s: float | None = None
         self.needed: frozenset[str] = frozenset()
         self.overlap_s_max = 0.0
-        self._subjects = subjects
+        self.last_epoch = -1
+        """Of the newest feed, running or not."""
+        self.subjects = subjects
+        self._down_since_s = around.clock.monotonic_s()
         self._around = around
         self._stopped = asyncio.Event()
         settings = around.settings
@@ -64,6 +73,11 @@ class Line:
     def epoch(self) -> int:
         """Of the running feed, -1 while there is none."""
         return self.feed.epoch if self.feed is not None else -1
+
+    @property
+    def down_s(self) -> float:
+        """Return the seconds without a socket: 0 while there is one, else since a feed was ready last."""
+        return 0.0 if self.feed is not None else self._around.clock.monotonic_s() - self._down_since_s
 
     def retire(self, needed: frozenset[str], overlap_s_max: float) -> None:
         """End once others have `needed`, or after `overlap_s_max`."""
@@ -112,8 +126,8 @@ class Line:
         around = self._around
         while around.producer.ack_age_s() > WELL_S:  # noqa: ASYNC110 - the producer has no event for it
             await asyncio.sleep(_LOOK_S)
-        async with around.breaker:
-            if self._stopped.is_set():
+        async with around.gate.asking(self._stopped.is_set) as may:
+            if not may or self._stopped.is_set():
                 return FeedEnd("not wanted any more")
             try:
                 headers = around.venue.headers(around.clock.now_ns())
@@ -122,15 +136,15 @@ class Line:
                 refused = e.status in _REFUSALS
                 if refused:
                     around.say_refused(str(e))
-                around.breaker.failed(around.settings.feed_refused_pause_s if refused else 0.0)
+                around.gate.failed(around.settings.feed_refused_pause_s if refused else e.wait_s)
                 return FeedEnd(str(e), refused=refused)
             except Unavailable as e:
-                around.breaker.failed()
+                around.gate.failed()
                 return FeedEnd(str(e))
-            around.breaker.succeeded()
+            around.gate.succeeded()
         feed = Feed(self.spec, self._new_conversation(), around.producer, around.clock)
         try:
-            await feed.open()
+            self.last_epoch = await feed.open()
             self.feed = feed
             connection.begin(feed)
             if self._stopped.is_set():
@@ -139,7 +153,9 @@ class Line:
         finally:
             feed.end("the worker stops")
             self.feed = None
+            if feed.is_ready:
+                self._down_since_s = around.clock.monotonic_s()
             connection.close()
 
     def _new_conversation(self) -> Conversation:
-        return self._around.venue.new_conversation(dict(self._subjects), self.spec.venue_wide)
+        return self._around.venue.new_conversation(dict(self.subjects), self.spec.venue_wide)

@@ -7,7 +7,8 @@ Source: docs.polymarket.com market-data/websocket; fixtures: `ws_market_*` of th
 2. There is no acknowledgement and no sequence: what came is known by counting the `book` of each token. Above an
    unpublished number of tokens on one connection books are silently left out.
 3. `PING` and `PONG` are text and are no JSON; a protocol ping is not what the venue looks at.
-4. Subscribing again brings no new book, so a suspect book gets a new feed, beside this one until it is ready.
+4. Subscribing again brings no new book, so a suspect book gets a new feed beside this one: a small one for few of many
+   books, else one of all, and this one ends when that is ready.
 """
 
 from collections.abc import Mapping
@@ -95,14 +96,16 @@ class PolymarketConversation:
         return actions
 
     def resync(self, requests: Mapping[str, int], now_ns: int) -> Actions:
-        """Ask for a new feed, unless this one's books are newer than the request or still to come."""
+        """Ask for new books on a new feed, unless this one's are newer than the request or still to come."""
         newest_ns = max(self._complete_ns, self._opened_ns)
         wanted = [
             instrument
             for instrument, asked_ns in requests.items()
             if asked_ns >= newest_ns and instrument not in self._missing_instruments
         ]
-        return (Renew(f"new books wanted for {len(wanted)} markets, {wanted[0]} first"),) if wanted else NOTHING
+        if not wanted:
+            return NOTHING
+        return (Renew(f"new books wanted for {len(wanted)} markets, {wanted[0]} first", tuple(wanted)),)
 
     def _count_books(self, frame: bytes, now_ns: int) -> Actions:
         try:

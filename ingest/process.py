@@ -13,13 +13,15 @@ from core.runtime import topics
 from core.runtime.edge import EdgeProducer, EdgeReader, SharedTable
 from core.runtime.worker import Parts, assemble, presence
 from ingest.catalogue import Catalogue
+from ingest.host import HostGate, host_of
 from ingest.rest import RestClient
 from ingest.settings import IngestSettings
-from ingest.venues import catalogue_base, listing_of, venue_of
+from ingest.venues import breaker_limits, catalogue_base, listing_of, venue_of
 from ingest.worker import Worker
 from schemas.raw import Description
 
 STAGE = "ingest"
+CATALOGUE_ASKING_MAX = 2
 _NAME_BITS = 32
 
 
@@ -80,9 +82,11 @@ async def _catalogue(parts: Parts, settings: IngestSettings, venue_name: str) ->
     parts.codec.warm(Description)
     producer = _producer(parts, settings)
     table = _table(parts, settings, f"{settings.writes}.{STAGE}.catalogue-{venue_name}", venue_name)
+    base = catalogue_base(venue_name, settings)
     rest = RestClient(
-        catalogue_base(venue_name, settings),
+        base,
         parts.clock,
+        HostGate(host_of(base), parts.clock, breaker_limits(settings), CATALOGUE_ASKING_MAX),
         request_s_max=settings.catalogue_request_s_max,
         per_s=settings.catalogue_requests_per_s,
     )

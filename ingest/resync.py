@@ -22,9 +22,14 @@ class Resyncs:
         self._venue = venue
         self._clock = clock
         self._per_s = per_s
+        self._part = 1.0
         self._room = per_s * BURST_S
         self._filled_s = clock.monotonic_s()
         self._pending: dict[str, int] = {}
+
+    def allot(self, part: float) -> None:
+        """Use this part of the venue's rate from now on: 0 to 1, as the instruments are shared."""
+        self._part = part
 
     def take(self, item: Input) -> None:
         """Note one record."""
@@ -39,7 +44,8 @@ class Resyncs:
     def due(self) -> dict[str, int]:
         """Return the requests whose turn it is."""
         now_s = self._clock.monotonic_s()
-        self._room = min(self._per_s * BURST_S, self._room + (now_s - self._filled_s) * self._per_s)
+        per_s = self._per_s * self._part
+        self._room = min(max(1.0, per_s * BURST_S), self._room + (now_s - self._filled_s) * per_s)
         self._filled_s = now_s
         count = min(int(self._room), len(self._pending))
         if count == 0:

@@ -35,6 +35,15 @@ class IngestSettings(WorkerSettings):
     feed_connecting_max: int = Field(4, ge=1, le=50, description="handshakes under way at a time")
     feed_silence_s_max: float = Field(15.0, ge=1, le=60, description="without a frame or pong a feed ends")
 
+    kalshi_quiet_s: float = Field(
+        120.0, ge=0, description="a feed without a frame for so long gets a successor; 0: never"
+    )
+    polymarket_quiet_s: float = Field(30.0, ge=0, description="the same; there feeds fall silent and answer pings")
+    feed_age_s_max: float = Field(21_600.0, ge=0, description="an older feed gets a successor; 0: never")
+    feed_patches_max: int = Field(
+        3, ge=0, description="small feeds beside one feed for its suspect books; then all of it is renewed"
+    )
+
     feed_backoff_first_s: float = Field(0.5, gt=0, description="longest first pause before a new connection")
     feed_backoff_s_max: float = Field(30.0, gt=0, description="longest pause before a new connection")
     feed_refused_pause_s: float = Field(60.0, gt=0, description="after the venue refused the key")
@@ -46,7 +55,21 @@ class IngestSettings(WorkerSettings):
     feed_settle_s: float = Field(
         1.0, ge=0, description="how long new instruments are collected before a feed is opened"
     )
-    feed_resyncs_per_s: float = Field(20.0, gt=0, description="snapshots asked for again, at most")
+    feed_resyncs_per_s: float = Field(
+        20.0, gt=0, description="snapshots asked for again, at most, of one venue by all its workers"
+    )
+    feed_degraded_after_s: float = Field(
+        10.0, ge=0, description="books are polled by REST when no socket can be had for so long; 0: never"
+    )
+    feed_degraded_instruments_max: int = Field(50, ge=1, le=1_000, description="polled by one worker")
+
+    books_requests_per_s: float = Field(
+        5.0, gt=0, description="order books over REST, audits and polls, of one venue by all its workers"
+    )
+    books_request_s_max: float = Field(5.0, gt=0, description="for one answer")
+    audit_requests_per_s: float = Field(
+        1.0, ge=0, description="books compared with REST, of one venue by all its workers; 0: none"
+    )
 
     catalogue_poll_s: float = Field(30.0, ge=0.2, description="between two looks at the venue's list")
     catalogue_page: int = Field(100, ge=1, le=1_000, description="markets a request")

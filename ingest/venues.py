@@ -6,10 +6,13 @@ import msgspec
 
 from core.domain.errors import Misconfigured, UnknownInstrument
 from core.runtime.clock import NS_PER_MS, Clock
+from ingest.host import BreakerLimits
 from ingest.kalshi import KalshiConversation
+from ingest.kalshi_books import KalshiBooks
 from ingest.kalshi_listing import KalshiListing
 from ingest.listing import Listing
 from ingest.polymarket import PolymarketConversation
+from ingest.polymarket_books import PolymarketBooks
 from ingest.polymarket_listing import PolymarketListing
 from ingest.rest import RestClient
 from ingest.settings import IngestSettings
@@ -47,6 +50,11 @@ def venue_of(name: str, settings: IngestSettings) -> Venue:
     return _kalshi(settings) if name == "kalshi" else _polymarket(settings)
 
 
+def breaker_limits(settings: IngestSettings) -> BreakerLimits:
+    """Return when a host is left alone."""
+    return BreakerLimits(settings.feed_breaker_failures_max, settings.feed_breaker_pause_s)
+
+
 def catalogue_base(name: str, settings: IngestSettings) -> str:
     """Return scheme and host of a venue's catalogue."""
     if name == "kalshi":
@@ -79,6 +87,9 @@ def _kalshi(settings: IngestSettings) -> Venue:
         new_conversation=lambda subjects, venue_wide: KalshiConversation(subjects, venue_wide=venue_wide),
         per_feed_max=settings.kalshi_markets_per_connection,
         remedy=_KALSHI_REMEDY,
+        quiet_s_max=settings.kalshi_quiet_s,
+        rest_url=endpoints.market_rest,
+        books=KalshiBooks(),
     )
 
 
@@ -118,6 +129,9 @@ def _polymarket(settings: IngestSettings) -> Venue:
         new_conversation=lambda subjects, venue_wide: PolymarketConversation(subjects, venue_wide=venue_wide),
         per_feed_max=settings.polymarket_markets_per_connection,
         remedy=_POLYMARKET_REMEDY,
+        quiet_s_max=settings.polymarket_quiet_s,
+        rest_url=endpoints.market_rest,
+        books=PolymarketBooks(),
     )
 
 

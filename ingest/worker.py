@@ -5,37 +5,35 @@ feed that moves to another worker, or to a feed of our own, runs on until its su
 """
 
 import asyncio
-from collections import defaultdict
-from urllib.parse import urlsplit
 
 from core.domain.errors import Reject
 from core.domain.partition import partition_of
 from core.runtime import log, metrics
 from core.runtime.clock import Clock
-from ingest.backoff import Breaker, BreakerLimits
-from ingest.feed import FeedSpec
+from ingest.audit import Auditor
+from ingest.degraded import Degraded
+from ingest.feed import Feed, FeedSpec
+from ingest.host import HostGate, host_of
 from ingest.line import Line, Surroundings
 from ingest.plan import Plan, Standing, Wanted, plan_feeds
 from ingest.ports import Producer, Reader, Share, Table
+from ingest.rest import RestClient
 from ingest.resync import Resyncs
 from ingest.roster import Roster
 from ingest.settings import IngestSettings
+from ingest.succession import OWN_OVERLAP_S_MAX, Succession
 from ingest.venue import Venue
-from schemas.raw import Description, Opened
+from ingest.venues import breaker_limits
+from schemas.raw import Description
 
 LOOK_S = 0.1
 """How often the worker looks at what is due."""
-OWN_OVERLAP_S_MAX = 60.0
-"""How long a feed waits for a successor of this same worker."""
-FOREIGN_S = 1.0
-"""How long a foreign feed with our instruments is looked at before we open again: our share may be about to move."""
-RENEW_PAUSE_S = 10.0
-"""Between two renewals of feeds of one partition; doubled up to `RENEW_PAUSE_S_MAX` while they follow each other."""
-RENEW_PAUSE_S_MAX = 300.0
+BOOKS_ASKING_MAX = 2
+"""Requests for order books under way at a time."""
 
 
 class Worker:
-    """Runs lines; everything that decides is in `plan`, `roster`, `resync` and `feed`."""
+    """Runs lines; what decides is in `plan`, `succession`, `degraded`, `resync` and `feed`."""
 
     def __init__(
         self,
@@ -69,15 +67,24 @@ class Worker:
         self._plan_at_s: float | None = None
         self._roster = Roster(venue.name)
         self._resyncs = Resyncs(venue.name, clock, settings.feed_resyncs_per_s)
-        self._renewed: dict[int, tuple[float, float]] = {}
-        self._foreign: dict[int, tuple[float, int, str]] = {}
+        self._degraded: Degraded | None = None
+        self._auditor: Auditor | None = None
+        self._rest: RestClient | None = None
         self._said_refused = ""
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
-        limits = BreakerLimits(settings.feed_breaker_failures_max, settings.feed_breaker_pause_s)
-        host = urlsplit(venue.url).hostname or venue.url
-        breaker = Breaker(host, clock, limits, settings.feed_connecting_max)
-        self._around = Surroundings(venue, producer, clock, settings, breaker, self._say_refused)
+        gate = HostGate(host_of(venue.url), clock, breaker_limits(settings), settings.feed_connecting_max)
+        self._around = Surroundings(venue, producer, clock, settings, gate, self._say_refused)
+        self._succession = Succession(
+            name,
+            self.lines,
+            self._roster,
+            clock=clock,
+            settings=settings,
+            quiet_s_max=venue.quiet_s_max,
+            open_line=self._open_line,
+            free_slot=self._free_slot,
+        )
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -86,26 +93,66 @@ class Worker:
     def health(self) -> dict[str, object]:
         """Return the facts of /health."""
         ready = sum(line.is_ready for line in self.lines.values())
-        return {"ok": True, "venue": self._venue.name, "feeds": len(self.lines), "feeds_ready": ready}
+        polled = self._degraded.instruments if self._degraded is not None else 0
+        return {
+            "ok": True,
+            "venue": self._venue.name,
+            "feeds": len(self.lines),
+            "feeds_ready": ready,
+            "degraded": polled > 0,
+            "instruments_polled": polled,
+            "host_paused": self._around.gate.is_open,
+        }
 
     async def run(self) -> None:
         """Feed until `stop`."""
-        async with asyncio.TaskGroup() as tasks:
+        async with self._new_rest() as rest, asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._begin_books(rest, tasks)
             followers = [
                 tasks.create_task(self._follow_shares()),
                 tasks.create_task(self._follow_feeds()),
                 tasks.create_task(self._follow_resyncs()),
                 tasks.create_task(self._look_around()),
             ]
+            if self._auditor is not None:
+                followers.append(tasks.create_task(self._auditor.run()))
             await self._stopping.wait()
             followers[0].cancel()
             await self._table.close()
             await self._hand_over()
             for follower in followers:
                 follower.cancel()
+            if self._degraded is not None:
+                self._degraded.stop()
             for line in list(self.lines.values()):
                 line.stop("the worker stops")
+
+    def _new_rest(self) -> RestClient:
+        settings, venue = self._settings, self._venue
+        gate = HostGate(host_of(venue.rest_url), self._clock, breaker_limits(settings), BOOKS_ASKING_MAX)
+        return RestClient(
+            venue.rest_url,
+            self._clock,
+            gate,
+            request_s_max=settings.books_request_s_max,
+            per_s=settings.books_requests_per_s,
+        )
+
+    def _begin_books(self, rest: RestClient, tasks: asyncio.TaskGroup) -> None:
+        self._rest = rest
+        self._auditor = Auditor(self._carrier, self._streamed, self._venue.books, rest, self._clock)
+        self._degraded = Degraded(
+            self.lines,
+            self._roster,
+            books=self._venue.books,
+            rest=rest,
+            producer=self._around.producer,
+            clock=self._clock,
+            settings=self._settings,
+            tasks=tasks,
+            free_slot=self._free_slot,
+        )
 
     async def _hand_over(self) -> None:
         """Give other workers the time to take over."""
@@ -124,9 +171,7 @@ class Worker:
     async def _follow_feeds(self) -> None:
         async for batch in self._feed_log.batches():
             for item in batch:
-                opened = self._roster.take(item)
-                if opened is not None and opened.worker != self.name:
-                    self._note_foreign(opened, item.offset)
+                self._succession.note(item)
 
     async def _follow_resyncs(self) -> None:
         async for batch in self._resync_log.batches():
@@ -139,10 +184,10 @@ class Worker:
             if self._plan_at_s is not None and self._clock.monotonic_s() >= self._plan_at_s:
                 self._plan_at_s = None
                 self._replan()
-            self._end_covered()
-            self._answer_foreign()
-            self._renew()
+            self._succession.look()
             self._answer_resyncs()
+            if self._degraded is not None and not self._stopping.is_set():
+                self._degraded.look()
             metrics.LEVELS.labels("ingest", "feeds").set(len(self.lines))
             metrics.LEVELS.labels("ingest", "feeds_ready").set(sum(line.is_ready for line in self.lines.values()))
 
@@ -159,11 +204,30 @@ class Worker:
         changed = moved or {p: set(i) for p, i in wanted.items()} != {p: set(i) for p, i in self._wanted.items()}
         self._share_partitions, self._wanted = share.partitions, wanted
         if moved:
+            self._allot(len(share.partitions) / self._partitions)
             log.get().info("share.taken", partitions=sorted(share.partitions), instruments=len(self._subjects))
         if changed:
             pause_s = 0.0 if moved else self._settings.feed_settle_s
             due_s = self._clock.monotonic_s() + pause_s
             self._plan_at_s = due_s if self._plan_at_s is None else min(self._plan_at_s, due_s)
+
+    def _allot(self, part: float) -> None:
+        """Take our part of what the venue is asked in all: as large as our part of its instruments."""
+        self._resyncs.allot(part)
+        per_s = self._settings.books_requests_per_s * max(part, 1 / self._partitions)
+        if self._rest is not None:
+            self._rest.pace(per_s)
+        if self._degraded is not None:
+            self._degraded.per_s = per_s
+        if self._auditor is not None:
+            self._auditor.pace(self._settings.audit_requests_per_s * part)
+
+    def _answer_resyncs(self) -> None:
+        due = self._resyncs.due()
+        if due:
+            self._succession.resync(due)
+            if self._auditor is not None:
+                self._auditor.hurry(due)
 
     def _learn_subjects(self, share: Share) -> None:
         """Note what the venue calls each instrument; a description that stands as before is not read again."""
@@ -197,7 +261,7 @@ class Worker:
         plan = plan_feeds(
             self._wanted,
             standing,
-            self.lines,
+            self.lines.keys() | (self._degraded.slots if self._degraded is not None else set()),
             partitions=self._partitions,
             per_feed_max=self._per_feed_max,
             feeds_max=self._settings.feed_connections_max,
@@ -223,11 +287,13 @@ class Worker:
                 remedy="add workers (crossbook scale ingest N) or raise CROSSBOOK_FEED_CONNECTIONS_MAX",
             )
 
-    def _open_line(self, wanted: Wanted) -> None:
+    def _open_line(self, wanted: Wanted, is_patch: bool = False) -> None:
         if self._tasks is None or self._stopping.is_set():
             return
-        first_of_venue = wanted.partition == 0 and not any(
-            line.spec.venue_wide and line.retiring_since_s is None for line in self.lines.values()
+        first_of_venue = (
+            wanted.partition == 0
+            and not is_patch
+            and not any(line.spec.venue_wide and line.retiring_since_s is None for line in self.lines.values())
         )
         spec = FeedSpec(
             venue=self._venue.name,
@@ -239,7 +305,7 @@ class Worker:
             venue_wide=first_of_venue,
         )
         subjects = {self._subjects[instrument]: instrument for instrument in wanted.instruments}
-        line = Line(spec, subjects, self._around)
+        line = Line(spec, subjects, self._around, is_patch=is_patch)
         self.lines[wanted.slot] = line
         self._tasks.create_task(self._run_line(line))
 
@@ -254,79 +320,20 @@ class Worker:
         if line.retiring_since_s is None and not self._stopping.is_set():
             self._plan_at_s = self._clock.monotonic_s()
 
-    # --- succession
-
-    def _end_covered(self) -> None:
-        now_s = self._clock.monotonic_s()
-        for line in list(self.lines.values()):
-            since_s = line.retiring_since_s
-            if since_s is None:
-                continue
-            if line.epoch < 0 or not line.needed or self._roster.is_covered(line.needed, line.epoch):
-                line.stop("another feed took over")
-            elif now_s - since_s > line.overlap_s_max:
-                line.stop(f"no other feed took over within {line.overlap_s_max:g} s")
-
-    def _note_foreign(self, opened: Opened, epoch: int) -> None:
-        """Note that somebody else opened what is our share: he was thawed, or the share is about to move."""
-        theirs = set(opened.instruments)
-        for slot, line in self.lines.items():
-            if line.retiring_since_s is None and 0 <= line.epoch < epoch and not theirs.isdisjoint(line.instruments):
-                due_s = self._clock.monotonic_s() + FOREIGN_S
-                self._foreign[slot] = (due_s, epoch, opened.worker)
-
-    def _answer_foreign(self) -> None:
-        """Open again what is still ours although another worker's feed has the higher epoch."""
-        now_s = self._clock.monotonic_s()
-        for slot, (due_s, epoch, worker) in list(self._foreign.items()):
-            if now_s < due_s:
-                continue
-            del self._foreign[slot]
-            line = self.lines.get(slot)
-            if line is None or line.feed is None or line.retiring_since_s is not None or line.epoch > epoch:
-                continue
-            log.get().warning("feed.taken", feed=line.spec.name, epoch=line.epoch, by=worker, foreign=epoch)
-            line.feed.end(f"{worker} opened epoch {epoch} for the same instruments")
-
-    def _renew(self) -> None:
-        for line in list(self.lines.values()):
-            if line.feed is None or not line.feed.renewal.is_set() or line.retiring_since_s is not None:
-                continue
-            line.feed.renewal.clear()
-            if self._may_renew(line.spec.partition):
-                slot = self._free_slot(line.spec.partition)
-                line.retire(line.instruments, OWN_OVERLAP_S_MAX)
-                self._open_line(Wanted(slot, line.spec.partition, line.spec.instruments, (line.spec.slot,)))
-
-    def _may_renew(self, partition: int) -> bool:
-        now_s = self._clock.monotonic_s()
-        last_s, pause_s = self._renewed.get(partition, (float("-inf"), RENEW_PAUSE_S / 2))
-        if now_s - last_s < pause_s:
-            metrics.EVENTS.labels("ingest", "renewal_put_off").inc()
-            return False
-        follows = now_s - last_s < 4 * pause_s
-        self._renewed[partition] = (now_s, min(RENEW_PAUSE_S_MAX, pause_s * 2) if follows else RENEW_PAUSE_S)
-        return True
-
     def _free_slot(self, partition: int) -> int:
+        taken = self.lines.keys() | (self._degraded.slots if self._degraded is not None else set())
         slot = partition
-        while slot in self.lines:
+        while slot in taken:
             slot += self._partitions
         return slot
 
-    def _answer_resyncs(self) -> None:
-        due = self._resyncs.due()
-        if not due:
-            return
-        by_line: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        for slot, line in self.lines.items():
-            if line.retiring_since_s is None:
-                for instrument in due.keys() & line.instruments:
-                    by_line[slot][instrument] = due[instrument]
-        for slot, requests in by_line.items():
-            feed = self.lines[slot].feed
-            if feed is not None:
-                feed.resync(requests)
+    def _carrier(self, instrument: str) -> tuple[Feed, str] | None:
+        line = self._succession.carrier(instrument)
+        subject = self._subjects.get(instrument)
+        return None if line is None or line.feed is None or subject is None else (line.feed, subject)
+
+    def _streamed(self) -> list[str]:
+        return sorted({one for line in self.lines.values() if line.is_ready for one in line.instruments})
 
     def _say_refused(self, said: str) -> None:
         if said != self._said_refused:

@@ -5,13 +5,13 @@ import json
 from collections.abc import AsyncIterator, Collection
 
 import pytest
-from aiohttp import web
 
 from core.domain.errors import Unavailable
 from core.domain.partition import partition_of
 from core.runtime.clock import SystemClock
 from core.runtime.topics import RAW_INSTRUMENT
 from ingest.catalogue import MISSES_MAX, Catalogue
+from ingest.host import BreakerLimits, HostGate
 from ingest.listing import Listed
 from ingest.rest import RestClient
 from ingest.venues import catalogue_base, listing_of
@@ -46,7 +46,8 @@ def standing(log, venue: str) -> dict[str, object]:
 async def with_rest(venues, venue: str, body):
     settings = venues.settings.model_copy(update={"catalogue_page": 5})
     clock = SystemClock()
-    async with RestClient(catalogue_base(venue, settings), clock, request_s_max=5, per_s=1_000) as rest:
+    gate = HostGate("simulated", clock, BreakerLimits(), 2)
+    async with RestClient(catalogue_base(venue, settings), clock, gate, request_s_max=5, per_s=1_000) as rest:
         return await body(listing_of(venue, rest, clock, settings))
 
 
@@ -232,63 +233,3 @@ def test_run_polls_until_it_is_stopped_and_survives_failures(doubles) -> None:
         assert len(standing(log, "kalshi")) == 3
 
     asyncio.run(body())
-
-
-async def serve_answers(answers: list[tuple[int, bytes]], ask):
-    """Serve `answers` one after the other and call `ask` with a client of that server."""
-    asked = []
-
-    async def handler(request: web.Request) -> web.Response:
-        asked.append(request.path_qs)
-        status, body = answers[min(len(asked), len(answers)) - 1]
-        return web.Response(status=status, body=body)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]
-    try:
-        async with RestClient(f"http://127.0.0.1:{port}", SystemClock(), request_s_max=2, per_s=1_000) as rest:
-            return await ask(rest), asked
-    finally:
-        await runner.cleanup()
-
-
-def test_a_throttled_request_is_repeated_after_a_pause(monkeypatch) -> None:
-    monkeypatch.setattr("ingest.rest.THROTTLED_PAUSE_S", 0.01)
-    throttled = (429, b'{"error":"too many requests"}')
-    body, asked = asyncio.run(serve_answers([throttled, throttled, (200, b"{}")], lambda rest: rest.get("/x")))
-    assert body == b"{}"
-    assert len(asked) == 3
-
-
-def test_a_venue_that_goes_on_throttling_is_unavailable(monkeypatch) -> None:
-    monkeypatch.setattr("ingest.rest.THROTTLED_PAUSE_S", 0.01)
-    with pytest.raises(Unavailable, match="throttled 4 times in a row"):
-        asyncio.run(serve_answers([(429, b"")], lambda rest: rest.get("/x")))
-
-
-def test_an_error_repeats_the_venues_words() -> None:
-    words = b'{"msg":"Parameter validation failed for GetMarkets"}'
-    with pytest.raises(Unavailable, match=r"HTTP 400: .*Parameter validation failed"):
-        asyncio.run(serve_answers([(400, words)], lambda rest: rest.get("/x")))
-
-
-def test_what_the_venue_does_not_know_is_none() -> None:
-    body, _ = asyncio.run(serve_answers([(404, b"{}")], lambda rest: rest.get("/x")))
-    assert body is None
-
-
-def test_repeated_parameters_are_repeated() -> None:
-    query = {"condition_ids": ["0xa", "0xb"], "closed": "true"}
-    _, asked = asyncio.run(serve_answers([(200, b"{}")], lambda rest: rest.get("/markets", query)))
-    assert asked == ["/markets?condition_ids=0xa&condition_ids=0xb&closed=true"]
-
-
-def test_an_answer_above_the_limit_is_not_read_to_its_end(monkeypatch) -> None:
-    monkeypatch.setattr("ingest.rest.ANSWER_BYTES_MAX", 1_000)
-    with pytest.raises(Unavailable, match="above 1000 bytes"):
-        asyncio.run(serve_answers([(200, bytes(5_000))], lambda rest: rest.get("/x")))

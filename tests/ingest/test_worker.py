@@ -19,10 +19,32 @@ def truth_of(venues, venue: str) -> dict[int, list[bytes]]:
     venues.world.truth.flush()
     sent: dict[int, list[bytes]] = {}
     for line in venues.world.truth.path(f"frames-{venue}.jsonl").read_bytes().splitlines():
-        connection, _, kind, _, _, text = json.loads(line)
-        if kind != "PONG":
+        connection, ordinal, kind, _, _, text, *_ = json.loads(line)
+        if ordinal and kind != "PONG":
             sent.setdefault(connection, []).append(text.encode())
     return sent
+
+
+def hold_back(connection, which) -> None:
+    """Never send a frame of which `which` is true."""
+    send = connection.send
+
+    def choosy(*frame) -> None:
+        if not which(getattr(frame[0], "payload", frame[0])):
+            send(*frame)
+
+    connection.send = choosy
+
+
+def lose_one(connection) -> None:
+    """Lose the next change of a book."""
+    first = iter([True])
+    hold_back(connection, lambda payload: b"orderbook_delta" in payload and next(first, False))
+
+
+def fall_silent(connection) -> None:
+    """Send nothing but answers to pings any more."""
+    hold_back(connection, lambda payload: payload != b"PONG")
 
 
 def resync(venue: str, instrument: str, epoch: int, ts_ns: int) -> Resync:
@@ -178,10 +200,7 @@ def test_a_frame_that_kalshi_loses_shows_as_a_gap_and_all_books_come_again(in_wo
         crew.hire("w1")
         crew.tables["w1"].deal([0], items)
         await crew.until(lambda: sorted(crew.fed()) == sorted(items))
-        lose = iter([True])
-        venues.world.kalshi.faults.frame = lambda payload: (
-            None if b"orderbook_delta" in payload and next(lose, False) else payload
-        )
+        lose_one(venues.world.kalshi.connections[0])
 
         def after_gap() -> list[object]:
             records = crew.log.records(RAW_FRAME)
@@ -223,7 +242,12 @@ def test_a_resync_request_brings_one_new_snapshot_from_kalshi(in_world, new_work
     in_world(body)
 
 
-def test_a_resync_request_opens_a_new_polymarket_feed_beside_the_old_one(in_world, new_worker) -> None:
+def ask_for(crew, instruments) -> None:
+    for instrument in instruments:
+        crew.log.send(DERIVED_RESYNC, instrument, resync("polymarket", instrument, 0, crew.clock.now_ns()))
+
+
+def test_one_suspect_polymarket_book_of_many_comes_again_on_a_small_feed_of_its_own(in_world, new_worker) -> None:
     async def body(venues) -> None:
         crew = new_worker("polymarket", venues.settings, partitions=1)
         items = venues.descriptions("polymarket")
@@ -232,11 +256,96 @@ def test_a_resync_request_opens_a_new_polymarket_feed_beside_the_old_one(in_worl
         await crew.until(lambda: sorted(crew.fed()) == sorted(items))
         instrument = sorted(items)[0]
         for _ in range(3):
-            crew.log.send(DERIVED_RESYNC, instrument, resync("polymarket", instrument, 0, crew.clock.now_ns()))
+            ask_for(crew, [instrument])
+            await asyncio.sleep(0.3)
+        await crew.until(lambda: len(crew.ready_epochs()) == 2)
+        # One small feed for three requests; the other books stay where they are.
+        assert [list(one.instruments) for one in crew.of_kind(Opened)] == [sorted(items), [instrument]]
+        assert crew.of_kind(Closed) == []
+        await crew.dismiss()
+
+    in_world(body)
+
+
+def test_many_suspect_polymarket_books_come_again_on_a_whole_new_feed(in_world, new_worker) -> None:
+    async def body(venues) -> None:
+        crew = new_worker("polymarket", venues.settings, partitions=1)
+        items = venues.descriptions("polymarket")
+        crew.hire("w1")
+        crew.tables["w1"].deal([0], items)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        for _ in range(3):
+            ask_for(crew, sorted(items)[:6])
             await asyncio.sleep(0.2)
         await crew.until(lambda: len(crew.of_kind(Closed)) == 1)
         # Ready before the old one closed, and only one new feed for three requests.
         assert crew.log.kinds(RAW_FEED) == ["Opened", "Ready", "Opened", "Ready", "Closed"]
+        await crew.dismiss()
+
+    in_world(body)
+
+
+def test_small_feeds_end_once_the_whole_one_is_renewed(in_world, new_worker) -> None:
+    async def body(venues) -> None:
+        settings = venues.settings.model_copy(update={"feed_patches_max": 2})
+        crew = new_worker("polymarket", settings, partitions=1)
+        items = venues.descriptions("polymarket")
+        worker = crew.hire("w1")
+        crew.tables["w1"].deal([0], items)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        for number, instrument in enumerate(sorted(items)[:3]):
+            ask_for(crew, [instrument])
+            await crew.until(lambda wanted=number + 2: len(crew.ready_epochs()) == wanted)
+        # The third is one too many: all comes again on one feed, and the others end.
+        await crew.until(lambda: len(worker.lines) == 1 and sorted(crew.fed()) == sorted(items))
+        assert [len(one.instruments) for one in crew.of_kind(Opened)] == [12, 1, 1, 12]
+        assert {one.reason for one in crew.of_kind(Closed)} == {
+            "another feed took over",
+            "a newer feed has its instruments",
+        }
+        await crew.dismiss()
+
+    in_world(body)
+
+
+@BOTH
+def test_a_feed_that_fell_silent_gets_a_successor_before_it_is_closed(in_world, new_worker, venue: str) -> None:
+    async def body(venues) -> None:
+        settings = venues.settings.model_copy(update={f"{venue}_quiet_s": 1.0})
+        crew = new_worker(venue, settings, partitions=1)
+        items = venues.descriptions(venue)
+        crew.hire("w1")
+        crew.tables["w1"].deal([0], items)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await asyncio.sleep(1.5)
+        assert len(crew.of_kind(Opened)) == 1
+        server = venues.world.kalshi if venue == "kalshi" else venues.world.clob
+        fall_silent(server.connections[0])
+        await crew.until(lambda: len(crew.of_kind(Closed)) == 1)
+        assert crew.log.kinds(RAW_FEED) == ["Opened", "Ready", "Opened", "Ready", "Closed"]
+        assert crew.of_kind(Closed)[0].reason == "another feed took over"
+        await asyncio.sleep(1.5)
+        assert len(crew.of_kind(Opened)) == 2
+        await crew.dismiss()
+
+    in_world(body)
+
+
+def test_old_feeds_get_successors_one_after_the_other(in_world, new_worker) -> None:
+    async def body(venues) -> None:
+        settings = venues.settings.model_copy(update={"feed_age_s_max": 3.0})
+        crew = new_worker("kalshi", settings, partitions=4)
+        items = venues.descriptions("kalshi")
+        crew.hire("w1")
+        crew.tables["w1"].deal([0, 1, 2, 3], items)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        feeds = len(crew.of_kind(Opened))
+        assert feeds >= 3
+        await crew.until(lambda: len(crew.of_kind(Closed)) >= 3)
+        again = [one.recv_ts_ns for one in crew.of_kind(Opened)[feeds : feeds + 3]]
+        assert all(later - earlier >= 900_000_000 for earlier, later in itertools.pairwise(again))
+        assert {one.reason for one in crew.of_kind(Closed)} == {"another feed took over"}
+        assert set(crew.fed()) == set(items)
         await crew.dismiss()
 
     in_world(body)
