@@ -289,7 +289,7 @@ def _cluster_id(settings: StackSettings) -> str:
 
 
 def _format(base: list[str], conf: Path, cluster: str) -> None:
-    command = [java(), *base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(conf)]
+    command = [java(), *base, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(conf)]
     if "controller.quorum.voters" not in conf.read_text():
         command.append("--standalone")
     try:
