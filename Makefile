@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_S ?=
+CHAOS_S ?=
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts test test-fast demo bench lock
+.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts test test-fast demo chaos bench lock
 
 help:
 	@printf 'venue -> raw -> market -> derived -> decision -> order -> venue\n\n'
@@ -51,6 +53,9 @@ test-fast: env ## the tests that need no server
 
 demo: env ## the whole flow against simulated venues; DEMO_S=30 runs that long and writes build/demo.json
 	$(BIN)/crossbook demo $(if $(DEMO_S),--seconds $(DEMO_S))
+
+chaos: env ## trade while processes die and venues misbehave, judge everything; CHAOS_S=60 SEED=2 BROKERS=3; build/chaos.html
+	$(BIN)/crossbook chaos $(if $(CHAOS_S),--seconds $(CHAOS_S)) $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS))
 
 bench: env ## measure; each figure with its machine and its peer
 	$(BIN)/python -m benchmarks

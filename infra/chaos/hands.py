@@ -30,6 +30,7 @@ class Done:
         pid: of the process it was done to.
         problem: why it was not done.
         answer: what the venue said of the fault: which connection, which market.
+        felt_s: how long it was felt, None if it was not.
     """
 
     act: Act
@@ -38,6 +39,7 @@ class Done:
     until_ns: int = 0
     problem: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
+    felt_s: float | None = None
 
 
 class Hands:

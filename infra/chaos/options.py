@@ -26,6 +26,8 @@ class ChaosOptions(Options):
     """how long the books may take to be LIVE again after the last act"""
     pace: float = 1.0
     """2 does twice as much in the same time"""
+    hash_every: int = 1
+    """of a market's book records one of so many has its hash compared"""
     counts: tuple[tuple[str, int], ...] = (
         ("normalize", 2),
         ("derive", 2),

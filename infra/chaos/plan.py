@@ -10,12 +10,14 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from simulate.faults import NAMES, script
 from venues import VENUES
 
 Kind = Literal["fault", "kill", "freeze"]
 
 FULL_S = 300.0
 """A plan this long holds everything."""
+FAULTS = sum(len(fault.venues) for fault in NAMES.values())
 KILLS = 17
 FREEZES = 9
 FREEZE_S = (2.0, 10.0)
@@ -35,15 +37,6 @@ STAGES = (
     "observe",
 )
 """Workers by the names of their watchers."""
-
-
-class Wrong(NamedTuple):
-    """A fault as a plan draws it: the venue, its name, and the smallest and largest of how long it lasts (0: at once)."""
-
-    venue: str
-    name: str
-    seconds: tuple[float, float]
-    parameters: tuple[tuple[str, Any], ...] = ()
 
 
 class Act(NamedTuple):
@@ -77,22 +70,20 @@ def stage_of(target: str) -> str:
     return target.partition("-")[0]
 
 
-def draw(seed: int, seconds: float, wrongs: Sequence[Wrong], brokers: Sequence[str], pace: float = 1.0) -> list[Act]:
+def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -> list[Act]:
     """Return the acts in the order of their times.
 
     Args:
         seed: decides everything.
         seconds: from the first act to the end of the quiet after the last.
-        wrongs: all faults there are.
         brokers: names of Kafka's nodes; of several each is killed.
         pace: 2 does twice as much in the same time.
     """
     rng = random.Random(f"chaos/{seed}")
     share = seconds / FULL_S * pace
-    faults = list(_take(rng, wrongs, round(len(wrongs) * share)))
     kills = list(_take(rng, _killed(brokers), max(round(KILLS * share), 1)))
     frozen = list(_take(rng, _frozen(brokers), max(round(FREEZES * share), 1)))
-    acts = [_fault(rng, wrong) for wrong in faults]
+    acts = _faults(seed, max(round(FAULTS * share), 1))
     acts += [Act(0, "kill", target, draw=rng.random()) for target in kills]
     longest = min(FREEZE_S[1], max(FREEZE_S[0], seconds / 12))
     acts += [
@@ -121,9 +112,13 @@ def _take(rng: random.Random, deck: Sequence[Any], count: int) -> Iterator[Any]:
         count -= len(chosen)
 
 
-def _fault(rng: random.Random, wrong: Wrong) -> Act:
-    seconds = round(rng.uniform(*wrong.seconds), 1)
-    return Act(0, "fault", wrong.venue, wrong.name, seconds, rng.random(), wrong.parameters)
+def _faults(seed: int, count: int) -> list[Act]:
+    """Return so many faults of the simulator's own draw, each with each venue once before any comes again."""
+    drawn = script(seed, 3.0 * count + 1, first_s=0.0, last_s=0.0, every_s=1.0)[:count]
+    return [
+        Act(0, "fault", wanted.venue, wanted.fault, wanted.seconds, parameters=tuple(sorted(wanted.parameters.items())))
+        for _, wanted in drawn
+    ]
 
 
 def is_heavy(act: Act) -> bool:

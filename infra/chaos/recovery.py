@@ -28,24 +28,22 @@ FELT_BY = {"questdb": "observe"}
 Spans = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def recovery_s(
-    done: Sequence[Done], spans: Spans, looks: Sequence[Look], counts: Mapping[str, int]
-) -> dict[str, dict[str, float]]:
-    """Return p50, p99, max, n, unnoticed by class of act.
+def by_class(done: Sequence[Done]) -> dict[str, dict[str, float]]:
+    """Return p50, p99, max, n, unnoticed by class of act, from what each felt."""
+    times: dict[str, list[float | None]] = {}
+    for one in done:
+        if not one.problem:
+            times.setdefault(one.act.label, []).append(one.felt_s)
+    return {label: _summary(found) for label, found in sorted(times.items())}
+
+
+def felt_s(done: Done, spans: Spans, looks: Sequence[Look], counts: Mapping[str, int]) -> float | None:
+    """Return how long one act was felt, None if it was not.
 
     Args:
         spans: for each instrument when it was not usable.
         counts: how many processes each worker has.
     """
-    times: dict[str, list[float | None]] = {}
-    for one in done:
-        if not one.problem:
-            times.setdefault(one.act.label, []).append(felt_s(one, spans, looks, counts))
-    return {label: _summary(found) for label, found in sorted(times.items())}
-
-
-def felt_s(done: Done, spans: Spans, looks: Sequence[Look], counts: Mapping[str, int]) -> float | None:
-    """Return how long one act was felt, None if it was not."""
     act = done.act
     if act.kind == "fault" or stage_of(act.target) in BOOK_STAGES:
         return books_s(done, spans)

@@ -207,6 +207,46 @@ def demo(
 
 
 @app.command()
+def chaos(
+    run: Annotated[str, typer.Option("--run", "-r", help="Run, the first word of every topic.")] = "demo-chaos",
+    seconds: Annotated[
+        float, typer.Option("--seconds", "-s", min=5, help="Of faults, after the warm-up. 300 holds all of them.")
+    ] = 300.0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides what is done when.")] = 1,
+    pace: Annotated[
+        float, typer.Option("--pace", min=0.1, max=10, help="2 does twice as much in the same time.")
+    ] = 1.0,
+    brokers: Annotated[int, typer.Option("--brokers", help="Kafka nodes, 1 or 3; of three each is killed.")] = 1,
+    markets: Annotated[int, typer.Option("--markets", min=1, max=2_000, help="Linked markets.")] = 30,
+    rate: Annotated[int, typer.Option("--rate", min=1, max=20_000, help="Market data messages a second.")] = 300,
+    report: Annotated[
+        Path | None, typer.Option("--report", dir_okay=False, help="Where the figures go. Default: build/chaos.json.")
+    ] = None,
+    own_stack: Annotated[
+        bool, typer.Option(help="Servers of its own, wiped before and stopped after; else those of `crossbook up`.")
+    ] = True,
+) -> None:
+    """Trade while faults are injected and processes die; then judge every book shown and every record kept.
+
+    Ends with exit code 1 if a book marked LIVE was not the venue's, or a frame, order or fill is not kept exactly once.
+    """
+    from infra.chaos.options import ChaosOptions
+    from infra.chaos.stage import run_chaos
+
+    page = report.resolve().with_suffix(".html") if report else ChaosOptions.page
+    options = ChaosOptions(
+        seconds=seconds,
+        markets=markets,
+        rate_per_s=rate,
+        seed=seed,
+        pace=pace,
+        report=report.resolve() if report else ChaosOptions.report,
+        page=page,
+    )
+    raise typer.Exit(run_chaos(run, options, brokers if own_stack else 0, console))
+
+
+@app.command()
 def replay(
     into: Annotated[str, typer.Option("--into", help="The new run, replay-<id>; it must hold no records yet.")],
     run: Run = "",

@@ -68,7 +68,11 @@ class Play:
         self._processes.stop_all()  # of a demo that was killed
         delete_run(reach.bootstrap, reach.run)
         run = create_run(
-            bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=reach.run, partitions=reach.partitions
+            bootstrap=reach.bootstrap,
+            registry_url=reach.registry_url,
+            run=reach.run,
+            partitions=reach.partitions,
+            replication=reach.replication,
         )
         self._processes.start_arbiter()
         view.say(f"starting the simulated venues: {options.markets} linked markets, {options.rate_per_s}/s")

@@ -1,0 +1,333 @@
+"""Chaos from the first server to the verdict."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from core.domain.errors import Unavailable
+from infra.chaos import conservation, matching, plan, recovery, report
+from infra.chaos.blind import blind_spans
+from infra.chaos.hands import Hands
+from infra.chaos.options import ChaosOptions
+from infra.chaos.plan import Act
+from infra.chaos.trust import Trust
+from infra.chaos.truth import Truth, Venue
+from infra.chaos.watch import Watch
+from infra.cli.reach import Reach
+from infra.demo import cast
+from infra.demo.play import Interrupted, Play, interruptible, quiet
+from infra.demo.scan import Found
+from infra.demo.verdict import Seen, Window, gather, judge
+from infra.demo.view import View
+from infra.stack.processes import Processes
+from infra.stack.settings import PROJECT, StackSettings
+from infra.stack.stack import Stack
+from infra.stack.temporary import free_ports
+from schemas.control import Run
+from schemas.order import OrderUpdate
+from schemas.raw import Closed
+from schemas.record import Record
+from venues import VENUES
+
+FOLDER = PROJECT / "build" / "chaos"
+TURN_S = 0.05
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def own_stack(brokers: int) -> StackSettings:
+    """Return settings of a stack of chaos's own, on free ports: killing its servers disturbs nobody else."""
+    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    chosen = dict(zip(names, free_ports(len(names)), strict=True))
+    return StackSettings(data=FOLDER / "stack", brokers=brokers, **chosen)  # type: ignore[arg-type] # only ports vary
+
+
+class _Witness:
+    """Sees every record of the pass."""
+
+    def __init__(self) -> None:
+        self.truth = Truth()
+        self.trust = Trust()
+        self.closed_ns: dict[int, int] = {}
+        self.updates: list[OrderUpdate] = []
+        self.statuses: Counter[str] = Counter()
+
+    def add(self, found: Found) -> None:
+        """Take in one record of a sunk topic."""
+        record = found.record
+        self.trust.add(found)
+        if found.noun == "derived.book":
+            self.truth.add(record, found.partition, found.offset)
+        elif found.noun == "order.event" and isinstance(record, OrderUpdate):
+            self.updates.append(record)
+            self.statuses[record.status] += 1
+        elif isinstance(record, Closed) and found.noun == "raw.feed":
+            self.closed_ns[record.epoch] = record.recv_ts_ns
+
+    def add_event(self, record: Record) -> None:
+        """Take in one market event as the pure normaliser makes it of the raw frames."""
+        self.truth.add_event(record)
+
+
+class Chaos(Play):
+    """One run of it."""
+
+    def __init__(self, reach: Reach, options: ChaosOptions, console: Console, *, own: bool) -> None:
+        """Prepare; `own`: the stack is wiped before and stopped afterwards."""
+        super().__init__(reach, options, console, cast.parts(dict(options.counts)))
+        self._chaos = options
+        self._own = own
+        self._plan = plan.draw(options.seed, options.seconds, reach.stack.broker_names, options.pace)
+        self._watch = Watch(reach, cast.worker_dir(reach))
+        self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
+        self._problems: list[str] = []
+        self._stopped_ns = 0
+
+    def run(self) -> int:
+        """Run all of it; return 0 when both oracles are content.
+
+        Raises:
+            CrossbookError: something does not start; its message names the remedy.
+        """
+        stack = Stack(self._reach.stack)
+        if self._own:
+            stack.reset()
+        stack.claim()
+        with interruptible(), quiet(self._reach.stack.logs / f"{self._reach.run}.chaos.log"):
+            try:
+                with View(self._reach, self._console) as view:
+                    run = self._start(view)
+                    self._watch.start()
+                    window = self._perform(view)
+                    self._recover(view)
+                    watched_s = time.time()
+                    self._end(view)
+                    view.say("judging: what was shown against the venues' books, what was sent against QuestDB")
+                    story = self._story(run, window, watched_s)
+            except Interrupted:
+                self._console.print("stopped; nothing was judged")
+                return EXIT_INTERRUPTED
+            finally:
+                self._hands.close()
+                self._watch.stop()
+                self._tap.stop()
+                self._processes.stop_all()
+                if self._own:
+                    stack.down()
+        self._tell(story)
+        return 0 if story.is_good else EXIT_FAILED
+
+    # While it runs
+
+    def _perform(self, view: View) -> Window:
+        options = self._options
+        warm = time.monotonic() + options.warmup_s
+        while time.monotonic() < warm:
+            self._look(view, f"warming up, {max(warm - time.monotonic(), 0):.0f} s")
+            time.sleep(TURN_S)
+        counts = Counter(act.kind for act in self._plan)
+        view.say(
+            f"seed {options.seed}: {counts['fault']} faults, {counts['kill']} kills, {counts['freeze']} freezes "
+            f"in {options.seconds:.0f} s"
+        )
+        begin_ns = self._clock.now_ns()
+        began = time.monotonic()
+        waiting = list(self._plan)
+        while (now := time.monotonic() - began) < options.seconds:
+            while waiting and waiting[0].at_s <= now:
+                self._begin(view, waiting.pop(0), now)
+            self._look(view, self._phase(now))
+            time.sleep(TURN_S)
+        self._hands.wait()
+        return Window(begin_ns, self._clock.now_ns())
+
+    def _begin(self, view: View, act: Act, now_s: float) -> None:
+        self._hands.begin(act)
+        where = f" {act.target}" if act.kind == "fault" else ""
+        lasts = f" for {act.seconds:g} s" if act.seconds else ""
+        view.say(f"{now_s:6.1f} s  {act.label}{where if act.kind == 'fault' else ' (' + act.target + ')'}{lasts}")
+
+    def _phase(self, now_s: float) -> str:
+        counts = Counter(one.act.kind for one in self._hands.done)
+        looks = self._watch.looks
+        usable = f", books usable {looks[-1].usable} of {looks[-1].known}" if looks else ""
+        return (
+            f"chaos {now_s:.0f} of {self._options.seconds:.0f} s, {counts['fault']} faults, {counts['kill']} kills, "
+            f"{counts['freeze']} freezes{usable}"
+        )
+
+    def _count(self, now_s: float) -> None:
+        # Brokers die here: nothing may wait for one. What the watch saw is shown.
+        self._counted_s = now_s
+        if self._watch.looks:
+            look = self._watch.looks[-1]
+            self._picture.lag = {name: int(count) for name, count in look.lag.items()}
+            self._picture.lag_s = dict(look.lag_s)
+
+    def _recover(self, view: View) -> None:
+        """Wait until every book is usable and every worker answers."""
+        deadline = time.monotonic() + self._chaos.recover_s
+        wanted = self._options.markets * len(VENUES)
+        while True:
+            self._look(view, "recovering")
+            look = self._watch.looks[-1] if self._watch.looks else None
+            silent = self._silent()
+            if look is not None and look.usable >= wanted and not silent:
+                return
+            if time.monotonic() > deadline:
+                usable = look.usable if look else 0
+                books = self._watch.books
+                dark = sorted(name for name, state in books.state.items() if state != "LIVE")
+                self._problems.append(
+                    f"{usable} of {wanted} books are usable {self._chaos.recover_s:.0f} s after the last act "
+                    f"({', '.join(f'{name} {books.state[name]}' for name in dark[:5])}); not answering: {silent}"
+                )
+                return
+            time.sleep(TURN_S)
+
+    def _silent(self) -> list[str]:
+        """Return the workers of which fewer answer than there should be."""
+        if not self._watch.looks:
+            return []
+        answering = self._watch.looks[-1].answering
+        return [part.name for part in self._parts if len(answering.get(part.name, ())) < part.n]
+
+    def _end(self, view: View) -> None:
+        self._stopped_ns = self._clock.now_ns()
+        try:
+            self._drain(view)
+        except Unavailable as e:
+            self._problems.append(str(e))
+
+    # Judging
+
+    def _story(self, run: Run, window: Window, watched_s: float) -> report.Story:
+        witness = _Witness()
+        seen = gather(self._reach, window, witness)
+        verdict = judge(self._reach, run, self._world, window, seen)
+        verdict["unknown_outcomes"] = witness.statuses["OUTCOME_UNKNOWN"]
+        venues, frames = self._venues(seen, witness)
+        errors = conservation.errors(verdict, frames, seen.feeds.holes(), seen.feeds.repeated)
+        spans = self._watch.books.spans(watched_s)
+        counts = {part.name: part.n for part in self._parts}
+        looks = [look for look in self._watch.looks if look.at_s <= watched_s]
+        for done in self._hands.done:
+            done.felt_s = recovery.felt_s(done, spans, looks, counts) if not done.problem else None
+        begin_s, end_s = window.begin_ns / 1e9, watched_s
+        return report.Story(
+            run=self._reach.run,
+            seed=self._options.seed,
+            brokers=len(self._reach.stack.broker_names),
+            plan=self._plan,
+            done=self._hands.done,
+            begin_s=begin_s,
+            end_s=end_s,
+            looks=looks,
+            recovery_s=recovery.by_class(self._hands.done),
+            causes=self._watch.books.causes,
+            usable_share=_usable_share(spans, begin_s, end_s),
+            truth=witness.truth.compare(venues),
+            trust=witness.trust.compare(),
+            frames=frames,
+            errors=errors,
+            verdict=verdict,
+            resumes_s=self._resumes(witness.updates, seen),
+            problems=self._problems + [f"{one.act.label}: {one.problem}" for one in self._hands.done if one.problem],
+            dead={noun: count for noun, count in verdict["topics"].items() if noun.startswith("dead.")},
+        )
+
+    def _venues(self, seen: Seen, witness: _Witness) -> tuple[dict[str, Venue], dict[str, conservation.FrameCount]]:
+        """Lay each venue's feeds beside what it sent."""
+        faults = self._world.truth("faults.jsonl")
+        lived = {epoch for epoch, ts_ns in witness.closed_ns.items() if ts_ns >= self._stopped_ns}
+        venues, frames = {}, {}
+        for name in VENUES:
+            sent = matching.read_sent(self._world.truth(f"frames-{name}.jsonl"))
+            feeds = {
+                epoch: seen.feeds.digests.get(epoch, {}) for epoch, one in seen.opened.items() if one.venue == name
+            }
+            matches = matching.match(sent, feeds)
+            blind = blind_spans(name, sent, faults, self._chaos.hash_every)
+            venues[name] = Venue(name, sent, matches, self._world.truth(f"books-{name}.jsonl"), blind)
+            frames[name] = conservation.count_frames(sent, matches, seen.opened, lived)
+        return venues, frames
+
+    def _resumes(self, updates: Sequence[OrderUpdate], seen: Seen) -> list[float]:
+        """Return for each kill of a broker of several how long it was until trading went on.
+
+        That is: until every book was usable again, and the first order that was granted after the kill was acknowledged
+        by its venue.
+        """
+        if len(self._reach.stack.broker_names) == 1:
+            return []
+        granted = {order: grant.now_ns for order, grant in seen.ours.grants.items()}
+        found = []
+        for one in self._hands.done:
+            if one.problem or one.act.kind != "kill" or plan.stage_of(one.act.target) != "kafka":
+                continue
+            answers = [
+                update.ts_ns
+                for update in updates
+                if update.status in {"ACCEPTED", "FILLED", "CANCELLED"} and granted.get(update.order, 0) > one.ts_ns
+            ]
+            orders_s = (min(answers) - one.ts_ns) / 1e9 if answers else float("inf")
+            found.append(max(orders_s, one.felt_s or 0.0))
+        return found
+
+    # Telling
+
+    def _tell(self, story: report.Story) -> None:
+        told = report.write(story, self._options.report, self._chaos.page)
+        say = self._console.print
+        say(
+            f"\nseed {story.seed}: {told['faults']} faults, {told['kills']} kills, {told['freezes']} freezes "
+            f"in {told['seconds']} s; books usable {story.usable_share:.1%} of the time",
+            highlight=False,
+        )
+        for label, found in story.recovery_s.items():
+            times = f"p50 {found['p50']} s, p99 {found['p99']} s" if found["n"] else "not felt"
+            say(f"  {label}: {times} ({found['n']} felt, {found['unnoticed']} not)", highlight=False)
+        unknowable = sum(story.truth.unknowable.values())
+        say(
+            f"truth: {story.truth.checked:,} checked, {story.truth.differences} differences, {unknowable} unknowable\n"
+            f"conservation: {sum(story.errors.values())} errors {dict(story.errors) or ''}\n"
+            f"trust: {story.trust.orders} orders, {story.trust.errors} on a book that was not usable",
+            highlight=False,
+        )
+        for line in (*story.problems, *story.truth.examples[:5], *story.trust.examples[:5]):
+            say(f"  {line}", highlight=False, soft_wrap=True)
+        say(f"report {self._options.report}, page {self._chaos.page}", highlight=False, soft_wrap=True)
+
+
+def _usable_share(spans: Mapping[str, Sequence[tuple[float, float]]], begin_s: float, end_s: float) -> float:
+    """Return which part of all books' time they were usable."""
+    total = len(spans) * (end_s - begin_s)
+    dark = sum(max(min(last, end_s) - max(first, begin_s), 0.0) for own in spans.values() for first, last in own)
+    return 1 - dark / total if total > 0 else 0.0
+
+
+def run_chaos(run: str, options: ChaosOptions, brokers: int, console: Console) -> int:
+    """Run chaos and return the exit code.
+
+    Args:
+        brokers: of a stack of its own; 0: on the servers of `crossbook up`.
+
+    Raises:
+        CrossbookError: something does not start.
+    """
+    reach = Reach.load(run)
+    if brokers:
+        stack = own_stack(brokers)
+        reach = replace(
+            reach,
+            bootstrap=stack.bootstrap,
+            registry_url=stack.registry_url,
+            questdb_http=stack.questdb_http,
+            questdb_pg=stack.questdb_pg,
+            stack=stack,
+        )
+    folder = reach.stack.data / "simulate" / run
+    return Chaos(reach, replace(options, folder=folder), console, own=bool(brokers)).run()
