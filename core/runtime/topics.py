@@ -171,6 +171,9 @@ STAGES = ("ingest", "normalize", "derive", "decide", "execute", "observe")
 DEAD = {
     stage: Topic(f"dead.{stage}", (dead.Dead,), "as the source", "one", retention_ms=30 * DAY_MS) for stage in STAGES
 }
+DEAD_RETURNED = Topic("dead.returned", (dead.Returned,), "as the source", "one", retention_ms=30 * DAY_MS)
+"""What comes back from `dead.*` for the sinks, and for nobody else."""
+DEAD_STATE = Topic("dead.state", (dead.State,), "letter", "one", "compact")
 
 TOPICS: tuple[Topic, ...] = (
     CONTROL_RUN,
@@ -196,6 +199,8 @@ TOPICS: tuple[Topic, ...] = (
     ORDER_EVENT,
     ORDER_FRAME,
     *DEAD.values(),
+    DEAD_RETURNED,
+    DEAD_STATE,
 )
 
 BY_NOUN: Mapping[str, Topic] = {topic.noun: topic for topic in TOPICS}
