@@ -28,7 +28,7 @@ from core.runtime.conflation import Held, Peek
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
 from core.runtime.pressure import Pressure, PressureLimits, Progress
 from core.runtime.producer import Publisher
-from core.runtime.sequenced import pack, unpack
+from core.runtime.sequenced import Reached, pack, unpack
 from core.runtime.topics import Topic
 from schemas import decision
 from schemas.record import Record
@@ -101,6 +101,7 @@ class Sequencer:
         reader: str = "",
         progress: Progress | None = None,
         limits: PressureLimits | None = None,
+        reached: tuple[int, Reached] | None = None,
     ) -> None:
         """Prepare. Sources are read from `read_run`; the log is that of the publisher's run.
 
@@ -108,7 +109,9 @@ class Sequencer:
             reader: the last part of the group that reads the log, for the metric and the log line of its pressure.
             progress: how far the task that reads the log is; None: nobody knows, only what comes in counts.
             limits: when to conflate.
+            reached: an offset of the log and how far its sources are below it; None: the log is read from its start.
         """
+        self._from, known = reached or (OFFSET_BEGINNING, Reached(0, {}))
         self._topic = log_topic
         self._partition = partition
         self._sources = {source.topic.name(self._run_of(source, read_run, publisher.run)): source for source in sources}
@@ -121,14 +124,14 @@ class Sequencer:
         self._group = f"{publisher.run}.{stage}.sequencer"
         self._forwarded = metrics.EVENTS.labels(stage, f"sequenced {log_topic.noun}")
         self._stopping = threading.Event()
-        self._last: dict[tuple[str, int], int] = {}
-        self._now_ns = 0
+        self._last = dict(known.last)
+        self._now_ns = known.log_ns
         self._clock_ns = 0
         self._kinds = frozenset(record.schema_name for record in log_topic.records)
         self._foreign: dict[bytes, bool] = {}
         self._peek = Peek(codec)
         self._held: Held[Message] = Held()
-        self._appended_ns = 0
+        self._appended_ns = known.log_ns
         self._progress = progress or Progress()
         self._has_task = progress is not None
         self._limits = limits or PressureLimits()
@@ -184,7 +187,7 @@ class Sequencer:
         reader = LogReader.assigned(
             self._bootstrap,
             group=f"{name}.sequencer",
-            positions=[TopicPartition(name, self._partition, OFFSET_BEGINNING)],
+            positions=[TopicPartition(name, self._partition, self._from)],
         )
         try:
             done = False

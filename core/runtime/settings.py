@@ -45,6 +45,9 @@ class WorkerSettings(BaseSettings):
     )
     batch_records_max: int = Field(500, ge=1, le=10_000, description="records handled between two polls")
     commit_interval_ms: int = Field(250, ge=10, le=60_000, description="between commits, each after acknowledgement")
+    checkpoint_interval_s: float = Field(
+        10.0, ge=0.1, le=600, description="between checkpoints of a task's state; a takeover handles so much again"
+    )
     replay: bool = Field(False, description="handle the source run's log up to its committed offset, then exit")
     replay_speed: float = Field(
         0.0, ge=0, description="of a replay: 1 as it was, 2 twice as fast, 0 as fast as it goes"

@@ -30,7 +30,7 @@ from core.runtime.flow import Checkpointed, Input, Output, Task, TaskContext, Ta
 from core.runtime.keeper import Keeper
 from core.runtime.pressure import Level, Pressure, PressureLimits, Progress, worst
 from core.runtime.producer import Publisher
-from core.runtime.sequenced import Inbox, unpack
+from core.runtime.sequenced import Inbox, Reached, unpack
 from core.runtime.tables import KafkaTables
 from core.runtime.topics import DEAD, Topic
 from schemas.dead import Dead
@@ -164,6 +164,15 @@ class TaskLoop:
         self._on_owned = on_owned
         self._on_dropped = on_dropped
         self._limits = limits or PressureLimits()
+        self._returns = resent.Returns(
+            stage=spec.stage,
+            topic=spec.topic,
+            remembers=spec.remembers,
+            partitions=context.partitions,
+            publisher=publisher,
+            codec=codec,
+            clock=clock,
+        )
         self._slots: dict[int, _Slot] = {}
         self._opening: dict[int, _Slot] = {}
         """Owned, and waiting for their state."""
@@ -261,6 +270,11 @@ class TaskLoop:
         slot = self._slots.get(partition)
         return slot.progress if slot is not None else Progress()
 
+    def reached(self, partition: int) -> tuple[int, Reached] | None:
+        """Return where the task of an owned partition of a sequenced log is, and how far the log's sources are there."""
+        slot = self._slots.get(partition)
+        return None if slot is None or slot.inbox is None else (slot.position, slot.inbox.reached())
+
     # One turn
 
     def _turn(self) -> list[TopicPartition]:
@@ -345,6 +359,10 @@ class TaskLoop:
         outputs: Iterable[Output] = ()
         if value is not None:  # a tombstone says nothing to a task
             try:
+                mark = resent.unpack(message.headers())
+                if mark is not None:
+                    self._come_back(slot, message, value, mark)
+                    return
                 item = self._input(slot, message, value, offset)
                 if item is not None:
                     outputs = tuple(slot.task.handle(item))
@@ -354,6 +372,13 @@ class TaskLoop:
                 if offset >= slot.publish_from:
                     self._publish(outputs)
                 self._ok.inc()
+        slot.position = offset + 1
+
+    def _come_back(self, slot: _Slot, message: Message, value: bytes, mark: resent.Mark) -> None:
+        """Pass a dead letter that comes back by the task: what remembers must never see it."""
+        offset = message.offset() or 0
+        if offset >= slot.publish_from:
+            self._returns.handle(mark, message, value, partial(self._new_task, message.partition() or 0))
         slot.position = offset + 1
 
     def _is_next(self, slot: _Slot, message: Message, offset: int) -> bool:
@@ -416,6 +441,7 @@ class TaskLoop:
             key=key.encode() if isinstance(key, str) else key,
             value=value,
             ts_ns=self._clock.now_ns(),
+            kafka_ts_ns=message.timestamp()[1] * NS_PER_MS,
         )
         outputs: tuple[Output, ...] = getattr(error, "outputs", ())
         self._publish((*outputs, Output(DEAD[self._spec.stage], key_text(message), dead)))

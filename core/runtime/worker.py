@@ -19,16 +19,18 @@ from core.domain.errors import CrossbookError, Halt, Misconfigured, Unavailable
 from core.runtime import log as logs
 from core.runtime import metrics
 from core.runtime.admin import find_run
+from core.runtime.checkpoint import KafkaStore
 from core.runtime.clock import Clock, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import TaskContext, TaskFactory
+from core.runtime.keeper import Keeper
 from core.runtime.pressure import PressureLimits, worst
 from core.runtime.producer import Publisher
 from core.runtime.sequencer import Plan, Sequencer, SourceTopic
 from core.runtime.settings import WorkerSettings, load
 from core.runtime.tables import KafkaTables
 from core.runtime.task import LogSpec, TaskLoop
-from core.runtime.topics import TOPICS, WRITES
+from core.runtime.topics import CHECKPOINT, TOPICS, WRITES
 from schemas.control import Run
 from schemas.dead import Dead
 from schemas.record import Record
@@ -153,6 +155,7 @@ def run_tasks(
             reader=spec.log,
             progress=loop.progress(partition),
             limits=limits,
+            reached=loop.reached(partition),
         )
         sequencer.start()
 
@@ -196,6 +199,7 @@ def run_tasks(
         on_dropped=dropped,
         check=check,
         limits=limits,
+        keeper=_keeper(parts, spec) if spec.remembers and not settings.replay else None,
     )
 
     def health() -> dict[str, object]:
@@ -220,6 +224,28 @@ def run_tasks(
             loop.run()
         log.info("worker.stopped")
     return 0
+
+
+def _keeper(parts: Parts, spec: LogSpec) -> Keeper:
+    """Return what keeps the checkpoints of this worker's tasks."""
+    settings = parts.settings
+    run, group = settings.writes, spec.group(settings.writes)
+
+    def new_store(partition: int) -> KafkaStore:
+        return KafkaStore(
+            bootstrap=settings.bootstrap,
+            run=run,
+            group=group,
+            topic=CHECKPOINT[spec.stage],
+            log_topic=spec.topic.name(run if spec.sequenced else settings.reads),
+            task=f"{spec.stage}.{spec.log}/{partition}",
+            partition=partition,
+            incarnation=parts.run.incarnation,
+            codec=parts.codec,
+            clock=parts.clock,
+        )
+
+    return Keeper(new_store, stage=spec.stage, clock=parts.clock, interval_s=settings.checkpoint_interval_s)
 
 
 def _records_of(spec: LogSpec) -> set[type[Record]]:
