@@ -124,15 +124,18 @@ class Swap(_Kept):
         self._missed(connection, held)
         connection.resume(self, frame)
         self._count -= 1
-        self._release(connection)
+        self._release(connection, overtaken=True)
         return True
 
-    def _release(self, connection: Connection) -> None:
+    def _release(self, connection: Connection, *, overtaken: bool = False) -> None:
         held, self._held = self._held, None
         if self._timer is not None:
             self._timer.cancel()
         if held is not None:
             self._let_go(connection, held)
+            if overtaken and not held.seq:
+                # It may have put back a size that had moved on.
+                self._missed(connection, held)
         if self._count <= 0 or not connection.is_open:
             connection.remove(self)
             self._journal.end(self.injected)

@@ -85,8 +85,9 @@ class HashReader:
         if client != true:
             self._wrong[said.key] = client
             self._contradicted(connection, ordinal, said.key, "hash", mark)
-        elif said.version >= held and self._wrong.pop(said.key, None) is not None:
+        elif said.version >= held:
+            self._wrong.pop(said.key, None)
             self._healed(connection, ordinal, said.key, "change", mark)
-        elif said.version < held:
-            # A late change of a level that moved on: right again only if nothing newer was missed.
+        else:
+            # A late change of a level that moved on: whether the rest is right shows with the next one.
             self._wrong[said.key] = client
