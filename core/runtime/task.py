@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from core.domain.errors import Halt, InvariantBroken, Misconfigured, Reject, Retry, Unavailable
 from core.runtime import log as logs
-from core.runtime import metrics
+from core.runtime import metrics, resent
 from core.runtime.checkpoint import Head
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import Codec
