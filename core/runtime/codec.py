@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import fastavro
 import msgspec
@@ -26,7 +27,12 @@ from schemas.record import Record, record_types, schema_texts
 
 MAGIC = 0
 PREFIX_BYTES = 5
+PATIENCE_S = 120.0
+"""How long a reader that must keep its order waits for the registry."""
 _TIMEOUT_S = 5.0
+_PAUSE_S = 0.1
+_PAUSE_S_MAX = 2.0
+FoundT = TypeVar("FoundT")
 
 
 class Registry(Protocol):
@@ -212,6 +218,31 @@ class Codec:
         ours = schema_texts()[name]
         reader = None if json.loads(ours) == raw else _parsed(ours)
         return _reader(kind, writer, reader)
+
+
+def patiently(read: Callable[[bytes], FoundT], data: bytes, is_over: Callable[[], bool]) -> FoundT:
+    """Return `read(data)`, asking again while the registry does not answer: for readers that must keep their order.
+
+    Whoever waits so long reads nothing meanwhile: its lag grows, and what depends on it goes stale.
+
+    Args:
+        read: `Codec.decode` or `Codec.record_name`.
+        data: a record.
+        is_over: says that the reader is to stop.
+
+    Raises:
+        Unavailable: no answer within `PATIENCE_S`, or the reader is to stop.
+    """
+    waited_s, pause_s = 0.0, _PAUSE_S
+    while True:
+        try:
+            return read(data)
+        except Unavailable:
+            if waited_s >= PATIENCE_S or is_over():
+                raise
+        time.sleep(pause_s)
+        waited_s += pause_s
+        pause_s = min(pause_s * 2, _PAUSE_S_MAX)
 
 
 def _reader(kind: type[Record], writer: Any, reader: Any) -> Callable[[bytes], Record]:

@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 from core.domain.errors import CrossbookError, Reject, Unavailable
 from core.runtime import log as logs
 from core.runtime.clock import Clock
-from core.runtime.codec import Codec
+from core.runtime.codec import Codec, patiently
 from core.runtime.consumer import LogReader, key_text, value_bytes
 from core.runtime.flow import BY_KEY, Input
 from core.runtime.producer import AckingProducer
@@ -186,9 +186,11 @@ class EdgeReader:
                 continue
             key = key_text(message)
             try:
-                if self._wants is not None and not self._wants(key, self._codec.record_name(value)):
+                if self._wants is not None and not self._wants(
+                    key, patiently(self._codec.record_name, value, self._stop.is_set)
+                ):
                     continue
-                record = self._codec.decode(value)
+                record = patiently(self._codec.decode, value, self._stop.is_set)
             except Reject as e:
                 log.warning("edge.undecodable", topic=self._name, offset=message.offset(), reason=str(e))
                 continue
@@ -380,7 +382,7 @@ class SharedTable:
                 items.pop(key_text(message), None)
                 continue
             try:
-                items[key_text(message)] = self._codec.decode(value)
+                items[key_text(message)] = patiently(self._codec.decode, value, self._stop.is_set)
             except Reject as e:
                 log.warning("share.undecodable", topic=self._name, offset=message.offset(), reason=str(e))
         for place in ended:

@@ -23,7 +23,7 @@ from core.domain.errors import CrossbookError, Misconfigured, Reject, Unavailabl
 from core.runtime import log as logs
 from core.runtime import metrics, queues
 from core.runtime.clock import NS_PER_MS, NS_PER_S, Clock
-from core.runtime.codec import PREFIX_BYTES, Codec
+from core.runtime.codec import PREFIX_BYTES, Codec, patiently
 from core.runtime.conflation import Held, Peek
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
 from core.runtime.pressure import Pressure, PressureLimits, Progress
@@ -378,7 +378,7 @@ class Sequencer:
             return False
         if source.configures:
             try:
-                self._plan.learn(self._codec.decode(value))
+                self._plan.learn(patiently(self._codec.decode, value, self._stopping.is_set))
             except Reject as e:
                 log.warning(
                     "sequencer.configuration_unreadable", source=source.topic.noun, offset=offset, reason=str(e)
@@ -394,7 +394,8 @@ class Sequencer:
     def _is_foreign(self, value: bytes) -> bool:
         """Say whether the record is of a type that does not stand on the log."""
         try:
-            foreign = self._codec.record_name(value) not in self._kinds
+            name = patiently(self._codec.record_name, value, self._stopping.is_set)
+            foreign = name not in self._kinds
         except Reject:
             return False  # the task dead-letters it
         self._foreign[value[:PREFIX_BYTES]] = foreign

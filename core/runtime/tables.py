@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from core.domain.errors import Reject, Retry, Unavailable, UnknownInstrument
 from core.runtime import topics
 from core.runtime.clock import Clock
-from core.runtime.codec import Codec
+from core.runtime.codec import Codec, patiently
 from core.runtime.consumer import LogReader, from_beginning, key_text, value_bytes
 from core.runtime.topics import Topic
 from schemas.market import Instrument
@@ -89,7 +89,7 @@ class KafkaTables(MemoryTables):
                     self._instruments.pop(key_text(message), None)
                     continue
                 try:
-                    record = self._codec.decode(value)
+                    record = patiently(self._codec.decode, value, lambda: False)
                 except Reject:
                     continue  # its writer dead-letters; a table just does not know it
                 if isinstance(record, Instrument):

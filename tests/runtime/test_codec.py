@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.errors import MalformedFrame, Misconfigured, Unavailable, UnknownSchema
-from core.runtime.codec import Codec, FileRegistry, HttpRegistry
+from core.runtime.codec import Codec, FileRegistry, HttpRegistry, patiently
+from schemas.market import Tick
 from schemas.record import Record, record_types, schema_texts
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -44,6 +45,7 @@ def records(name: str) -> st.SearchStrategy[Record]:
 
 ANY_RECORD = st.sampled_from(sorted(schema_texts())).flatmap(records)
 CODEC = Codec(FileRegistry())
+TICK = Tick(feed="kalshi-0", venue="kalshi", epoch=1, frame_no=2, recv_ts_ns=3)
 
 
 @given(ANY_RECORD)
@@ -169,3 +171,35 @@ def test_confluents_own_classes_read_what_we_write_and_write_what_we_read(name, 
     )
     assert serializer(fields, context) == ours.encode(record)
     assert ours.decode(serializer(fields, context)) == record
+
+
+class Outage(FileRegistry):
+    """A registry that is down for its first questions."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def text_of(self, schema_id: int) -> str:
+        if self.failures > 0:
+            self.failures -= 1
+            raise Unavailable("the registry is down")
+        return super().text_of(schema_id)
+
+
+def test_what_this_version_writes_is_read_while_the_registry_is_down():
+    codec = Codec(Outage(99))
+    codec.warm(Tick)
+    assert codec.decode(codec.encode(TICK)) == TICK
+    assert codec.record_name(codec.encode(TICK)) == "crossbook.market.Tick"
+
+
+def test_a_patient_reader_waits_for_the_registry_and_reads_then():
+    data = Codec(FileRegistry()).encode(TICK)
+    assert patiently(Codec(Outage(2)).decode, data, lambda: False) == TICK
+
+
+def test_a_patient_reader_gives_up_when_it_is_to_stop():
+    data = Codec(FileRegistry()).encode(TICK)
+    with pytest.raises(Unavailable):
+        patiently(Codec(Outage(99)).decode, data, lambda: True)

@@ -1,6 +1,7 @@
 """Dead letters that come back: who looks at them, what they become, and what they can never touch."""
 
 import itertools
+from typing import ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ class Repeater:
     """Says each trade again, and to everybody; counts what it saw so that it would notice a stranger."""
 
     made = itertools.count()
-    seen: list[int] = []
+    seen: ClassVar[list[int]] = []
 
     def __init__(self, context):
         self.number = next(self.made)
