@@ -13,7 +13,8 @@ from derive.stage import BookTask
 
 def _book(settings: WorkerSettings) -> int:
     spec = LogSpec(stage="derive", log="book", topic=topics.MARKET_EVENT)
-    return run_tasks(assemble(settings, spec.stage, log_name=spec.log), spec, BookTask)
+    assert isinstance(settings, DeriveSettings)
+    return run_tasks(assemble(settings, spec.stage, log_name=spec.log), spec, BookTask, options=settings.options)
 
 
 if __name__ == "__main__":

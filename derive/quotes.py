@@ -7,7 +7,7 @@ from schemas import derived
 from schemas.enums import BookState
 
 NO_DEPTH = Version(-1, -1)
-"""What a quote names whose book is not LIVE."""
+"""What a quote names whose book is not shown."""
 _TEN: list[int] = [10**power for power in range(31)]
 
 
@@ -21,14 +21,19 @@ def depth_of(
     epoch: int,
     recv_ts_ns: int,
     trail: list[int],
+    origin: tuple[int, int] = (-1, -1),
+    state: BookState = "LIVE",
 ) -> derived.Depth:
-    """Return the top ten of a LIVE book; `exponents` are those of price and size."""
+    """Return the top ten of a book that is shown.
+
+    `exponents` are those of price and size, `origin` is frame number and place of the last record applied to the book.
+    """
     bids, asks = book.bids.top(), book.asks.top()
     return derived.Depth(
         instrument=instrument,
         version_offset=version[0],
         version_index=version[1],
-        state="LIVE",
+        state=state,
         price_exp=exponents[0],
         size_exp=exponents[1],
         bid_prices=bids[0],
@@ -36,14 +41,16 @@ def depth_of(
         ask_prices=asks[0],
         ask_sizes=asks[1],
         epoch=epoch,
+        book_frame_no=origin[0],
+        book_index=origin[1],
         recv_ts_ns=recv_ts_ns,
         trail=trail,
     )
 
 
 # hot
-def quote_of(depth: derived.Depth, *, version: Version, venue_ts_ns: int) -> derived.Quote:
-    """Return the quote of a LIVE book from its depth; price and size 0 on a side that is empty."""
+def quote_of(depth: derived.Depth, *, version: Version, venue_ts_ns: int, cause: str = "") -> derived.Quote:
+    """Return the quote of a book that is shown, from its depth; price and size 0 on a side that is empty."""
     bid_price, bid_size = (depth.bid_prices[0], depth.bid_sizes[0]) if depth.bid_prices else (0, 0)
     ask_price, ask_size = (depth.ask_prices[0], depth.ask_sizes[0]) if depth.ask_prices else (0, 0)
     return derived.Quote(
@@ -52,7 +59,8 @@ def quote_of(depth: derived.Depth, *, version: Version, venue_ts_ns: int) -> der
         version_index=version[1],
         depth_offset=depth.version_offset,
         depth_index=depth.version_index,
-        state="LIVE",
+        state=depth.state,
+        cause=cause,
         price_exp=depth.price_exp,
         size_exp=depth.size_exp,
         bid_price=bid_price,
@@ -79,7 +87,7 @@ def dark_quote(
     recv_ts_ns: int,
     trail: list[int],
 ) -> derived.Quote:
-    """Return the quote of a book that is not LIVE: its state and why, no price, no size, no depth."""
+    """Return the quote of a book that is not shown: its state and why, no price, no size, no depth."""
     return derived.Quote(
         instrument=instrument,
         version_offset=version[0],

@@ -6,40 +6,43 @@ the log twice causes nothing. The order within one record: time first, then the 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from core.domain.errors import Resync
+from core.domain.trust import AUDIT, CROSSED, HASH, because
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
-from core.runtime.flow import Input, Output, TaskContext
-from derive.books import apply_delta, load_snapshot, show_dark, show_live
-from derive.state import CLOSED_STATUSES, InstrumentState, StatusMemory
+from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
+from derive.audits import Auditor, Finding
+from derive.books import apply_delta, contradiction, load_snapshot, show_book, show_dark
+from derive.feeds import FEED_FORGOTTEN_NS, LATE_HELD_NS, Feed
+from derive.limits import TrustLimits
+from derive.memories import CLOSED_STATUSES
+from derive.proof import HashProof, is_sampled
+from derive.rhythm import newest_by_feed
+from derive.shelf import Shelf
+from derive.state import AWAITING, SHOWN, InstrumentState
 from schemas import derived, market
+from schemas.enums import BookState
 from schemas.record import Record
 
-FEED_SILENT_NS = NS_PER_S
-"""A feed whose last tick is older than this has stopped."""
-FEED_FORGOTTEN_NS = 60 * NS_PER_S
-CROSSED_NS = NS_PER_S
-"""A book that stays crossed for longer is wrong; both venues cross for moments between two messages of one match."""
 TICK_NS = 100 * NS_PER_MS
 """At most one derived.Tick in this much log time."""
 CHECK_NS = 50 * NS_PER_MS
-REPEAT_NS = 10 * NS_PER_S
+SECOND_NS = NS_PER_S
+"""What looks at every book is done at most once in this much log time."""
 RESYNC_FIRST_NS = NS_PER_S
 """How long a book waits for its feed's own recovery before it asks; doubled with each asking."""
 RESYNC_MAX_NS = 30 * NS_PER_S
-STATUSES_MAX = 100_000
 
 _BOOK = topics.DERIVED_BOOK
 _RESYNC = topics.DERIVED_RESYNC
 
 
 class BookTask:
-    """Books, trust, quotes of the instruments of one partition. Implements `core.runtime.flow.Task`.
+    """Books, trust, quotes of the instruments of one partition. Implements `core.runtime.flow.Task` and `Checkpointed`.
 
     Attributes:
         counters: what happened, by name; the runtime exports them.
@@ -48,25 +51,18 @@ class BookTask:
     def __init__(self, context: TaskContext) -> None:
         self.counters: dict[str, int] = {}
         self._partition = context.partition
-        self._books: dict[str, InstrumentState] = {}
-        self._statuses: OrderedDict[str, StatusMemory] = OrderedDict()
-        """Of instruments without a book: a venue's life-cycle channel speaks of all."""
-        self._feeds: dict[int, int] = {}
-        """Last tick of each epoch."""
-        self._silent: set[int] = set()
-        self._crossed: dict[str, InstrumentState] = {}
-        self._waiting: dict[str, InstrumentState] = {}
-        """Books that want a snapshot."""
-        self._repeats: deque[tuple[int, InstrumentState]] = deque()
-        self._log_ns = 0
-        self._check_ns = 0
-        self._tick_ns = 0
+        self._limits = TrustLimits.from_options(context.options)
+        self._shelf = Shelf(self._limits)
+        self._books = self._shelf.books
+        self._auditor = Auditor(self._limits)
+        self._changes = self._auditor.changes
         self._offset = 0
         self._cause: Record
         self._out: list[Output] = []
         self._handlers: dict[type[Record], Callable[..., None]] = {
             market.BookDelta: self._on_delta,
             market.BookSnapshot: self._on_snapshot,
+            market.AuditSnapshot: self._on_audit,
             market.Trade: self._on_trade,
             market.Status: self._on_status,
             market.FeedReset: self._on_reset,
@@ -85,17 +81,27 @@ class BookTask:
         self._cause = record
         self._offset = item.offset
         recv_ns: int = record.recv_ts_ns  # type: ignore[attr-defined]  # every market record has one
-        if recv_ns > self._log_ns:
-            self._log_ns = recv_ns
-            if recv_ns >= self._check_ns and type(record) is not market.Tick:
+        shelf = self._shelf
+        if recv_ns > shelf.log_ns:
+            shelf.log_ns = recv_ns
+            if recv_ns >= shelf.check_ns and type(record) is not market.Tick:
                 self._on_time()
         handler(record)
         return out
 
+    def changed(self) -> StateChanges:
+        """Return the items of state that changed since the last call."""
+        return self._shelf.changed()
+
+    def restore(self, items: StateItems) -> None:
+        """Take a state up, before the first `handle`."""
+        self._shelf.restore(items)
+        self._auditor.forget(self._shelf.log_ns)
+
     @property
     def log_ns(self) -> int:
         """The task's time."""
-        return self._log_ns
+        return self._shelf.log_ns
 
     def book(self, instrument: str) -> InstrumentState | None:
         """Return what is known of an instrument, for tests and inspection."""
@@ -105,127 +111,224 @@ class BookTask:
 
     # hot
     def _on_delta(self, delta: market.BookDelta) -> None:
-        state = self._state(delta.instrument)
+        state = self._books.get(delta.instrument) or self._shelf.book(delta.instrument, self._offset)
         if not state.admits(delta.epoch, delta.frame_no, delta.index):
             self._count("delta.dropped")
             if delta.epoch > state.epoch and state.state == "UNKNOWN":
                 self._show(state)
             return
+        state.dirty = True
         if state.suspect:
             return
+        now_ns = self._shelf.log_ns
+        rhythm = state.rhythm
+        # As Rhythm.hear, which a call each change would cost more than the change itself.
+        if now_ns - rhythm.heard_ns > rhythm.pause_ns:
+            rhythm.hear(now_ns)
+        else:
+            rhythm.heard_ns = now_ns
+        rhythm.silent = ""
         try:
-            touched = apply_delta(state, delta)
+            touched = apply_delta(state, delta, now_ns, self._changes)
         except Resync as e:
-            self._suspect(state, str(e))
+            self._suspect(state, contradiction(e))
             return
-        if touched:
-            self._after_change(state, delta.venue_ts_ns)
+        if delta.hash and state.proof is not None and not self._is_proven(state, state.proof, delta):
+            return
+        feed, clock, venue_ns, turned = state.feed, state.clock, delta.venue_ts_ns, False
+        if venue_ns:
+            late_ns = delta.recv_ts_ns - venue_ns
+            if late_ns < clock.low_ns or late_ns > clock.high_ns or feed.late_ns:
+                turned = self._on_lateness(state, late_ns)
+        if turned:
+            self._after_change(state, venue_ns)
+            self._tell(feed)
+        elif touched:
+            # While LIVE, whatever else could change the verdict has been said when it happened.
+            if state.state == "LIVE" and not state.crossed_ns and not state.book.crossed:
+                self._emit_book(state, venue_ns)
+            else:
+                self._after_change(state, venue_ns)
+        elif state.state == "STALE":
+            self._show(state, venue_ns)
 
     def _on_snapshot(self, snapshot: market.BookSnapshot) -> None:
-        state = self._state(snapshot.instrument)
+        state = self._shelf.book(snapshot.instrument, self._offset)
         epoch_before = state.epoch
         if not state.admits_snapshot(snapshot):
             self._count("snapshot.dropped")
             return
+        state.dirty = True
         if state.epoch != epoch_before:
-            self._feeds.setdefault(state.epoch, snapshot.recv_ts_ns)
-            state.silent = self._is_silent(state.epoch)
-            if state.silent and state.epoch not in self._silent:
-                self._silent.add(state.epoch)
-                self._hear(state.epoch, silent=True)
+            state.feed = self._feed(state.epoch, snapshot.recv_ts_ns)
+        now_ns = self._shelf.log_ns
+        state.rhythm.hear(now_ns)
+        state.rhythm.silent = ""
         try:
-            changed = load_snapshot(state, snapshot)
+            changed = load_snapshot(state, snapshot, now_ns, self._changes)
         except Resync as e:
-            self._suspect(state, str(e))
+            self._suspect(state, contradiction(e))
             return
         state.synced, state.suspect = True, ""
-        if changed or state.epoch != epoch_before or state.state != "LIVE":
+        if snapshot.hash and snapshot.token:
+            state.proof = state.proof or HashProof(snapshot.instrument)
+            self._count("hash.proven" if state.proof.take(snapshot, state.book) else "hash.unproven")
+        if changed or state.epoch != epoch_before or state.state not in SHOWN:
             self._after_change(state, snapshot.venue_ts_ns)
 
+    def _on_audit(self, audit: market.AuditSnapshot) -> None:
+        state = self._shelf.book(audit.instrument, self._offset)
+        if not state.strikes.is_new(audit):
+            self._count("audit.dropped")
+            return
+        state.dirty = True
+        for finding in self._auditor.begin(state, audit, self._shelf.log_ns):
+            self._find(finding)
+
     def _on_trade(self, trade: market.Trade) -> None:
-        state = self._state(trade.instrument)
-        if state.trades.is_new(trade, owner=state.epoch):
-            self._out.append(Output(_BOOK, trade.instrument, trade))
-        else:
+        state = self._shelf.book(trade.instrument, self._offset)
+        if not state.trades.is_new(trade, owner=state.epoch):
             self._count("trade.dropped")
+            return
+        state.dirty = True
+        self._out.append(Output(_BOOK, trade.instrument, trade))
+        if state.proof is not None and state.proof.trade(trade.price):
+            self._count("hash.proven")
 
     def _on_status(self, status: market.Status) -> None:
         name = status.instrument
         state = self._books.get(name)
-        memory = state.status if state is not None else self._statuses.setdefault(name, StatusMemory())
-        if len(self._statuses) > STATUSES_MAX:
-            self._statuses.popitem(last=False)
+        memory = state.status if state is not None else self._shelf.status(name, self._offset)
         if not memory.is_new(status):
             self._count("status.dropped")
             return
         self._out.append(Output(_BOOK, name, status))
-        if state is not None and state.state != "UNKNOWN":
+        if state is None:
+            return
+        state.dirty = True
+        if state.proof is not None and status.tick_step:
+            state.proof.learn_tick(status.tick_step[0])
+        if state.state != "UNKNOWN":
             self._show(state)
 
     def _on_reset(self, reset: market.FeedReset) -> None:
         named = (
             [self._books[name] for name in reset.instruments if name in self._books]
             if reset.instruments
-            else [state for state in self._books.values() if state.epoch == reset.epoch]
+            else [state for state in self._books.values() if reset.epoch in (state.epoch, state.other[0])]
         )
         # What spans a whole feed its worker has seen itself and is recovering from: wait before asking.
         wait_ns = 0 if reset.instruments else RESYNC_FIRST_NS
         for state in named:
-            if state.admits(reset.epoch, reset.frame_no, reset.index):
+            state.dirty = True
+            if state.admits_reset(reset):
                 self._suspect(state, reset.reason, wait_ns=wait_ns)
 
     def _on_tick(self, tick: market.Tick) -> None:
-        epoch, ticked_ns = tick.epoch, tick.recv_ts_ns
-        last = self._feeds.get(epoch)
-        if (last is not None and ticked_ns <= last) or self._log_ns - ticked_ns > FEED_FORGOTTEN_NS:
+        shelf, epoch, ticked_ns = self._shelf, tick.epoch, tick.recv_ts_ns
+        feed = shelf.feeds.get(epoch)
+        if (feed is not None and ticked_ns <= feed.ticked_ns) or shelf.log_ns - ticked_ns > FEED_FORGOTTEN_NS:
             self._count("tick.dropped")
             return
-        self._feeds[epoch] = ticked_ns
-        if (last is None or epoch in self._silent) and not self._is_silent(epoch):
-            self._silent.discard(epoch)
-            self._hear(epoch, silent=False)
-        if self._log_ns < self._tick_ns:
+        if feed is None:
+            self._feed(epoch, ticked_ns)
+        else:
+            feed.ticked_ns = ticked_ns
+            if feed.silent and not self._is_silent(feed):
+                feed.silent = False
+                self._tell(feed)
+        if shelf.log_ns < shelf.tick_ns:
             return
         # Nobody may read this tick before the silence of others is said.
         self._on_time()
-        self._tick_ns = self._log_ns + TICK_NS
-        alive = derived.Tick(partition=self._partition, ts_ns=self._log_ns, trail=tick.trail)
+        shelf.tick_ns = shelf.log_ns + TICK_NS
+        alive = derived.Tick(partition=self._partition, ts_ns=shelf.log_ns, trail=tick.trail)
         self._out.append(Output(_BOOK, "", alive, self._partition))
 
     # Time
 
     def _on_time(self) -> None:
         """Do what is due. Runs when log time has advanced, never for a record that was seen before."""
-        now = self._log_ns
-        self._check_ns = now + CHECK_NS
-        for epoch, last in list(self._feeds.items()):
-            if now - last > FEED_SILENT_NS and epoch not in self._silent:
-                self._silent.add(epoch)
-                self._hear(epoch, silent=True)
-            if now - last > FEED_FORGOTTEN_NS:
-                # Its books keep their mark; a tick after all would clear it.
-                del self._feeds[epoch]
-                self._silent.discard(epoch)
-        for state in list(self._crossed.values()):
-            if now - state.crossed_ns > CROSSED_NS:
-                self._suspect(state, f"crossed for more than {CROSSED_NS // NS_PER_MS} ms")
-        for state in self._waiting.values():
-            if now >= state.resync_due_ns:
-                self._ask(state)
-        while self._repeats and self._repeats[0][0] <= now:
-            _, state = self._repeats.popleft()
-            self._repeats.append((now + REPEAT_NS, state))
+        shelf = self._shelf
+        now_ns = shelf.checked_ns = shelf.log_ns
+        shelf.check_ns = now_ns + CHECK_NS
+        for feed in list(shelf.feeds.values()):
+            stopped = not feed.silent and self._is_silent(feed)
+            caught_up = feed.late_ns and now_ns - feed.late_ns > LATE_HELD_NS
+            if stopped or caught_up:
+                feed.silent = feed.silent or stopped
+                feed.late_ns = 0 if caught_up else feed.late_ns
+                self._tell(feed)
+        if shelf.waiting:
+            for state in shelf.waiting_in_order():
+                if now_ns >= state.resync_due_ns:
+                    self._ask(state)
+                if state.state == "SUSPECT":
+                    self._show(state)
+        if shelf.crossed:
+            for state in shelf.crossed_in_order():
+                if now_ns - state.crossed_ns > self._limits.crossed_ns:
+                    self._suspect(state, because(CROSSED, f"crossed for more than {self._limits.crossed_ms} ms"))
+        for finding in self._auditor.due(now_ns):
+            self._find(finding)
+        for state in shelf.repeats_due():
             self._repeat(state)
+        if now_ns >= shelf.second_ns:
+            shelf.second_ns = now_ns + SECOND_NS
+            self._on_second(now_ns)
 
-    def _is_silent(self, epoch: int) -> bool:
-        last = self._feeds.get(epoch)
-        return last is None or self._log_ns - last > FEED_SILENT_NS
-
-    def _hear(self, epoch: int, *, silent: bool) -> None:
+    def _on_second(self, now_ns: int) -> None:
+        """Do what looks at every book, or may wait."""
+        shelf, limits = self._shelf, self._limits
+        self._auditor.trim(now_ns)
+        for clock in shelf.clocks.values():
+            clock.roll(now_ns)
+        heard = newest_by_feed((state.epoch, state.rhythm.heard_ns) for state in self._books.values())
+        for epoch, feed in list(shelf.feeds.items()):
+            # One that owns books keeps them marked; a tick after all would clear it.
+            if epoch not in heard and now_ns - feed.ticked_ns > FEED_FORGOTTEN_NS:
+                del shelf.feeds[epoch]
+        if not limits.silent_floor_ms:
+            return
         for state in self._books.values():
-            if state.epoch == epoch and state.silent != silent:
-                state.silent = silent
+            rhythm = state.rhythm
+            if rhythm.roll(now_ns, limits.silent_learn_ms * NS_PER_MS):
+                state.dirty = True
+            if state.state == "LIVE":
+                rhythm.silent = rhythm.silence(now_ns, heard[state.epoch], limits)
+                if rhythm.silent:
+                    self._count("instrument.silent")
+                    self._show(state)
+                    # Once: the snapshot it brings is the venue's own word.
+                    self._ask(state)
+
+    def _feed(self, epoch: int, spoke_ns: int) -> Feed:
+        """Return a feed, marked if it is silent already."""
+        feed = self._shelf.feeds.get(epoch)
+        if feed is None:
+            feed = self._shelf.feeds[epoch] = Feed(epoch, spoke_ns)
+        if not feed.silent and self._is_silent(feed):
+            feed.silent = True
+            self._tell(feed)
+        return feed
+
+    def _is_silent(self, feed: Feed) -> bool:
+        return self._shelf.log_ns - feed.ticked_ns > self._limits.feed_silent_ns
+
+    def _tell(self, feed: Feed) -> None:
+        """Say of each book of a feed what the feed's state makes of it."""
+        for state in self._books.values():
+            if state.feed is feed:
                 self._show(state)
+
+    def _on_lateness(self, state: InstrumentState, late_ns: int) -> bool:
+        """Weigh how late a change came; say whether that makes its feed late or ends it."""
+        clock, feed = state.clock, state.feed
+        if late_ns < clock.low_ns:
+            clock.learn(late_ns)
+        was_late = bool(feed.late_ns)
+        feed.late_ns = self._shelf.log_ns if late_ns > clock.high_ns else 0
+        return was_late != bool(feed.late_ns)
 
     def _repeat(self, state: InstrumentState) -> None:
         for record in (state.depth, state.quote):
@@ -234,92 +337,129 @@ class BookTask:
 
     # Trust
 
+    def _is_proven(self, state: InstrumentState, proof: HashProof, delta: market.BookDelta) -> bool:
+        """Compare the venue's hash with the book's, where it is this change's turn; on a mismatch the book is suspect."""
+        if not is_sampled(delta, self._limits.hash_sample):
+            return True
+        found = proof.check(delta, state.book)
+        self._count("hash.unproven" if found is None else "hash.proven" if found else "hash.mismatch")
+        if found is not False:
+            return True
+        # The venue's refresh after a trade may be on its way.
+        detail = f"expected {delta.hash}, found another after {delta.side} {delta.size} at {delta.price}"
+        self._suspect(state, because(HASH, detail), wait_ns=RESYNC_FIRST_NS)
+        return False
+
+    def _find(self, finding: Finding) -> None:
+        """Publish what an audit found, and let it count."""
+        state, audit = finding.state, finding.audit
+        self._count(f"audit.{finding.verdict.lower()}")
+        found = derived.Audit(
+            instrument=audit.instrument,
+            version_offset=self._offset,
+            version_index=len(self._out),
+            epoch=state.epoch,
+            verdict=finding.verdict,
+            levels=finding.levels,
+            levels_different=len(finding.different),
+            detail=finding.detail,
+            asked_ts_ns=audit.asked_ts_ns,
+            recv_ts_ns=audit.recv_ts_ns,
+            trail=audit.trail,
+        )
+        self._out.append(Output(_BOOK, audit.instrument, found))
+        state.dirty = True
+        if finding.verdict == "DIFFERENT":
+            if state.strikes.differ(frozenset(finding.different), self._limits.audit_strikes):
+                self._suspect(state, because(AUDIT, finding.detail))
+        elif finding.verdict != "NOT_LIVE":
+            state.strikes.agree()
+            state.rhythm.hear(self._shelf.log_ns)
+            if state.rhythm.silent:
+                state.rhythm.silent = ""
+                self._show(state)
+
     # hot
     def _after_change(self, state: InstrumentState, venue_ts_ns: int) -> None:
         if state.book.crossed:
             if not state.crossed_ns:
-                state.crossed_ns = max(self._log_ns, 1)
-                self._crossed[state.instrument] = state
+                state.crossed_ns = max(self._shelf.log_ns, 1)
+                self._shelf.crossed[state.instrument] = state
         elif state.crossed_ns:
+            self._uncross(state)
+        self._show(state, venue_ts_ns, changed=True)
+
+    def _uncross(self, state: InstrumentState) -> None:
+        if state.crossed_ns:
             state.crossed_ns = 0
-            del self._crossed[state.instrument]
-        elif state.state == "LIVE" and not state.silent:
-            self._emit_live(state, venue_ts_ns)
-            return
-        self._show(state, venue_ts_ns)
+            del self._shelf.crossed[state.instrument]
 
     def _suspect(self, state: InstrumentState, cause: str, *, wait_ns: int = 0) -> None:
         if state.suspect:
             return
+        state.dirty = True
         state.suspect = cause
         state.resync_asked = 0
-        state.resync_due_ns = self._log_ns + wait_ns
-        if state.crossed_ns:
-            state.crossed_ns = 0
-            del self._crossed[state.instrument]
+        state.resync_due_ns = self._shelf.log_ns + wait_ns
+        self._uncross(state)
         self._count("book.suspected")
         self._show(state)
         if not wait_ns:
             self._ask(state)
 
-    def _show(self, state: InstrumentState, venue_ts_ns: int = 0) -> None:
-        """Say the state the book has now, if it was said differently before."""
+    def _show(self, state: InstrumentState, venue_ts_ns: int = 0, *, changed: bool = False) -> None:
+        """Say the state the book has now if another was said before, or the book if it is shown and `changed`."""
         verdict = state.judge()
-        if verdict == (state.state, state.cause):
+        if verdict != (state.state, state.cause):
+            self._turn(state, *verdict)
+        elif not changed or state.state not in SHOWN:
             return
-        if state.state == "UNKNOWN":
-            self._repeats.append((self._log_ns + REPEAT_NS, state))
-        state.state, state.cause = verdict
-        if verdict[0] in {"SUSPECT", "SYNCING"}:
-            if state.instrument not in self._waiting:
-                self._waiting[state.instrument] = state
-                state.resync_due_ns = max(state.resync_due_ns, self._log_ns + RESYNC_FIRST_NS * (not state.suspect))
-        else:
-            self._waiting.pop(state.instrument, None)
-        if verdict[0] == "LIVE":
-            self._emit_live(state, venue_ts_ns)
+        if state.state in SHOWN:
+            self._emit_book(state, venue_ts_ns)
         else:
             quote = show_dark(state, self._cause, self._offset, len(self._out))
             self._out.append(Output(_BOOK, state.instrument, quote))
 
-    def _emit_live(self, state: InstrumentState, venue_ts_ns: int) -> None:
+    def _turn(self, state: InstrumentState, verdict: BookState, cause: str) -> None:
+        if state.state == "UNKNOWN":
+            self._shelf.repeat_from(state)
+        state.dirty = True
+        state.state, state.cause = verdict, cause
+        waiting = self._shelf.waiting
+        if verdict not in AWAITING:
+            waiting.pop(state.instrument, None)
+        elif state.instrument not in waiting:
+            waiting[state.instrument] = state
+            first_ns = self._shelf.log_ns + RESYNC_FIRST_NS * (not state.suspect)
+            state.resync_due_ns = max(state.resync_due_ns, first_ns)
+
+    # hot
+    def _emit_book(self, state: InstrumentState, venue_ts_ns: int) -> None:
         out = self._out
-        depth, quote = show_live(state, self._cause, self._offset, len(out), venue_ts_ns=venue_ts_ns)
+        depth, quote = show_book(state, self._cause, self._offset, len(out), venue_ts_ns=venue_ts_ns)
         out.append(Output(_BOOK, state.instrument, depth))
         out.append(Output(_BOOK, state.instrument, quote))
 
     def _ask(self, state: InstrumentState) -> None:
         """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none."""
-        state.resync_due_ns = self._log_ns + min(RESYNC_FIRST_NS << min(state.resync_asked, 5), RESYNC_MAX_NS)
-        state.resync_asked += 1
+        now_ns = self._shelf.log_ns
+        state.dirty = True
+        state.resync_due_ns = now_ns + min(RESYNC_FIRST_NS << min(state.resync_asked, 5), RESYNC_MAX_NS)
         if state.status.status in CLOSED_STATUSES:
             return
+        state.resync_asked += 1
         self._count("resync.asked")
-        self._out.append(
-            Output(
-                _RESYNC,
-                state.instrument,
-                derived.Resync(
-                    instrument=state.instrument,
-                    venue=state.venue,
-                    epoch=state.epoch,
-                    version_offset=self._offset,
-                    version_index=len(self._out),
-                    cause=state.cause,
-                    ts_ns=self._log_ns,
-                    trail=self._cause.trail,  # type: ignore[attr-defined]
-                ),
-            )
+        asked = derived.Resync(
+            instrument=state.instrument,
+            venue=state.venue,
+            epoch=state.epoch,
+            version_offset=self._offset,
+            version_index=len(self._out),
+            cause=state.cause,
+            ts_ns=now_ns,
+            trail=self._cause.trail,  # type: ignore[attr-defined]
         )
-
-    # Small things
-
-    def _state(self, instrument: str) -> InstrumentState:
-        state = self._books.get(instrument)
-        if state is None:
-            state = self._books[instrument] = InstrumentState(instrument)
-            state.status = self._statuses.pop(instrument, state.status)
-        return state
+        self._out.append(Output(_RESYNC, state.instrument, asked))
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1

@@ -1,145 +1,134 @@
 """What derive remembers of one instrument: its book, which feed owns it, and how far it can be trusted.
 
-Trust, worst first:
+Trust, worst first (the words of the causes stand in `core.domain.trust`):
 
-    SYNCING  no snapshot yet
-    SUSPECT  a gap, a contradiction, a reset or the end of its feed: only a snapshot heals it
-    STALE    right but late or not tradable: its feed's ticks stopped, its two sides cross for a moment, its market is
-             paused or closed; heals by itself
-    LIVE     equal to what the venue sent
+    SUSPECT   a gap, a contradiction, a reset or the end of its feed: only a snapshot heals it
+    SYNCING   a snapshot is awaited: there was none yet, or a suspect book has asked for one
+    STALE     right but late or not tradable: its feed's ticks stopped or its records come late, it is silent beyond its
+              own measure, its two sides cross for a moment, its market is paused or closed; heals by itself
+    DEGRADED  polled by REST: shown and marked so
+    LIVE      equal to what the venue sent
 
 Ownership: each book has an owning epoch. A record of a lower epoch is dropped, one of the same must stand above the
 last origin, one of a higher is ignored until its snapshot, which takes the book over.
+
+Streamed and polled feeds are two ranks, each with its own last origin. A streamed snapshot that is news to its rank
+takes a polled book over whatever the epochs; a polled one takes a streamed book over only while that book cannot be
+LIVE: it is suspect, awaits its snapshot, or its feed has stopped.
 """
 
-from collections import deque
+from __future__ import annotations
 
 from core.domain.book import Book
+from core.domain.trust import (
+    BEHIND_VENUE,
+    CROSSED,
+    FEED_SILENT,
+    INSTRUMENT_SILENT,
+    MARKET_CLOSED,
+    MARKET_PAUSED,
+    NO_SNAPSHOT,
+    POLLED,
+    because,
+    cause_in,
+)
+from derive.feeds import Feed, VenueClock
+from derive.memories import CLOSED_STATUSES, StatusMemory, Strikes, TradeMemory
+from derive.proof import HashProof
+from derive.rhythm import Rhythm
 from schemas import derived, market
-from schemas.enums import BookState, InstrumentStatus
+from schemas.enums import BookState
 
-TRADE_IDS_MAX = 1_024
-"""Trade ids kept for an instrument to know a trade that came over two feeds."""
-TRADE_EPOCHS_MAX = 4
-"""Feeds whose place in an instrument's trades is remembered; what is older than all of them is dropped."""
+SHOWN = frozenset({"LIVE", "DEGRADED"})
+"""States that show a price."""
+AWAITING = frozenset({"SUSPECT", "SYNCING"})
+"""States that only a snapshot ends."""
 
-CLOSED_STATUSES = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
-
-
-class TradeMemory:
-    """Which trades of an instrument were seen: by the venue's id, and by their place within each feed."""
-
-    __slots__ = ("_ids", "_order", "_places")
-
-    def __init__(self) -> None:
-        self._places: dict[int, tuple[int, int]] = {}
-        self._ids: set[str] = set()
-        self._order: deque[str] = deque()
-
-    def is_new(self, trade: market.Trade, *, owner: int) -> bool:
-        """Say whether `trade` was not seen, and remember it. Without an id only the `owner` epoch's trades count."""
-        if not trade.trade_id and trade.epoch != owner:
-            return False
-        place = (trade.frame_no, trade.index)
-        known = self._places.get(trade.epoch)
-        if known is None:
-            if len(self._places) >= TRADE_EPOCHS_MAX:
-                oldest = min(self._places)
-                if trade.epoch < oldest:
-                    return False
-                del self._places[oldest]
-        elif place <= known:
-            return False
-        self._places[trade.epoch] = place
-        if trade.trade_id:
-            if trade.trade_id in self._ids:
-                return False
-            self._remember(trade.trade_id)
-        return True
-
-    def _remember(self, trade_id: str) -> None:
-        self._ids.add(trade_id)
-        self._order.append(trade_id)
-        if len(self._order) > TRADE_IDS_MAX:
-            self._ids.discard(self._order.popleft())
-
-
-class StatusMemory:
-    """The newest status of an instrument by the venue's time, whichever feed brought it."""
-
-    __slots__ = ("_content", "_epoch", "_place", "_ts_ns", "status")
-
-    def __init__(self) -> None:
-        self.status: InstrumentStatus = "UNKNOWN"
-        self._ts_ns = -1
-        self._epoch = -1
-        self._place = (-1, -1)
-        self._content: tuple[object, ...] = ()
-
-    def is_new(self, record: market.Status) -> bool:
-        """Say whether `record` is newer than what is known and says something else, and remember it."""
-        ts_ns = record.venue_ts_ns or record.recv_ts_ns
-        place = (record.frame_no, record.index)
-        if ts_ns < self._ts_ns or (ts_ns == self._ts_ns and (record.epoch != self._epoch or place <= self._place)):
-            return False
-        self._ts_ns, self._epoch, self._place = ts_ns, record.epoch, place
-        content = (record.status, record.tick_from, record.tick_to, record.tick_step, record.result, record.reason)
-        if content == self._content:
-            return False
-        self._content = content
-        if record.status != "UNKNOWN":
-            self.status = record.status
-        return True
+_NOWHERE = (-1, -1, -1)
+_NO_FEED = Feed(-1, 0)
+_NO_CLOCK = VenueClock(0)
 
 
 class InstrumentState:
     """One instrument's book with its owner and trust. Changed by `derive.stage` only."""
 
     __slots__ = (
+        "birth",
         "book",
         "cause",
+        "clock",
         "crossed_ns",
+        "degraded",
         "depth",
+        "dirty",
         "epoch",
         "exponents",
+        "feed",
         "frame_no",
         "instrument",
+        "loaded_ns",
+        "other",
         "place",
+        "proof",
         "quote",
+        "repeat_ns",
         "resync_asked",
         "resync_due_ns",
-        "silent",
+        "rhythm",
         "state",
         "status",
+        "strikes",
         "suspect",
         "synced",
         "trades",
         "venue",
     )
 
-    def __init__(self, instrument: str) -> None:
+    def __init__(self, instrument: str, *, birth: int = -1, clock: VenueClock = _NO_CLOCK) -> None:
+        """`birth`: offset of the record that named the instrument first; books are told of things in this order."""
         self.instrument = instrument
         self.venue = instrument.partition(":")[0]
+        self.birth = birth
         self.book = Book()
         self.exponents = (0, 0)
+        # Who owns it: the last origin of the owning rank, and of the other.
         self.epoch = -1
         self.frame_no = -1
         self.place = -1
+        self.degraded = False
+        self.other = _NOWHERE
         # What trust is judged by.
+        self.feed = _NO_FEED
+        self.clock = clock
         self.synced = False
         self.suspect = ""
-        self.silent = False
         self.crossed_ns = 0
+        self.loaded_ns = 0
+        """Log time of the snapshot that made it right; what it was before is not known."""
         self.status = StatusMemory()
+        self.rhythm = Rhythm()
+        self.proof: HashProof | None = None
+        self.strikes = Strikes()
         # What was shown last.
         self.state: BookState = "UNKNOWN"
         self.cause = ""
         self.quote: derived.Quote | None = None
         self.depth: derived.Depth | None = None
+        self.repeat_ns = 0
+        """Its repeats are due at this log time and every `REPEAT_NS` after it; 0: not shown yet."""
         # Asking for a snapshot.
         self.resync_asked = 0
         self.resync_due_ns = 0
         self.trades = TradeMemory()
+        self.dirty = True
+        """Changed since its state was written down."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the book is what the stream made it, on time and of a market that trades: fit to be compared."""
+        return self.state == "LIVE" or (
+            self.state == "STALE" and cause_in(self.cause) in (INSTRUMENT_SILENT, CROSSED) and not self.degraded
+        )
 
     # hot
     def admits(self, epoch: int, frame_no: int, place: int) -> bool:
@@ -150,24 +139,50 @@ class InstrumentState:
         return True
 
     def admits_snapshot(self, snapshot: market.BookSnapshot) -> bool:
-        """As `admits`, but a snapshot of a higher epoch takes the book over."""
-        if snapshot.epoch > self.epoch:
-            self.epoch, self.frame_no, self.place = snapshot.epoch, snapshot.frame_no, snapshot.index
-            return True
-        return self.admits(snapshot.epoch, snapshot.frame_no, snapshot.index)
+        """As `admits`, but one that is news to its rank may take the book over."""
+        origin = (snapshot.epoch, snapshot.frame_no, snapshot.index)
+        owner = (self.epoch, self.frame_no, self.place)
+        if snapshot.degraded == self.degraded or self.epoch < 0:
+            if origin <= owner:
+                return False
+        else:
+            if origin <= self.other or (snapshot.degraded and not self._is_free):
+                return False
+            self.other = owner
+        self.epoch, self.frame_no, self.place = origin
+        self.degraded = snapshot.degraded
+        return True
+
+    def admits_reset(self, reset: market.FeedReset) -> bool:
+        """As `admits`; a reset of the rank that does not own the book is remembered, so nothing before it counts."""
+        if reset.epoch == self.other[0]:
+            self.other = max(self.other, (reset.epoch, reset.frame_no, reset.index))
+        return self.admits(reset.epoch, reset.frame_no, reset.index)
+
+    @property
+    def _is_free(self) -> bool:
+        return bool(self.suspect) or not self.synced or self.feed.silent
 
     def judge(self) -> tuple[BookState, str]:
         """Return the state the book deserves now, and why."""
         if self.suspect:
+            if self.resync_asked:
+                return "SYNCING", because(NO_SNAPSHOT, f"since {self.suspect}")
             return "SUSPECT", self.suspect
         if not self.synced:
-            return "SYNCING", "no snapshot yet"
-        if self.silent:
-            return "STALE", "feed silent"
+            return "SYNCING", NO_SNAPSHOT
+        if self.feed.silent:
+            return "STALE", FEED_SILENT
+        if self.feed.late_ns:
+            return "STALE", BEHIND_VENUE
         if self.status.status in CLOSED_STATUSES:
-            return "STALE", "market closed"
+            return "STALE", MARKET_CLOSED
         if self.status.status == "PAUSED":
-            return "STALE", "market paused"
+            return "STALE", MARKET_PAUSED
         if self.crossed_ns:
-            return "STALE", "crossed"
+            return "STALE", CROSSED
+        if self.rhythm.silent:
+            return "STALE", self.rhythm.silent
+        if self.degraded:
+            return "DEGRADED", POLLED
         return "LIVE", ""

@@ -141,6 +141,21 @@ class Ladder:
         """Return all levels (price, size), best first."""
         return [(self._sign * key, self._sizes[self._sign * key]) for key in reversed(self._keys)]
 
+    def levels_up(self) -> list[tuple[int, int]]:
+        """Return all levels (price, size), best last."""
+        sizes = self._sizes
+        if self._sign > 0:
+            return [(price, sizes[price]) for price in self._keys]
+        return [(-key, sizes[-key]) for key in self._keys]
+
+    def differences(self, prices: Sequence[int], sizes: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return price -> (size here, size there) of the levels in which this side is another than the one stated."""
+        there = dict(zip(prices, sizes, strict=True))
+        here = self._sizes
+        found = {price: (size, there.get(price, 0)) for price, size in here.items() if there.get(price, 0) != size}
+        found.update({price: (0, size) for price, size in there.items() if size and price not in here})
+        return found
+
 
 class Book:
     """Bids and asks of one instrument."""

@@ -117,7 +117,7 @@ def test_book_that_is_not_live_repeats_its_state(live):
     for n in range(1, 45):
         live.write(live.tick(ms=250 * n))
     repeated = [o.record for o in live.outputs if getattr(o.record, "repeat", False)]
-    assert [(type(one), one.state) for one in repeated] == [(derived.Quote, "SUSPECT")]
+    assert [(type(one), one.state) for one in repeated] == [(derived.Quote, "SYNCING")]
 
 
 def test_trades_and_statuses_are_passed_on_as_they_are(live):

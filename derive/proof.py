@@ -1,0 +1,172 @@
+"""The venue's own proof of a book: Polymarket's hash, recomputed from the book we hold.
+
+The hash covers ten fields: market, token, the message's time, the levels, smallest order, tick, neg_risk and the price
+of the last trade. Which messages can be checked:
+
+* a `book` that states its tick (the first of a subscription does): with the last price it states, or, on a refresh, the
+  last one known or that of a trade seen lately;
+* a `price_change`, by the hash of its last change of our token, if a book before it was proven, or an earlier change:
+  then market, token, smallest order, tick and neg_risk are known to be what the venue hashes, and only the last price
+  may be another (the known one, that of a trade seen lately, or the price of this change, which may be the trade's);
+* nothing after a book whose hash could not be reproduced: its facts may be wrong, or the last price is one we have not
+  seen. A trade that comes later can still prove it. Until then another hash says nothing and is only counted.
+
+A hash that nothing explains after a proven one means that a change was lost, repeated late or wrong. It costs the book
+its trust at once; the venue's refresh after a trade may heal it before a resync is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from core.domain.book import Book
+from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, from_fixed
+from core.runtime.clock import NS_PER_MS
+from schemas import market
+from venues.polymarket.book_hash import Opened, close_hash, open_hash
+
+PRICES_MAX = 16
+"""Texts of last prices that are tried: four for each of the newest trades."""
+_EXPONENTS = (PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP)
+_NO_TRADE = "none"
+
+
+class ProofState(msgspec.Struct, frozen=True, array_like=True):
+    """A `HashProof` as it is written down."""
+
+    token: str
+    size_min: int
+    tick: int
+    neg_risk: bool
+    last: str | None
+    proven: bool
+    recent: list[str]
+    pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None
+
+
+class HashProof:
+    """What one instrument's hash covers beside its levels, and whether that is known to be right."""
+
+    __slots__ = ("_last", "_market", "_neg_risk", "_pending", "_recent", "_size_min", "_tick", "_token", "proven")
+
+    def __init__(self, instrument: str) -> None:
+        self._market = instrument.partition(":")[2]
+        self._token = ""
+        self._size_min = 0
+        self._tick = 0
+        self._neg_risk = False
+        self._last: str | None = None
+        self._recent: deque[str] = deque(maxlen=PRICES_MAX)
+        self._pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None = None
+        self.proven = False
+
+    def take(self, snapshot: market.BookSnapshot, book: Book) -> bool:
+        """Begin anew with a book that was just loaded; return whether its hash is proven."""
+        self._token, self._size_min, self._neg_risk = snapshot.token, snapshot.size_min, snapshot.neg_risk
+        self._tick = snapshot.tick or self._tick
+        tried: list[str | None]
+        if snapshot.last_price:
+            tried = ["" if snapshot.last_price == _NO_TRADE else snapshot.last_price]
+        else:
+            tried = [self._last, *self._recent, None]
+        self.proven = False
+        self._pending = None
+        if not self._token or not self._tick or (snapshot.price_exp, snapshot.size_exp) != _EXPONENTS:
+            return False
+        time_ms = snapshot.venue_ts_ns // NS_PER_MS
+        bids, asks = book.bids.levels_up(), book.asks.levels_up()
+        self.proven = self._explains(self._open(time_ms, bids, asks), snapshot.hash, tried)
+        if not self.proven:
+            self._last = tried[0]
+            self._pending = (time_ms, snapshot.hash, bids, asks)
+        return self.proven
+
+    def learn_tick(self, tick: int) -> None:
+        """Take a tick told apart from any book: the books after it do not repeat it."""
+        self._tick = tick
+
+    def check(self, delta: market.BookDelta, book: Book) -> bool | None:
+        """Return whether the book after `delta` has the hash stated; None if that cannot be known."""
+        if not self._token or not self._tick:
+            return None
+        opened = self._open(delta.venue_ts_ns // NS_PER_MS, book.bids.levels_up(), book.asks.levels_up())
+        if self._explains(opened, delta.hash, [self._last, *self._recent, *_texts(delta.price)]):
+            self.proven, self._pending = True, None
+            return True
+        return False if self.proven else None
+
+    def trade(self, price: int) -> bool:
+        """Note the price of a trade; return whether it proves the last book, which could not be proven before."""
+        texts = [text for text in _texts(price) if text not in self._recent]
+        self._recent.extendleft(texts)
+        if self._pending is None:
+            return False
+        time_ms, stated, bids, asks = self._pending
+        if not self._explains(self._open(time_ms, bids, asks), stated, _texts(price)):
+            return False
+        self.proven, self._pending = True, None
+        return True
+
+    def _open(self, time_ms: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> Opened:
+        return open_hash(
+            market=self._market,
+            asset_id=self._token,
+            time_ms=time_ms,
+            bids=bids,
+            asks=asks,
+            size_min=self._size_min,
+            tick=self._tick,
+            neg_risk=self._neg_risk,
+        )
+
+    def _explains(self, opened: Opened, stated: str, tried: list[str] | list[str | None]) -> bool:
+        for last in tried:
+            if close_hash(opened, last) == stated:
+                self._last = last
+                return True
+        return False
+
+    def state(self) -> ProofState:
+        """Return what is remembered."""
+        return ProofState(
+            self._token,
+            self._size_min,
+            self._tick,
+            self._neg_risk,
+            self._last,
+            self.proven,
+            list(self._recent),
+            self._pending,
+        )
+
+    @classmethod
+    def restored(cls, instrument: str, state: ProofState) -> HashProof:
+        """Return the proof of `state`."""
+        proof = cls(instrument)
+        proof._token, proof._size_min, proof._tick = state.token, state.size_min, state.tick
+        proof._neg_risk, proof._last, proof.proven = state.neg_risk, state.last, state.proven
+        proof._recent.extend(state.recent)
+        proof._pending = state.pending
+        return proof
+
+
+def _texts(price: int) -> list[str]:
+    """Return how the venue may write a last price: of either token, with three decimals or as short as can be."""
+    other = ONE_DOLLAR_E4 - price
+    texts = (
+        from_fixed(price, PREDICTION_PRICE_EXP, places_min=3),
+        from_fixed(other, PREDICTION_PRICE_EXP, places_min=3),
+        from_fixed(price, PREDICTION_PRICE_EXP),
+        from_fixed(other, PREDICTION_PRICE_EXP),
+    )
+    return list(dict.fromkeys(texts))
+
+
+# hot
+def is_sampled(delta: market.BookDelta, one_in: int) -> bool:
+    """Say whether the hash of this change is recomputed: of one in so many, chosen by where it came from."""
+    if one_in <= 1:
+        return one_in == 1
+    return ((delta.frame_no * 2_654_435_761 + delta.epoch) >> 8) % one_in == 0
