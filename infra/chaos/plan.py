@@ -18,8 +18,6 @@ Kind = Literal["fault", "kill", "freeze"]
 FULL_S = 300.0
 """A plan this long holds everything."""
 FAULTS = sum(len(fault.venues) for fault in NAMES.values())
-KILLS = 17
-FREEZES = 9
 FREEZE_S = (2.0, 10.0)
 HEAVY_UNITS = 3.0
 """The pause after what everything feels, as a multiple of the usual one."""
@@ -81,8 +79,8 @@ def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -
     """
     rng = random.Random(f"chaos/{seed}")
     share = seconds / FULL_S * pace
-    kills = list(_take(rng, _killed(brokers), max(round(KILLS * share), 1)))
-    frozen = list(_take(rng, _frozen(brokers), max(round(FREEZES * share), 1)))
+    kills = list(_take(rng, _killed(brokers), share))
+    frozen = list(_take(rng, _frozen(brokers), share))
     acts = _faults(seed, max(round(FAULTS * share), 1))
     acts += [Act(0, "kill", target, draw=rng.random()) for target in kills]
     longest = min(FREEZE_S[1], max(FREEZE_S[0], seconds / 12))
@@ -94,17 +92,16 @@ def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -
 
 
 def _killed(brokers: Sequence[str]) -> list[str]:
-    # Fewer than three nodes: the flow stands still while the only one is away, so once is enough.
-    servers = ["registry", "questdb", *brokers]
-    return [*servers, *STAGES]
+    return ["registry", "questdb", *brokers, *STAGES]
 
 
 def _frozen(brokers: Sequence[str]) -> list[str]:
     return [*(stage for stage in STAGES if stage_of(stage) not in ("catalogue", "instrument")), brokers[0], "questdb"]
 
 
-def _take(rng: random.Random, deck: Sequence[Any], count: int) -> Iterator[Any]:
-    """Yield from the shuffled deck, shuffled anew when it is used up."""
+def _take(rng: random.Random, deck: Sequence[str], share: float) -> Iterator[str]:
+    """Yield that part of the deck, one at least, from the shuffled deck, shuffled anew when it is used up."""
+    count = max(round(len(deck) * share), 1)
     while count > 0:
         chosen = list(deck)
         rng.shuffle(chosen)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.raw import Closed, FeedTick, Frame, Gap
+from schemas.raw import Closed, FeedTick, Frame, Gap, RestBook
 from schemas.record import Record
 
 CONTROL_KINDS = frozenset({"PONG"})
@@ -27,7 +27,7 @@ class Feeds:
 
     def add(self, record: Record) -> None:
         """Take in one record of `raw.frame`."""
-        if isinstance(record, Frame | Gap | FeedTick | Closed):
+        if isinstance(record, Frame | Gap | FeedTick | RestBook | Closed):
             numbers = self.numbers.setdefault(record.epoch, set())
             if isinstance(record, Frame):
                 self._frame(record)
