@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidMessage, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidStatus, PayloadTooBig, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -256,6 +256,11 @@ class Connection(ClientConnection):
             self._room_timer = self.loop.call_later(ROOM_S, self._look_for_room)
 
     def _close_words(self) -> str:
+        broken = self.protocol.parser_exc
+        if isinstance(broken, PayloadTooBig):
+            return f"a message in fragments above the limit of {FRAME_BYTES_MAX}"
+        if isinstance(broken, WebSocketException):
+            return f"the venue broke the protocol: {broken}"
         close = self.protocol.close_rcvd
         code, reason = (close.code, close.reason) if close is not None else (self.protocol.close_code, "")
         return f"the connection was closed, code {code}{f': {reason}' if reason else ''}"

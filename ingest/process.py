@@ -10,7 +10,8 @@ from typing import Any
 
 from core.domain.errors import CrossbookError
 from core.runtime import topics
-from core.runtime.edge import EdgeProducer, EdgeReader, SharedTable
+from core.runtime.edge import EdgeProducer, EdgeReader
+from core.runtime.shares import SharedTable
 from core.runtime.worker import Parts, assemble, presence
 from ingest.catalogue import Catalogue
 from ingest.host import HostGate, host_of
