@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
 from core.domain.errors import CrossbookError, Reject, Unavailable
 from core.runtime import log as logs
-from core.runtime.clock import Clock
+from core.runtime import queues
+from core.runtime.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from core.runtime.codec import Codec, patiently
 from core.runtime.consumer import LogReader, key_text, value_bytes
 from core.runtime.flow import BY_KEY, Input
+from core.runtime.pressure import Pressure, PressureLimits
 from core.runtime.producer import AckingProducer
 from core.runtime.topics import Topic
 from schemas.record import Record
@@ -28,6 +30,7 @@ log = logs.get()
 
 BATCHES_MAX = 64
 """Batches a reader may be ahead of its handler; then it stops polling."""
+_READER_QUEUE = "edge reader"
 _BATCH = 500
 _POLL_S = 0.1
 
@@ -112,15 +115,29 @@ class EdgeReader:
         start: Start = "beginning",
         wants: Wants | None = None,
         patience_ms: int = 0,
+        limits: PressureLimits | None = None,
     ) -> None:
         """Start reading at once; must be made inside a running loop. `partitions` None with `joins` False: all.
 
         Args:
             wants: says by key and record type what is decoded and handed over; None: everything.
             patience_ms: how late a record may come, so that fewer requests are made (by hand-assigned readers only).
+            limits: lags in time at which it counts as busy and behind, beyond that patience.
         """
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[list[Input] | CrossbookError] = asyncio.Queue(BATCHES_MAX)
+        queues.watch(_READER_QUEUE, self._queue, asyncio.Queue.qsize, BATCHES_MAX)
+        self._clock: Clock = SystemClock()
+        self._waiting_ns: deque[int] = deque()
+        """Kafka time of the first record of each batch handed over and not done with."""
+        self._pressure = Pressure(
+            stage=stage_of(group),
+            reader=topic.noun,
+            partition="all",
+            limits=(limits or PressureLimits()).patient(patience_ms / 1000),
+            name=f"{group} of {topic.noun}",
+            advice="the handler is slower than its log: add replicas, or give it a core of its own",
+        )
         self.caught_up = asyncio.Event()
         self._bootstrap = bootstrap
         self._codec = codec
@@ -139,6 +156,11 @@ class EdgeReader:
         self._thread = threading.Thread(target=self._run, name=f"reader-{topic.noun}", daemon=True)
         self._thread.start()
 
+    @property
+    def pressure(self) -> Pressure:
+        """How far its handler is behind; calm until the log was read to its end for the first time."""
+        return self._pressure
+
     async def batches(self) -> AsyncIterator[list[Input]]:
         """Yield batches until closed.
 
@@ -151,6 +173,8 @@ class EdgeReader:
                 raise found
             if found:
                 yield found
+                if self._waiting_ns:
+                    self._waiting_ns.popleft()
 
     def commit(self, item: Input) -> None:
         """Note that everything up to and with `item` is done; committed with the next poll."""
@@ -164,6 +188,7 @@ class EdgeReader:
             self._queue.get_nowait()
         await asyncio.to_thread(self._thread.join, 10.0)
         self._queue.put_nowait([])
+        self._pressure.close()
 
     def _run(self) -> None:
         try:
@@ -196,7 +221,9 @@ class EdgeReader:
                 continue
             items.append(Input(record, self._topic.noun, message.partition() or 0, message.offset() or 0, key))
         if items:
+            self._waiting_ns.append(messages[0].timestamp()[1] * NS_PER_MS)
             self._hand_over(items)
+        self._judge_pressure()
         if ended and self._unread is not None:
             self._unread -= {place.partition for place in ended}
             if not self._unread:
@@ -215,7 +242,20 @@ class EdgeReader:
                 future.result(0.2)
                 return
             except TimeoutError:
-                continue
+                if self._queue.full():
+                    queues.at_bound(_READER_QUEUE, "stopped polling")
+                self._judge_pressure()
+
+    def _judge_pressure(self) -> None:
+        """Take in how old what the handler has in hand is; while a log is being read for the first time, nothing."""
+        if not self.caught_up.is_set():
+            return
+        try:
+            oldest_ns = self._waiting_ns[0]
+        except IndexError:
+            oldest_ns = 0
+        lag_s = (self._clock.now_ns() - oldest_ns) / NS_PER_S if oldest_ns else 0.0
+        self._pressure.observe(lag_s, self._clock.monotonic_s())
 
     def _flush_commits(self, reader: LogReader, *, wait: bool = False) -> None:
         with self._commit_lock:
@@ -264,141 +304,6 @@ class EdgeReader:
         return [TopicPartition(self._name, number, offset) for number in numbers]
 
 
-@dataclass(frozen=True)
-class Share:
-    """What a worker is to do: the newest record of each key of the partitions it owns.
-
-    `gained` and `lost` are the partitions that changed since the last share; items change without either.
-    """
-
-    partitions: frozenset[int]
-    items: dict[str, Record]
-    gained: frozenset[int]
-    lost: frozenset[int]
-
-
-class SharedTable:
-    """Work shared by adding replicas: members of one group on a compacted topic.
-
-    The partitions a worker owns are its share. Nothing is ever committed; each newly owned partition is read from its
-    beginning, and a share is handed over at its first end, and again when it grows, shrinks or changes.
-    """
-
-    def __init__(self, *, bootstrap: str, codec: Codec, run: str, topic: Topic, group: str) -> None:
-        """Join at once; must be made inside a running loop."""
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Share | CrossbookError | None] = asyncio.Queue()
-        self._bootstrap = bootstrap
-        self._codec = codec
-        self._name = topic.name(run)
-        self._group = group
-        self._items: dict[int, dict[str, Record]] = {}
-        self._unread: set[int] = set()
-        self._gained: set[int] = set()
-        self._lost: set[int] = set()
-        self._changed = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"share-{topic.noun}", daemon=True)
-        self._thread.start()
-
-    async def shares(self) -> AsyncIterator[Share]:
-        """Yield a share whenever it changed and no owned partition is unread.
-
-        Raises:
-            CrossbookError: the reader failed.
-        """
-        while not self._stop.is_set():
-            found = await self._queue.get()
-            while not self._queue.empty() and isinstance(found, Share):
-                newer = self._queue.get_nowait()
-                if isinstance(newer, Share):
-                    # Only the newest share counts, but what changed on the way must not be forgotten.
-                    newer = Share(
-                        newer.partitions,
-                        newer.items,
-                        (found.gained | newer.gained) & newer.partitions,
-                        (found.lost | newer.lost) - newer.partitions,
-                    )
-                found = newer
-            if isinstance(found, CrossbookError):
-                raise found
-            if found is not None:
-                yield found
-
-    async def close(self) -> None:
-        """Leave the group."""
-        self._stop.set()
-        await asyncio.to_thread(self._thread.join, 10.0)
-        self._queue.put_nowait(None)
-
-    def _run(self) -> None:
-        try:
-            reader = self._open()
-            try:
-                while not self._stop.is_set():
-                    self._turn(reader)
-            finally:
-                reader.close()
-        except CrossbookError as e:
-            self._tell(e)
-
-    def _open(self) -> LogReader:
-        reader: LogReader
-
-        def assigned(partitions: list[TopicPartition]) -> None:
-            numbers = {p.partition for p in partitions}
-            self._unread |= numbers
-            self._gained |= numbers
-            self._lost -= numbers
-            for number in numbers:
-                self._items[number] = {}
-            reader.take([TopicPartition(self._name, number, OFFSET_BEGINNING) for number in numbers])
-
-        def dropped(partitions: list[TopicPartition]) -> None:
-            numbers = {p.partition for p in partitions}
-            self._unread -= numbers
-            self._gained -= numbers
-            self._lost |= numbers
-            for number in numbers:
-                self._items.pop(number, None)
-            self._changed = True
-            reader.give_up(partitions)
-
-        reader = LogReader.joining(
-            self._bootstrap, group=self._group, topic=self._name, on_assign=assigned, on_revoke=dropped, on_lost=dropped
-        )
-        reader.partition_count(self._name)
-        return reader
-
-    def _turn(self, reader: LogReader) -> None:
-        messages, ended = reader.batch(_BATCH, _POLL_S)
-        for message in messages:
-            items = self._items.get(message.partition() or 0)
-            if items is None:
-                continue
-            value = value_bytes(message)
-            self._changed = True
-            if value is None:
-                items.pop(key_text(message), None)
-                continue
-            try:
-                items[key_text(message)] = patiently(self._codec.decode, value, self._stop.is_set)
-            except Reject as e:
-                log.warning("share.undecodable", topic=self._name, offset=message.offset(), reason=str(e))
-        for place in ended:
-            # An end fires again on kept partitions; only the first one after an assignment is news.
-            if place.partition in self._unread:
-                self._unread.discard(place.partition)
-                self._changed = True
-        if self._changed and not self._unread and not messages:
-            self._changed = False
-            merged = {key: record for items in self._items.values() for key, record in items.items()}
-            self._tell(Share(frozenset(self._items), merged, frozenset(self._gained), frozenset(self._lost)))
-            self._gained.clear()
-            self._lost.clear()
-
-    def _tell(self, found: Share | CrossbookError) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, found)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            self._stop.set()
+def stage_of(group: str) -> str:
+    """Return the stage in a group's name, `<run>.<stage>.<log>`."""
+    return group.split(".")[1] if "." in group else group

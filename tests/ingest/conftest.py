@@ -12,8 +12,8 @@ import pytest
 
 from core.domain.errors import Retry
 from core.runtime.clock import Clock, ManualClock, SystemClock
-from core.runtime.shares import Share
 from core.runtime.flow import BY_KEY, Input
+from core.runtime.shares import Share
 from core.runtime.topics import DERIVED_RESYNC, RAW_FEED, RAW_FRAME, Topic
 from ingest.feed import Feed, FeedSpec
 from ingest.kalshi import KalshiConversation

@@ -1,11 +1,14 @@
 """The edge: acknowledged sends, readers in order, work shared by adding members."""
 
 import asyncio
+import contextlib
 import time
 
-from core.runtime import topics
+from core.runtime import queues, topics
 from core.runtime.clock import SystemClock
-from core.runtime.edge import EdgeProducer, EdgeReader, SharedTable
+from core.runtime.edge import EdgeProducer, EdgeReader
+from core.runtime.pressure import PressureLimits
+from core.runtime.shares import SHARES_MAX, Share, SharedTable
 from schemas.order import Alive, VenueReport
 from schemas.raw import Description, Opened
 
@@ -178,3 +181,55 @@ def test_a_reader_decodes_and_hands_over_only_what_is_wanted(cluster):
         return seen
 
     assert asyncio.run(scenario()) == [("account-1", 1), ("account-1", 3), ("account-1", 5)]
+
+
+def test_shares_nobody_takes_are_merged_and_no_change_is_forgotten(cluster):
+    async def scenario():
+        table = SharedTable(
+            bootstrap=cluster.bootstrap,
+            codec=cluster.codec,
+            run=cluster.run,
+            topic=topics.RAW_INSTRUMENT["kalshi"],
+            group=f"{cluster.run}.ingest.shares",
+        )
+        for number in range(3 * SHARES_MAX):
+            table._offer(Share(frozenset({number}), {}, frozenset({number}), frozenset({number - 1})))
+        assert table._queue.qsize() <= SHARES_MAX
+        assert queues.depths()["shares"][0] <= SHARES_MAX
+        share = await anext(table.shares())
+        await table.close()
+        return share
+
+    share = asyncio.run(scenario())
+    assert share.partitions == {3 * SHARES_MAX - 1}
+    assert share.gained == {3 * SHARES_MAX - 1}
+    assert share.lost == set(range(-1, 3 * SHARES_MAX - 1))
+
+
+def test_a_reader_whose_handler_is_slow_says_how_late_it_is(cluster):
+    async def scenario():
+        reader = EdgeReader(
+            bootstrap=cluster.bootstrap,
+            codec=cluster.codec,
+            run=cluster.run,
+            topic=topics.ORDER_EVENT,
+            group=f"{cluster.run}.execute.slow",
+            limits=PressureLimits(calm_after_s=0.1),
+        )
+        await asyncio.wait_for(reader.caught_up.wait(), 10)
+        producer = producer_on(cluster)
+        producer.send(topics.ORDER_EVENT, "kalshi:main", alive(1))
+        batches = reader.batches()
+        await asyncio.wait_for(anext(batches), 10)
+        await asyncio.sleep(1.5)  # the handler takes its time over the batch
+        levels = [reader.pressure.level]
+        waiting = asyncio.ensure_future(anext(batches))
+        await asyncio.sleep(1.0)
+        levels.append(reader.pressure.level)
+        await producer.close()
+        await reader.close()
+        with contextlib.suppress(StopAsyncIteration):
+            await waiting
+        return levels
+
+    assert asyncio.run(scenario()) == ["behind", "calm"]
