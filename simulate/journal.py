@@ -93,8 +93,13 @@ class Journal:
             if (misses := {miss for miss in injected.missed if miss[:2] == place and (by_number or miss[2] == market)})
         }
         known = {fact[0] for fact in self._contradicted if fact[1:3] == place and (by_number or fact[3] == market)}
-        if not behind and mark is not None and mark[0] not in known and (by_number or not known):
-            behind = {self.all[mark[0] - 1]: set()}
+        if (
+            mark is not None
+            and mark[0] not in known
+            and (by == "timestamp" or not (behind or (known and not by_number)))
+        ):
+            # What the fault sent is itself what contradicts.
+            behind.setdefault(self.all[mark[0] - 1], set())
         for injected, misses in behind.items():
             injected.missed -= misses
             self._contradicted.add((injected.number, *place, market))

@@ -68,9 +68,10 @@ class HashReader:
         self, connection: "Connection", said: Stated, held: int | None, ordinal: int, mark: "Mark | None"
     ) -> None:
         self._held[said.key] = said.version
+        was_wrong = self._wrong.pop(said.key, None) is not None
         if held is not None and said.version < held:
             self._contradicted(connection, ordinal, said.key, "timestamp", mark)
-        if self._wrong.pop(said.key, None) is not None:
+        elif was_wrong:
             self._healed(connection, ordinal, said.key, "book", mark)
 
     def _change(self, connection: "Connection", said: Stated, held: int, ordinal: int, mark: "Mark | None") -> None:

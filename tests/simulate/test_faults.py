@@ -343,7 +343,7 @@ def test_polymarket_reorder_leaves_the_older_size_of_a_level(feed):
         feed.change(price=4_100)
         frame = await feed.stream.next()
         assert hash_of({"0.4": "6", "0.41": "10"}, frame) != frame["price_changes"][0]["hash"]
-        assert [line["ordinal"] for line in feed.events("reveals")] == [5]
+        assert [line["ordinal"] for line in feed.events("reveals")] == [6]
 
     feed("polymarket", scenario)
 
