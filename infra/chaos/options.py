@@ -27,7 +27,7 @@ class ChaosOptions(Options):
     pace: float = 1.0
     """2 does twice as much in the same time"""
     hash_every: int = 1
-    """of a market's book records one of so many has its hash compared"""
+    """derive compares one of so many stated hashes; with all of them a frame that gives a loss away must be believed"""
     counts: tuple[tuple[str, int], ...] = (
         ("normalize", 2),
         ("derive", 2),

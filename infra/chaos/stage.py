@@ -120,6 +120,9 @@ class Chaos(Play):
         self._tell(story)
         return 0 if story.is_good else EXIT_FAILED
 
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), "CROSSBOOK_HASH_SAMPLE": str(self._chaos.hash_every)}
+
     # While it runs
 
     def _perform(self, view: View) -> Window:

@@ -79,11 +79,15 @@ class Play:
         self._world.start()
         setup.write(reach, self._clock, self._world.links(), options.folder / "desk.json")
         view.say(f"starting {sum(part.n for part in self._parts)} workers")
-        cast.start(reach, self._processes, self._parts, cast.environment(reach, self._world, options))
+        cast.start(reach, self._processes, self._parts, self._environment())
         cast.wait_ready(reach, self._processes, self._parts, options.ready_timeout_s)
         self._tap.start()
         self._await_books(view)
         return run
+
+    def _environment(self) -> dict[str, str]:
+        """Return the settings every worker is started with."""
+        return cast.environment(self._reach, self._world, self._options)
 
     def _await_books(self, view: View) -> None:
         """Return when every linked instrument has a LIVE book."""
