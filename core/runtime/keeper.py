@@ -133,6 +133,8 @@ class Keeper:
     def write(self, partition: int, task: Checkpointed, head: Head) -> None:
         """Begin a transaction with what changed; everything below `head` is published and acknowledged."""
         kept = self._kept[partition]
+        if kept.writing is not None:
+            return
         now_s = self._clock.monotonic_s()
         kept.due_s = now_s + self._interval_s
         changes = task.changed()

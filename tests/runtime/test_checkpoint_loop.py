@@ -15,7 +15,7 @@ from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.checkpoint import Head, KafkaStore
 from core.runtime.clock import SystemClock
-from core.runtime.consumer import LogReader, from_beginning, value_bytes
+from core.runtime.consumer import LogReader, from_beginning, key_text, value_bytes
 from core.runtime.flow import Input, Output, StateCodec, TaskContext
 from core.runtime.keeper import Keeper
 from core.runtime.sequenced import Reached
@@ -215,6 +215,20 @@ def loaded(cluster):
     return (found.head.offset if found.head is not None else -1), found.items
 
 
+def keys_of(cluster) -> dict[str, bytes | None]:
+    """The newest value of each key of A's partition."""
+    name = topics.DERIVED_CHECKPOINT.name(cluster.run)
+    place = TopicPartition(name, partition_of_a(cluster), 0)
+    reader = LogReader.assigned(cluster.bootstrap, group=f"{cluster.run}.keys", positions=[place])
+    found: dict[str, bytes | None] = {}
+    ended: list[TopicPartition] = []
+    while not ended:
+        messages, ended = reader.batch(500, 0.1)
+        found |= {key_text(message): value_bytes(message) for message in messages}
+    reader.close()
+    return found
+
+
 def test_a_new_owner_goes_on_from_the_checkpoint_and_handles_nothing_again(cluster):
     records = [trade(n) for n in range(1, 31)]
     first, second = kind(), kind()
@@ -267,15 +281,17 @@ def test_an_item_that_is_removed_stays_removed(cluster):
 
 def test_a_checkpoint_of_another_incarnation_is_ignored_and_its_items_removed(cluster):
     records = [trade(n) for n in range(1, 11)]
-    first, second, third = kind(), kind(), kind()
-    publish(cluster, records[:5])
-    with running(loop_on(cluster, first, incarnation=1)):
-        said(cluster, 5)
-    publish(cluster, records[5:9])
+    second, third = kind(), kind()
+    store = store_on(cluster, partition_of_a(cluster), incarnation=1)
+    store.open()
+    store.write(1, Head(5), {"kalshi:A": b"old", "kalshi:gone": b"old"})
+    store.close()
+    publish(cluster, records[:9])
     with running(loop_on(cluster, second, incarnation=2)):
         causes = [r.cause for r in said(cluster, 9)]
     assert causes == expected_of(records[:9])
     assert second.handled == 9
+    assert keys_of(cluster)[f"{GROUP}/{partition_of_a(cluster)}/kalshi:gone"] is None
     publish(cluster, records[9:])
     with running(loop_on(cluster, third, incarnation=2)):
         assert [r.cause for r in said(cluster, 10)] == expected_of(records)
