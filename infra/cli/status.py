@@ -9,16 +9,31 @@ from typing import NamedTuple
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.domain.errors import CrossbookError, Misconfigured, Unavailable
 from core.runtime.admin import group_lag
+from core.runtime.pressure import LEVELS, Level, worst
 from infra.cli.reach import Reach
 from infra.stack.processes import Processes, groups
 from infra.stack.stack import Stack
 
 SCRAPE_TIMEOUT_S = 2.0
 QUERY_TIMEOUT_S = 5.0
+
+
+class Scraped(NamedTuple):
+    """What a worker's metrics say."""
+
+    metrics: dict[str, float]
+    """summed by name"""
+    lag_s: float
+    """the largest of its partitions"""
+    pressure: dict[str, Level]
+    """by reader and partition, where it is not calm"""
+    at_bound: dict[str, int]
+    """what was done because a queue was full: how often, by queue and deed"""
 
 
 class Worker(NamedTuple):
@@ -30,6 +45,13 @@ class Worker(NamedTuple):
     lag_s: float
     metrics: dict[str, float]
     """name{labels} summed over what is not told apart here"""
+    pressure: dict[str, Level]
+    at_bound: dict[str, int]
+
+    @property
+    def level(self) -> Level:
+        """The worst of its readers."""
+        return worst(list(self.pressure.values()))
 
 
 def workers(reach: Reach) -> list[Worker]:
@@ -42,26 +64,37 @@ def workers(reach: Reach) -> list[Worker]:
             continue  # just being written or removed
         pid = int(facts["pid"])
         if psutil.pid_exists(pid):
-            sums, lag_s = scrape(int(facts["metrics_port"]))
-            found.append(Worker(pid, facts["stage"], facts["log"], lag_s, sums))
+            told = scrape(int(facts["metrics_port"]))
+            found.append(
+                Worker(pid, facts["stage"], facts["log"], told.lag_s, told.metrics, told.pressure, told.at_bound)
+            )
     return found
 
 
-def scrape(port: int) -> tuple[dict[str, float], float]:
-    """Return a worker's metrics summed by name, and its largest lag in seconds; empty when it does not answer."""
+def scrape(port: int) -> Scraped:
+    """Return what a worker's metrics say; empty when it does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SCRAPE_TIMEOUT_S) as answer:
             text = answer.read().decode()
     except OSError:
-        return {}, 0.0
-    sums: dict[str, float] = {}
-    lag_s = 0.0
+        return Scraped({}, 0.0, {}, {})
+    return read_metrics(text)
+
+
+def read_metrics(text: str) -> Scraped:
+    """Return what metrics in Prometheus' text form say of a worker."""
+    told = Scraped({}, 0.0, {}, {})
+    sums, lag_s = told.metrics, 0.0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "worker_lag_seconds":
                 lag_s = max(lag_s, sample.value)
+            elif sample.name == "worker_pressure" and sample.value:
+                told.pressure[f"{sample.labels['reader']} [{sample.labels['partition']}]"] = LEVELS[int(sample.value)]
+            elif sample.name == "queue_at_bound_total" and sample.value:
+                told.at_bound[f"{sample.labels['queue']}: {sample.labels['did']}"] = int(sample.value)
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    return sums, lag_s
+    return told._replace(lag_s=lag_s)
 
 
 def query(reach: Reach, sql: str) -> list[list[object]]:
@@ -137,6 +170,7 @@ def _show_processes(reach: Reach, console: Console) -> None:
         table.add_column(column)
     for column in ("records", "published", "dead letters", "lag s"):
         table.add_column(column, justify="right")
+    table.add_column("pressure")
     rows = 0
     for group in groups(reach.stack.data):
         if group == "stack":
@@ -155,8 +189,21 @@ def _show_processes(reach: Reach, console: Console) -> None:
                         for key in ("worker_records_total", "worker_outputs_total", "worker_dead_letters_total")
                     ),
                     f"{worker.lag_s:.1f}" if worker else "",
+                    pressure_of(worker) if worker else "",
                 )
     console.print(table if rows else "no workers are running: `crossbook demo` starts all of them")
+    for worker in known.values():
+        for deed, count in sorted(worker.at_bound.items()):
+            console.print(f"[yellow]{worker.stage} {worker.log} ({worker.pid}): queue {deed} {count:,} times[/]")
+
+
+def pressure_of(worker: Worker) -> str:
+    """Return a worker's level, and below calm and busy which of its readers has it."""
+    level = worker.level
+    if level not in {"conflating", "behind"}:
+        return level
+    where = ", ".join(sorted(reader for reader, one in worker.pressure.items() if one == level))
+    return f"[{'red' if level == 'behind' else 'yellow'}]{level}[/]: {escape(where)}"
 
 
 def _show_lag(reach: Reach, console: Console) -> None:
