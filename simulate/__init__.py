@@ -4,7 +4,8 @@ Place in the flow: outside it. `python -m simulate` is the world: ingest and exe
 
 Reads nothing of ours; writes a truth log of its own (each frame sent, each order, fill and account), which the demo
 compares with what arrived at the far end. Promises: authentication is really checked with code of its own, order books
-match by price and time, cash is exact to a millionth of a dollar, errors have the bodies the venues send.
+match by price and time, cash is exact to a millionth of a dollar, errors have the bodies the venues send. What can go
+wrong at a venue does on demand, by name, script or seed (`faults`), and the truth log says what each fault did.
 
 Source: the venue pages; bodies follow the recorded responses where one exists.
 """

@@ -75,7 +75,8 @@ _REST = {"share": 1.0, "orders": False, "sockets": False}
 
 NAMES: dict[str, Fault] = {
     "gap": Fault(
-        "The next `count` book changes (of `market`, if named) on one connection are numbered and then not sent.",
+        "The next `count` book changes (of `market`, if named; on Polymarket also a book sent after a trade) on one "
+        "connection are numbered, where the venue numbers, and not sent.",
         "kalshi: at once, the next frame of the sid skips a number. polymarket: no sign by itself; the next change or "
         "book of that market carries the true book's hash and best prices.",
         "kalshi.md 2.5 (a gap says nothing of which market); polymarket.md 7.5 (loss shows by hash only).",

@@ -25,6 +25,16 @@ class _Kept:
         self.injected = injected
         self._journal = journal
 
+    def gone(self, connection: Connection) -> None:
+        """Nobody is there any more: note what was held as never sent."""
+        for frame in self._held_frames():
+            connection.drop(frame, self.injected.mark("dropped"))
+        self._journal.end(self.injected)
+
+    def _held_frames(self) -> list[Frame]:
+        """Return what is held, and hold it no longer."""
+        return []
+
     def _drop(self, connection: Connection, frame: Frame) -> None:
         connection.drop(frame, self.injected.mark("dropped"))
         self._missed(connection, frame)
@@ -47,12 +57,14 @@ class _Kept:
 class _Counted(_Kept):
     """Acts on the next `count` book changes, of one market if it has one."""
 
+    kinds = CHANGES
+
     def __init__(self, injected: Injected, journal: Journal, count: int) -> None:
         super().__init__(injected, journal)
         self._count = count
 
     def take(self, connection: Connection, frame: Frame) -> bool:
-        if frame.kind not in CHANGES or self.injected.market not in {None, frame.key}:
+        if frame.kind not in self.kinds or not frame.stated or self.injected.market not in {None, frame.key}:
             return False
         self._count -= 1
         self._act(connection, frame)
@@ -66,7 +78,9 @@ class _Counted(_Kept):
 
 
 class Gap(_Counted):
-    """Drops changes."""
+    """Drops changes, and the books that are sent in place of a change."""
+
+    kinds = CHANGES | {"book"}
 
     def _act(self, connection: Connection, frame: Frame) -> None:
         self._drop(connection, frame)
@@ -110,6 +124,10 @@ class Swap(_Kept):
         self._held: Frame | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    def _held_frames(self) -> list[Frame]:
+        held, self._held = self._held, None
+        return [held] if held is not None else []
+
     def take(self, connection: Connection, frame: Frame) -> bool:
         held = self._held
         if held is None:
@@ -128,10 +146,9 @@ class Swap(_Kept):
         return True
 
     def _release(self, connection: Connection, *, overtaken: bool = False) -> None:
-        held, self._held = self._held, None
         if self._timer is not None:
             self._timer.cancel()
-        if held is not None:
+        for held in self._held_frames():
             self._let_go(connection, held)
             if overtaken and not held.seq:
                 # It may have put back a size that had moved on.
@@ -148,6 +165,10 @@ class Late(_Kept):
         super().__init__(injected, journal)
         self._behind = behind
         self._held: Frame | None = None
+
+    def _held_frames(self) -> list[Frame]:
+        held, self._held = self._held, None
+        return [held] if held is not None else []
 
     def take(self, connection: Connection, frame: Frame) -> bool:
         held = self._held
@@ -169,8 +190,7 @@ class Late(_Kept):
 
     def end(self, connection: Connection) -> None:
         """Let the book go."""
-        held, self._held = self._held, None
-        if held is not None:
+        for held in self._held_frames():
             self._let_go(connection, held)
         connection.remove(self)
         self._journal.end(self.injected)
@@ -201,10 +221,13 @@ class Hold(_Kept):
         self._held.append(frame)
         return True
 
+    def _held_frames(self) -> list[Frame]:
+        held, self._held = self._held, []
+        return held
+
     def release(self, connection: Connection, *, lose: bool) -> None:
         """Let go of what waited, or lose it."""
-        held, self._held = self._held, []
-        for frame in held:
+        for frame in self._held_frames():
             if lose:
                 self._drop(connection, frame)
             else:

@@ -44,6 +44,10 @@ class Interference(Protocol):
         """Keep a frame (to drop it, or to pass it on later); False lets it through."""
         ...
 
+    def gone(self, connection: "Connection") -> None:
+        """Learn that the connection ended."""
+        ...
+
 
 class Witness(Protocol):
     """Is shown every frame that leaves, with its ordinal and what marks it."""
@@ -188,8 +192,10 @@ class Connection:
         """Send nothing more."""
         self._transport = None
         self._out.clear()
-        self.interferences.clear()
         self.closed_ns = time.time_ns()
+        for interference in list(self.interferences):
+            interference.gone(self)
+        self.interferences.clear()
 
     def abort(self) -> None:
         """Drop the connection without a closing handshake."""

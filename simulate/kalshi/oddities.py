@@ -16,6 +16,8 @@ from simulate.truth import TruthLog
 
 OWED_MAX_S = 2.0
 """A snapshot that waits for changes comes after this at the latest."""
+PUBLIC = frozenset({"orderbook_delta", "orderbook_snapshot", "trade", "ticker"})
+"""What a silent market does not say."""
 FINER = {
     "linear_cent": "deci_cent",
     "tapered_deci_cent": "deci_cent",
@@ -32,6 +34,8 @@ class _Stalled:
         self._waiting: list[Message] = []
 
     def take(self, message: Message) -> bool:
+        if message.kind not in PUBLIC:
+            return False
         if message.kind == "orderbook_snapshot":
             # It says all that the waiting deltas of its subscription would have said.
             stays = [kept for kept in self._waiting if kept.subscription is not message.subscription]

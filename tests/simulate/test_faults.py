@@ -664,3 +664,34 @@ def test_slow_frames_may_trickle_in_pieces_and_end_whole(feed, venue):
         assert feed.truth()[-1][4] is None
 
     feed(venue, scenario)
+
+
+def test_a_lost_book_after_a_trade_is_a_gap_too(feed):
+    async def scenario(feed):
+        feed.change(price=4_000, size=10)
+        await feed.stream.next()
+        await feed.inject("gap")
+        feed.change(price=4_000, size=4, side=Side.ASK)
+        feed.change(price=3_900, size=1)
+        frames = await feed.frames(2)
+        assert [frame["event_type"] for frame in frames] == ["last_trade_price", "price_change"]
+        assert [line["by"] for line in feed.events("reveals")] == ["hash"]
+
+    feed("polymarket", scenario)
+
+
+def test_what_a_fault_held_when_its_connection_ended_was_never_sent(feed):
+    async def scenario(feed):
+        await feed.inject("reorder", seconds=60)
+        await feed.inject("silent_freeze", seconds=0.3)
+        feed.change()
+        feed.change(1)
+        feed.change(2)
+        await feed.inject("close_without_reason")
+        with pytest.raises(websockets.ConnectionClosedError):
+            await feed.stream.next()
+        await asyncio.sleep(0.4)
+        assert [(line[0], line[4]) for line in feed.truth()[5:]] == [(0, "dropped")] * 3
+        assert (await feed.venues.sim("/sim/stats"))["faults"]["active"] == []
+
+    feed("kalshi", scenario)

@@ -95,6 +95,29 @@ def test_truth_names_every_frame_a_client_received(tmp_path, credentials_file):
     assert sorted(events) == ["closed", "closed", "opened", "opened"]
 
 
+def test_a_script_of_faults_runs_with_the_process(tmp_path, credentials_file):
+    process, ready = start(tmp_path, credentials_file, markets=2, faults="seed:1", faults_s=30)
+    try:
+        assert ready
+        faults = tmp_path / "truth" / "faults.jsonl"
+        deadline = time.monotonic() + START_S
+        # The first fault of this seed finds no client five seconds after the start.
+        while not faults.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert json.loads(faults.read_text().splitlines()[0])["event"] == "skipped"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        process.stderr.close()
+
+
+def test_a_wrong_script_of_faults_ends_with_code_two(tmp_path, credentials_file):
+    process, ready = start(tmp_path, credentials_file, faults="seed:many")
+    assert (process.wait(START_S), ready) == (2, {})
+    assert b"seed:N" in process.stderr.read()
+    process.stderr.close()
+
+
 def test_wrong_settings_end_with_code_two_and_one_line(tmp_path, credentials_file):
     process, ready = start(tmp_path, credentials_file, drive=str(tmp_path / "missing.csv"))
     assert process.wait(START_S) == 2
