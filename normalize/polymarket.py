@@ -157,11 +157,12 @@ class PolymarketNormaliser:
                     kind="ABSOLUTE",
                     price=change.price,
                     size=change.size,
-                    # Of the book after the whole message: whether a change in between has its own is not known.
-                    hash=change.hash if n == last else "",
+                    hash=change.hash,
                     venue_ts_ns=stated_ns(event.time_ns),
                     recv_ts_ns=frame.recv_ts_ns,
                     trail=frame.trail,
+                    # Whether the hash of a change in between is its own or the last one's is not known.
+                    more=n < last,
                 )
             )
 

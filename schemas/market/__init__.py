@@ -70,6 +70,8 @@ class BookDelta(Record, frozen=True, kw_only=True, gc=False):
     """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+    more: bool = False
+    """another change of the same book follows in the same message: the hash is that of the book after the last"""
 
 
 class BookSnapshot(Record, frozen=True, kw_only=True, gc=False):

@@ -179,10 +179,13 @@ def test_last_price_of_a_book_that_states_none_is_told_from_one_that_never_trade
     assert (silent.last_price, never.last_price) == ("", "none")
 
 
-def test_only_the_last_change_of_a_token_in_a_message_carries_its_hash(polymarket):
+def test_all_but_the_last_change_of_a_token_in_a_message_say_that_more_follows(polymarket):
     one = {"asset_id": YES, "price": "0.33", "size": "5", "side": "BUY", "hash": "a"}
     changes = [one, one | {"asset_id": NO, "hash": "n"}, one | {"size": "6", "hash": "b"}, one | {"asset_id": NO}]
     deltas = polymarket.say(
         {"event_type": "price_change", "market": CONDITION, "price_changes": changes, "timestamp": "1761179967114"}
     )
-    assert [(delta.size, delta.hash) for delta in deltas] == [(5_000_000, ""), (6_000_000, "b")]
+    assert [(delta.size, delta.hash, delta.more) for delta in deltas] == [
+        (5_000_000, "a", True),
+        (6_000_000, "b", False),
+    ]
