@@ -26,7 +26,7 @@ class TaskState(msgspec.Struct, frozen=True):
     log_ns: int
     check_ns: int
     checked_ns: int
-    second_ns: int
+    survey_ns: int
     tick_ns: int
     feeds: list[FeedState]
     clocks: dict[str, ClockState]

@@ -2,8 +2,8 @@
 
 A feed's lateness is the time between the venue's and our receive time of its changes, above what is usual of the
 venue. The usual is the lower quartile of the smallest offsets in the last 30 slices of 10 s. So the two clocks may
-differ by any constant; a skew that lasts less than a minute leaves the usual where it was, whichever way it goes; one
-that stays is taken for usual after four minutes. A path that is late for longer than that is believed: it cannot be
+differ by any constant; once five minutes are known, a skew that lasts less than one leaves the usual where it was,
+whichever way it goes, and one that stays is taken for usual after four. A path that is late for longer than that is believed: it cannot be
 told from a clock.
 """
 

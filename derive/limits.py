@@ -20,7 +20,7 @@ class TrustLimits:
         behind_venue_ms: a feed whose records come so much later than usual is late; 0: not looked at.
         silent_floor_ms: no instrument is silent before this; 0: not looked at. See `derive.rhythm`.
         silent_factor: how many times its longest usual pause an instrument may pause.
-        silent_learn_ms: how long an instrument is watched before its pauses are known.
+        silent_learn_ms: how long an instrument must have spoken before its pauses are known.
         audit_before_ms: how much older than the question a REST answer may be: venues answer from caches.
         audit_after_ms: how much later than the answer the stream may bring what the answer already shows.
         audit_strikes: audits in a row that find the same level different before the book is suspect.

@@ -11,8 +11,12 @@ of the last trade. Which messages can be checked:
 * nothing after a book whose hash could not be reproduced: its facts may be wrong, or the last price is one we have not
   seen. A trade that comes later can still prove it. Until then another hash says nothing and is only counted.
 
-A hash that nothing explains after a proven one means that a change was lost, repeated late or wrong. It costs the book
-its trust at once; the venue's refresh after a trade may heal it before a resync is asked for.
+A hash that nothing explains after a proven one means that a change was lost or overtaken. It costs the book its trust at
+once; the venue's refresh after a trade may heal it before a resync is asked for.
+
+The venue sends messages again at will. Each hash covers a time, so a hash that was seen and is not the newest names a
+message that is already in the book: it is dropped, for its absolute sizes would undo what came after it. A book that is
+older than what its own connection sent before it, and is no repeat, contradicts the order of that connection.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from venues.polymarket.book_hash import Opened, close_hash, open_hash
 
 PRICES_MAX = 16
 """Texts of last prices that are tried: four for each of the newest trades."""
+SEEN_MAX = 64
+"""Hashes remembered to know a message that is sent again."""
 _EXPONENTS = (PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP)
 _NO_TRADE = "none"
 
@@ -44,12 +50,33 @@ class ProofState(msgspec.Struct, frozen=True, array_like=True):
     proven: bool
     recent: list[str]
     pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None
+    seen: list[str]
+    newest: str
+    newest_ns: int
 
 
 class HashProof:
-    """What one instrument's hash covers beside its levels, and whether that is known to be right."""
+    """What one instrument's hash covers beside its levels, and whether that is known to be right.
 
-    __slots__ = ("_last", "_market", "_neg_risk", "_pending", "_recent", "_size_min", "_tick", "_token", "proven")
+    Attributes:
+        proven: a hash was reproduced since the last book, or by it.
+        newest_ns: the latest time the venue stated on this connection.
+    """
+
+    __slots__ = (
+        "_last",
+        "_market",
+        "_neg_risk",
+        "_newest",
+        "_pending",
+        "_recent",
+        "_seen",
+        "_size_min",
+        "_tick",
+        "_token",
+        "newest_ns",
+        "proven",
+    )
 
     def __init__(self, instrument: str) -> None:
         self._market = instrument.partition(":")[2]
@@ -61,6 +88,30 @@ class HashProof:
         self._recent: deque[str] = deque(maxlen=PRICES_MAX)
         self._pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None = None
         self.proven = False
+        self._seen: dict[str, None] = {}
+        self._newest = ""
+        self.newest_ns = 0
+
+    def begin(self) -> None:
+        """Forget what the connection before this one sent: the same book may come again on a new one."""
+        self._seen.clear()
+        self._newest = ""
+        self.newest_ns = 0
+
+    # hot
+    def is_repeat(self, stated: str, venue_ns: int) -> bool:
+        """Say whether a message with this hash was taken before, and is not the newest; remember it."""
+        if stated == self._newest:
+            return False
+        seen = self._seen
+        if stated in seen:
+            return True
+        self._newest = stated
+        seen[stated] = None
+        if len(seen) > SEEN_MAX:
+            del seen[next(iter(seen))]
+        self.newest_ns = max(self.newest_ns, venue_ns)
+        return False
 
     def take(self, snapshot: market.BookSnapshot, book: Book) -> bool:
         """Begin anew with a book that was just loaded; return whether its hash is proven."""
@@ -139,6 +190,9 @@ class HashProof:
             self.proven,
             list(self._recent),
             self._pending,
+            list(self._seen),
+            self._newest,
+            self.newest_ns,
         )
 
     @classmethod
@@ -149,6 +203,8 @@ class HashProof:
         proof._neg_risk, proof._last, proof.proven = state.neg_risk, state.last, state.proven
         proof._recent.extend(state.recent)
         proof._pending = state.pending
+        proof._seen = dict.fromkeys(state.seen)
+        proof._newest, proof.newest_ns = state.newest, state.newest_ns
         return proof
 
 

@@ -33,7 +33,7 @@ class Shelf:
     Attributes:
         crossed, waiting: books whose sides cross, and books that want a snapshot.
         log_ns: the task's time.
-        checked_ns: log time when what is due was last done; `check_ns`, `second_ns`, `tick_ns`: when to look again.
+        checked_ns: log time when what is due was last done; `check_ns`, `survey_ns`, `tick_ns`: when to look again.
     """
 
     def __init__(self, limits: TrustLimits) -> None:
@@ -46,7 +46,7 @@ class Shelf:
         self.log_ns = 0
         self.checked_ns = 0
         self.check_ns = 0
-        self.second_ns = 0
+        self.survey_ns = 0
         self.tick_ns = 0
         self._statuses: OrderedDict[str, tuple[int, StatusMemory]] = OrderedDict()
         self._statuses_changed: set[str] = set()
@@ -153,7 +153,7 @@ class Shelf:
             log_ns=self.log_ns,
             check_ns=self.check_ns,
             checked_ns=self.checked_ns,
-            second_ns=self.second_ns,
+            survey_ns=self.survey_ns,
             tick_ns=self.tick_ns,
             feeds=[feed.state() for feed in self.feeds.values()],
             clocks={venue: clock.state() for venue, clock in self.clocks.items()},
@@ -161,7 +161,7 @@ class Shelf:
 
     def _restore_task(self, state: TaskState) -> None:
         self.log_ns, self.check_ns, self.checked_ns = state.log_ns, state.check_ns, state.checked_ns
-        self.second_ns, self.tick_ns = state.second_ns, state.tick_ns
+        self.survey_ns, self.tick_ns = state.survey_ns, state.tick_ns
         self.feeds = {one.epoch: Feed.restored(one) for one in state.feeds}
         for venue, clock in state.clocks.items():
             self.clock(venue).restore(clock)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from core.domain.errors import Resync
-from core.domain.trust import AUDIT, CROSSED, HASH, because
+from core.domain.trust import AUDIT, CROSSED, GAP, HASH, because
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
@@ -31,8 +31,8 @@ from schemas.record import Record
 TICK_NS = 100 * NS_PER_MS
 """At most one derived.Tick in this much log time."""
 CHECK_NS = 50 * NS_PER_MS
-SECOND_NS = NS_PER_S
-"""What looks at every book is done at most once in this much log time."""
+SURVEY_NS = 5 * NS_PER_S
+"""What looks at every book is done at most once in this much log time, or ten times in the shortest silence."""
 RESYNC_FIRST_NS = NS_PER_S
 """How long a book waits for its feed's own recovery before it asks; doubled with each asking."""
 RESYNC_MAX_NS = 30 * NS_PER_S
@@ -54,6 +54,7 @@ class BookTask:
         self._limits = TrustLimits.from_options(context.options)
         self._shelf = Shelf(self._limits)
         self._books = self._shelf.books
+        self._survey_ns = max(min(SURVEY_NS, self._limits.silent_floor_ms * NS_PER_MS // 10), NS_PER_S)
         self._auditor = Auditor(self._limits)
         self._changes = self._auditor.changes
         self._offset = 0
@@ -118,6 +119,10 @@ class BookTask:
                 self._show(state)
             return
         state.dirty = True
+        proof = state.proof if delta.hash else None
+        if proof is not None and proof.is_repeat(delta.hash, delta.venue_ts_ns):
+            self._count("delta.resent")
+            return
         if state.suspect:
             return
         now_ns = self._shelf.log_ns
@@ -133,7 +138,7 @@ class BookTask:
         except Resync as e:
             self._suspect(state, contradiction(e))
             return
-        if delta.hash and state.proof is not None and not self._is_proven(state, state.proof, delta):
+        if proof is not None and not self._is_proven(state, proof, delta):
             return
         feed, clock, venue_ns, turned = state.feed, state.clock, delta.venue_ts_ns, False
         if venue_ns:
@@ -161,6 +166,8 @@ class BookTask:
         state.dirty = True
         if state.epoch != epoch_before:
             state.feed = self._feed(state.epoch, snapshot.recv_ts_ns)
+        if snapshot.hash and snapshot.token and not self._is_in_order(state, snapshot, epoch_before):
+            return
         now_ns = self._shelf.log_ns
         state.rhythm.hear(now_ns)
         state.rhythm.silent = ""
@@ -170,8 +177,7 @@ class BookTask:
             self._suspect(state, contradiction(e))
             return
         state.synced, state.suspect = True, ""
-        if snapshot.hash and snapshot.token:
-            state.proof = state.proof or HashProof(snapshot.instrument)
+        if state.proof is not None and snapshot.token:
             self._count("hash.proven" if state.proof.take(snapshot, state.book) else "hash.unproven")
         if changed or state.epoch != epoch_before or state.state not in SHOWN:
             self._after_change(state, snapshot.venue_ts_ns)
@@ -273,11 +279,11 @@ class BookTask:
             self._find(finding)
         for state in shelf.repeats_due():
             self._repeat(state)
-        if now_ns >= shelf.second_ns:
-            shelf.second_ns = now_ns + SECOND_NS
-            self._on_second(now_ns)
+        if now_ns >= shelf.survey_ns:
+            shelf.survey_ns = now_ns + self._survey_ns
+            self._survey(now_ns)
 
-    def _on_second(self, now_ns: int) -> None:
+    def _survey(self, now_ns: int) -> None:
         """Do what looks at every book, or may wait."""
         shelf, limits = self._shelf, self._limits
         self._auditor.trim(now_ns)
@@ -292,7 +298,7 @@ class BookTask:
             return
         for state in self._books.values():
             rhythm = state.rhythm
-            if rhythm.roll(now_ns, limits.silent_learn_ms * NS_PER_MS):
+            if rhythm.roll(limits.silent_learn_ms * NS_PER_MS):
                 state.dirty = True
             if state.state == "LIVE":
                 rhythm.silent = rhythm.silence(now_ns, heard[state.epoch], limits)
@@ -337,9 +343,25 @@ class BookTask:
 
     # Trust
 
+    def _is_in_order(self, state: InstrumentState, snapshot: market.BookSnapshot, epoch_before: int) -> bool:
+        """Say whether a book with a hash may replace the one held: not if its own connection has sent newer things."""
+        proof = state.proof = state.proof or HashProof(snapshot.instrument)
+        if state.epoch != epoch_before:
+            proof.begin()
+        newest_ns = proof.newest_ns
+        if proof.is_repeat(snapshot.hash, snapshot.venue_ts_ns):
+            self._count("snapshot.resent")
+            return False
+        if snapshot.venue_ts_ns < newest_ns:
+            late_ms = (newest_ns - snapshot.venue_ts_ns) // NS_PER_MS
+            detail = f"expected a book no older than the change before it, found one {late_ms} ms older"
+            self._suspect(state, because(GAP, detail), wait_ns=RESYNC_FIRST_NS)
+            return False
+        return True
+
     def _is_proven(self, state: InstrumentState, proof: HashProof, delta: market.BookDelta) -> bool:
         """Compare the venue's hash with the book's, where it is this change's turn; on a mismatch the book is suspect."""
-        if not is_sampled(delta, self._limits.hash_sample):
+        if delta.more or not is_sampled(delta, self._limits.hash_sample):
             return True
         found = proof.check(delta, state.book)
         self._count("hash.unproven" if found is None else "hash.proven" if found else "hash.mismatch")

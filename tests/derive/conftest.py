@@ -17,8 +17,10 @@ A = "kalshi:A"
 class Log:
     """Makes market records; times are milliseconds after T0. `write` hands one to the task and returns what follows."""
 
-    def __init__(self, partition: int = 2) -> None:
-        self.task = BookTask(TaskContext(partition=partition, partitions=4))
+    def __init__(self, partition: int = 2, **options: int) -> None:
+        told = {name: str(value) for name, value in options.items()}
+        self.context = TaskContext(partition=partition, partitions=4, options=told)
+        self.task = BookTask(self.context)
         self.records: list[Record] = []
         self.outputs: list[Output] = []
         self.frame_no = 0
@@ -46,6 +48,7 @@ class Log:
         frame_no: int | None = None,
         index: int = 0,
         venue_ts_ns: int = 0,
+        **more: object,
     ) -> market.BookSnapshot:
         bids, asks = list(bids), list(asks)
         return market.BookSnapshot(
@@ -60,6 +63,33 @@ class Log:
             venue_ts_ns=venue_ts_ns,
             recv_ts_ns=T0 + int(ms * MS),
             trail=[7],
+            **more,  # type: ignore[arg-type]
+        )
+
+    def audit(
+        self,
+        bids: Iterable[tuple[int, int]] = ((4_700, 3), (4_600, 5)),
+        asks: Iterable[tuple[int, int]] = ((5_200, 4), (5_300, 6)),
+        *,
+        ms: float = 0,
+        asked_ms: float | None = None,
+        instrument: str = A,
+        epoch: int = 1,
+        frame_no: int | None = None,
+    ) -> market.AuditSnapshot:
+        bids, asks = list(bids), list(asks)
+        return market.AuditSnapshot(
+            instrument=instrument,
+            **self._place(epoch, frame_no, 0),
+            price_exp=-4,
+            size_exp=-6,
+            bid_prices=[price for price, _ in bids],
+            bid_sizes=[size for _, size in bids],
+            ask_prices=[price for price, _ in asks],
+            ask_sizes=[size for _, size in asks],
+            asked_ts_ns=T0 + int((ms if asked_ms is None else asked_ms) * MS),
+            recv_ts_ns=T0 + int(ms * MS),
+            trail=[6],
         )
 
     def delta(
@@ -76,6 +106,7 @@ class Log:
         index: int = 0,
         venue_ts_ns: int = 0,
         price_exp: int = -4,
+        venue_hash: str = "",
     ) -> market.BookDelta:
         return market.BookDelta(
             instrument=instrument,
@@ -86,6 +117,7 @@ class Log:
             kind=kind,  # type: ignore[arg-type]
             price=price,
             size=size,
+            hash=venue_hash,
             venue_ts_ns=venue_ts_ns,
             recv_ts_ns=T0 + int(ms * MS),
             trail=[8],
@@ -180,6 +212,27 @@ class Log:
 
     def state(self, instrument: str = A) -> str:
         return self.quotes(instrument)[-1].state
+
+    def said(self, instrument: str = A) -> tuple[str, str]:
+        """Return state and cause as they were said last."""
+        quote = self.quotes(instrument)[-1]
+        return quote.state, quote.cause
+
+    def audits(self) -> list[derived.Audit]:
+        return [output.record for output in self.outputs if isinstance(output.record, derived.Audit)]
+
+    def depths(self, instrument: str = A) -> list[derived.Depth]:
+        return [
+            output.record
+            for output in self.outputs
+            if isinstance(output.record, derived.Depth) and output.record.instrument == instrument
+        ]
+
+    def beat(self, until_ms: int, *, since_ms: int = 0, epochs: Iterable[int] = (1,)) -> None:
+        """Let feeds tick every 250 ms."""
+        for ms in range(since_ms + 250, until_ms + 1, 250):
+            for epoch in epochs:
+                self.write(self.tick(ms=ms, epoch=epoch))
 
     def resyncs(self) -> list[derived.Resync]:
         return [output.record for output in self.outputs if isinstance(output.record, derived.Resync)]

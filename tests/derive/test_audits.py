@@ -1,0 +1,170 @@
+"""What an auditor's REST book says of the streamed one."""
+
+import pytest
+
+from core.domain import trust
+from schemas import derived
+
+A = "kalshi:A"
+BIDS = [(4_700, 3), (4_600, 5)]
+ASKS = [(5_200, 4), (5_300, 6)]
+
+
+@pytest.fixture
+def old(live):
+    """A book that has been LIVE for ten seconds: its history reaches back."""
+    live.beat(10_000)
+    return live
+
+
+def verdicts(log):
+    return [audit.verdict for audit in log.audits()]
+
+
+def test_answer_that_states_the_streamed_book_is_equal_and_says_so_at_once(old):
+    (found,) = old.write(old.audit(ms=10_010, asked_ms=10_005))
+    assert isinstance(found, derived.Audit)
+    assert (found.verdict, found.levels, found.levels_different, found.detail) == ("EQUAL", 4, 0, "")
+    assert (found.instrument, found.epoch, found.trail) == (A, 1, [6])
+    assert (found.asked_ts_ns, found.recv_ts_ns) == (1_790_000_000_000_000_000 + 10_005_000_000, found.recv_ts_ns)
+
+
+def test_answer_from_before_a_change_has_moved(old):
+    old.write(old.delta(4_700, 2, ms=10_010))
+    old.write(old.delta(4_800, 1, ms=10_020))
+    (found,) = old.write(old.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000))
+    assert (found.verdict, found.levels_different) == ("MOVED", 0)
+
+
+def test_answer_from_a_cache_of_two_seconds_has_moved_and_one_of_five_has_not(old):
+    old.write(old.delta(4_700, 2, ms=10_010))
+    old.beat(12_000, since_ms=10_010)
+    old.write(old.audit(BIDS, ASKS, ms=12_010, asked_ms=12_000))
+    assert verdicts(old) == ["MOVED"]
+    old.beat(15_000, since_ms=12_010)
+    old.write(old.audit(BIDS, ASKS, ms=15_010, asked_ms=15_000))
+    old.beat(18_000, since_ms=15_010)
+    assert verdicts(old) == ["MOVED", "DIFFERENT"]
+
+
+def test_answer_that_is_ahead_of_the_stream_has_moved_once_the_stream_has_caught_up(old):
+    ahead = [(4_700, 9), (4_600, 5)]
+    assert old.write(old.audit(ahead, ASKS, ms=10_010, asked_ms=10_000)) == []
+    old.write(old.delta(4_700, 6, ms=10_500))
+    old.write(old.delta(4_700, 1, ms=10_600))
+    old.beat(12_500, since_ms=10_500)
+    assert verdicts(old) == ["MOVED"]
+
+
+def test_level_that_nothing_explains_is_different(old):
+    old.write(old.audit([(4_700, 3), (4_600, 7)], ASKS, ms=10_010, asked_ms=10_000))
+    assert verdicts(old) == []
+    old.beat(12_500, since_ms=10_010)
+    (found,) = old.audits()
+    assert (found.verdict, found.levels, found.levels_different) == ("DIFFERENT", 4, 1)
+    assert found.detail == "expected 5 at bid 4600 as streamed, found 7 by REST"
+    # Once may be the venue's cache.
+    assert old.said() == ("LIVE", "")
+
+
+@pytest.mark.parametrize(("bids", "asks"), [([(4_700, 3)], ASKS), (BIDS, [*ASKS, (5_400, 1)]), ([], [])])
+def test_level_that_only_one_side_has_is_different(old, bids, asks):
+    old.write(old.audit(bids, asks, ms=10_010, asked_ms=10_000))
+    old.beat(12_500, since_ms=10_010)
+    assert verdicts(old) == ["DIFFERENT"]
+
+
+def ask_twice(log, first, second, since_ms=10_000):
+    for bids in (first, second):
+        log.write(log.audit(bids, ASKS, ms=since_ms + 10, asked_ms=since_ms))
+        log.beat(since_ms + 3_000, since_ms=since_ms + 10)
+        since_ms += 3_000
+    return since_ms
+
+
+def test_same_level_different_twice_in_a_row_makes_the_book_suspect_and_asks(old):
+    ask_twice(old, [(4_700, 3), (4_600, 7)], [(4_700, 3), (4_600, 8)])
+    quotes = old.quotes()
+    suspect = next(quote for quote in quotes if quote.state == "SUSPECT")
+    assert suspect.cause == "audit: expected 5 at bid 4600 as streamed, found 8 by REST"
+    assert trust.cause_in(old.resyncs()[0].cause) == trust.AUDIT
+
+
+def test_other_levels_each_time_are_the_cache_of_a_busy_market(old):
+    ask_twice(old, [(4_700, 3), (4_600, 7)], [(4_700, 9), (4_600, 5)])
+    assert (verdicts(old), old.said()) == (["DIFFERENT", "DIFFERENT"], ("LIVE", ""))
+
+
+def test_agreement_in_between_begins_the_count_again(old):
+    wrong = [(4_700, 3), (4_600, 7)]
+    ask_twice(old, wrong, BIDS)
+    ask_twice(old, wrong, BIDS, since_ms=16_000)
+    assert verdicts(old) == ["DIFFERENT", "EQUAL", "DIFFERENT", "EQUAL"]
+    assert old.said() == ("LIVE", "")
+
+
+def test_answer_that_stays_wrong_after_a_fresh_snapshot_is_believed_less_each_time(old):
+    wrong, ms, suspected = [(4_700, 3), (4_600, 7)], 10_000, []
+    for n in range(16):
+        old.write(old.audit(wrong, ASKS, ms=ms + 10, asked_ms=ms))
+        old.beat(ms + 3_000, since_ms=ms + 10)
+        ms += 3_000
+        if old.said()[0] != "LIVE":
+            suspected.append(n)
+            old.write(old.snapshot(ms=ms))
+            old.beat(ms + 5_000, since_ms=ms)
+            ms += 5_000
+    # After 2 differences, after 4 more, and 8 more.
+    assert suspected == [1, 5, 13]
+
+
+def test_book_that_is_not_live_is_not_compared(old):
+    old.write(old.reset(ms=10_001))
+    old.write(old.audit([(1, 1)], [], ms=10_010, asked_ms=10_000))
+    assert [(one.verdict, one.detail) for one in old.audits()] == [("NOT_LIVE", "expected seq 4, found 6")]
+
+
+def test_book_that_nobody_streams_is_not_compared(log):
+    log.write(log.audit(instrument="kalshi:Z"))
+    assert verdicts(log) == ["NOT_LIVE"]
+
+
+def test_book_that_became_right_within_the_window_is_not_called_different(live):
+    live.write(live.audit([(4_700, 99)], ASKS, ms=1_000, asked_ms=900))
+    assert verdicts(live) == ["NOT_LIVE"]
+
+
+def test_book_that_lost_trust_before_the_verdict_is_not_called_different(old):
+    old.write(old.audit([(4_700, 99)], ASKS, ms=10_010, asked_ms=10_000))
+    old.write(old.reset(ms=10_100))
+    old.write(old.snapshot(ms=10_200))
+    old.beat(13_000, since_ms=10_200)
+    assert (verdicts(old), old.said()) == (["NOT_LIVE"], ("LIVE", ""))
+
+
+def test_refresh_that_differs_from_the_book_is_part_of_its_history(old):
+    old.write(old.snapshot([(4_700, 8)], ASKS, ms=10_100))
+    old.write(old.audit(BIDS, ASKS, ms=10_200, asked_ms=10_050))
+    assert verdicts(old) == ["MOVED"]
+
+
+def test_audit_that_is_in_the_log_twice_counts_once(old):
+    wrong = old.audit([(4_700, 99)], ASKS, ms=10_010, asked_ms=10_000)
+    old.write(wrong)
+    old.write(wrong)
+    old.beat(13_000, since_ms=10_010)
+    assert verdicts(old) == ["DIFFERENT"]
+
+
+def test_audit_never_changes_the_book(old):
+    before = old.task.book(A).book.bids.levels()
+    old.write(old.audit([(1, 1)], [], ms=10_010))
+    assert old.task.book(A).book.bids.levels() == before
+
+
+def test_restored_task_does_not_judge_by_a_history_it_has_not(old):
+    old.write(old.delta(4_700, 2, ms=10_010))
+    again = type(old)()
+    again.task.restore([(name, data) for name, data in old.task.changed() if data is not None])
+    again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000, frame_no=900))
+    assert verdicts(again) == ["NOT_LIVE"]
