@@ -42,6 +42,7 @@ def load_snapshot(state: InstrumentState, snapshot: market.BookSnapshot, now_ns:
     if not was_right:
         state.loaded_ns = now_ns
     state.exponents = (snapshot.price_exp, snapshot.size_exp)
+    state.applied = (snapshot.frame_no, snapshot.index)
     return before != (book.bids.top(), book.asks.top())
 
 
@@ -62,6 +63,7 @@ def apply_delta(state: InstrumentState, delta: market.BookDelta, now_ns: int, ch
     is_bid = side == "BUY"
     ladder = state.book.bids if is_bid else state.book.asks
     changes.append((now_ns, state, is_bid, price, ladder.size_at(price)))
+    state.applied = (delta.frame_no, delta.index)
     return ladder.add(price, delta.size) if kind == "SIGNED" else ladder.put(price, delta.size)
 
 
@@ -78,7 +80,7 @@ def show_book(
         epoch=state.epoch,
         recv_ts_ns=cause.recv_ts_ns,  # type: ignore[attr-defined]  # every market record has both
         trail=cause.trail,  # type: ignore[attr-defined]
-        origin=(state.frame_no, state.place),
+        origin=state.applied,
         state=state.state,
     )
     quote = quote_of(depth, version=Version(offset, place + 1), venue_ts_ns=venue_ts_ns, cause=state.cause)

@@ -38,6 +38,7 @@ class BookItem(msgspec.Struct, frozen=True):
     levels: tuple[list[int], list[int], list[int], list[int]]
     """Prices and sizes of the bids, then of the asks."""
     exponents: tuple[int, int]
+    applied: tuple[int, int]
     origin: tuple[int, int, int]
     other: tuple[int, int, int]
     degraded: bool
@@ -80,6 +81,7 @@ def item_of(state: InstrumentState) -> InstrumentItem:
     book = BookItem(
         levels=([p for p, _ in bids], [s for _, s in bids], [p for p, _ in asks], [s for _, s in asks]),
         exponents=state.exponents,
+        applied=state.applied,
         origin=(state.epoch, state.frame_no, state.place),
         other=state.other,
         degraded=state.degraded,
@@ -107,7 +109,7 @@ def restore_book(state: InstrumentState, item: InstrumentItem, book: BookItem, f
     state.status = StatusMemory.restored(item.status)
     bid_prices, bid_sizes, ask_prices, ask_sizes = book.levels
     state.book.load(bid_prices, bid_sizes, ask_prices, ask_sizes)
-    state.exponents = book.exponents
+    state.exponents, state.applied = book.exponents, book.applied
     state.epoch, state.frame_no, state.place = book.origin
     state.other = book.other
     state.degraded = book.degraded

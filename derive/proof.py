@@ -9,7 +9,8 @@ of the last trade. Which messages can be checked:
   then market, token, smallest order, tick and neg_risk are known to be what the venue hashes, and only the last price
   may be another (the known one, that of a trade seen lately, or the price of this change, which may be the trade's);
 * nothing after a book whose hash could not be reproduced: its facts may be wrong, or the last price is one we have not
-  seen. A trade that comes later can still prove it. Until then another hash says nothing and is only counted.
+  seen. A trade that comes later can still prove it; if the next change is not explained either, every price of the grid
+  is tried once. What is not proven by then costs no trust, for the fault is likely ours: it is counted.
 
 A hash that nothing explains after a proven one means that a change was lost or overtaken. It costs the book its trust at
 once; the venue's refresh after a trade may heal it before a resync is asked for.
@@ -30,13 +31,19 @@ from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SI
 from core.runtime.clock import NS_PER_MS
 from schemas import market
 from venues.polymarket.book_hash import Opened, close_hash, open_hash
+from venues.polymarket.rules import TICK_DECIMALS
 
 PRICES_MAX = 16
 """Texts of last prices that are tried: four for each of the newest trades."""
+SEARCHED_MAX = 2_000
+"""Last prices tried at most for a book that nothing else proves, about a microsecond each."""
 SEEN_MAX = 64
 """Hashes remembered to know a message that is sent again."""
 _EXPONENTS = (PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP)
 _NO_TRADE = "none"
+
+Pending = tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]]
+"""Time in ms, hash, bids and asks of a book that is not proven."""
 
 
 class ProofState(msgspec.Struct, frozen=True, array_like=True):
@@ -49,7 +56,7 @@ class ProofState(msgspec.Struct, frozen=True, array_like=True):
     last: str | None
     proven: bool
     recent: list[str]
-    pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None
+    pending: Pending | None
     seen: list[str]
     newest: str
     newest_ns: int
@@ -86,7 +93,7 @@ class HashProof:
         self._neg_risk = False
         self._last: str | None = None
         self._recent: deque[str] = deque(maxlen=PRICES_MAX)
-        self._pending: tuple[int, str, list[tuple[int, int]], list[tuple[int, int]]] | None = None
+        self._pending: Pending | None = None
         self.proven = False
         self._seen: dict[str, None] = {}
         self._newest = ""
@@ -128,11 +135,16 @@ class HashProof:
             return False
         time_ms = snapshot.venue_ts_ns // NS_PER_MS
         bids, asks = book.bids.levels_up(), book.asks.levels_up()
-        self.proven = self._explains(self._open(time_ms, bids, asks), snapshot.hash, tried)
-        if not self.proven:
-            self._last = tried[0]
-            self._pending = (time_ms, snapshot.hash, bids, asks)
-        return self.proven
+        known = self._tick
+        for tick in (known,) if snapshot.tick else (known, *(one for one in TICK_DECIMALS if one != known)):
+            # A change of tick that was not heard of, too, is in the hash.
+            self._tick = tick
+            if self._explains(self._open(time_ms, bids, asks), snapshot.hash, tried):
+                self.proven = True
+                return True
+        self._tick = known
+        self._pending = (time_ms, snapshot.hash, bids, asks)
+        return False
 
     def learn_tick(self, tick: int) -> None:
         """Take a tick told apart from any book: the books after it do not repeat it."""
@@ -146,7 +158,19 @@ class HashProof:
         if self._explains(opened, delta.hash, [self._last, *self._recent, *_texts(delta.price)]):
             self.proven, self._pending = True, None
             return True
+        if self._pending is not None:
+            self.proven = self._search(self._pending)
+            self._pending = None
+            if self.proven and close_hash(opened, self._last) == delta.hash:
+                return True
         return False if self.proven else None
+
+    def _search(self, pending: Pending) -> bool:
+        """Find the last price that proves a book, among all of the grid."""
+        time_ms, stated, bids, asks = pending
+        opened = self._open(time_ms, bids, asks)
+        grid = range(self._tick, ONE_DOLLAR_E4, self._tick)[:SEARCHED_MAX]
+        return self._explains(opened, stated, [from_fixed(p, PREDICTION_PRICE_EXP, places_min=3) for p in grid])
 
     def trade(self, price: int) -> bool:
         """Note the price of a trade; return whether it proves the last book, which could not be proven before."""

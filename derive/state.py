@@ -53,6 +53,7 @@ class InstrumentState:
     """One instrument's book with its owner and trust. Changed by `derive.stage` only."""
 
     __slots__ = (
+        "applied",
         "birth",
         "book",
         "cause",
@@ -91,6 +92,8 @@ class InstrumentState:
         self.birth = birth
         self.book = Book()
         self.exponents = (0, 0)
+        self.applied = (-1, -1)
+        """Frame number and place of the last record that the book holds."""
         # Who owns it: the last origin of the owning rank, and of the other.
         self.epoch = -1
         self.frame_no = -1

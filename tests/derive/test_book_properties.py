@@ -342,3 +342,29 @@ def test_restart_from_the_start_of_the_log_gives_what_was_not_published_yet(step
         committed = rng.randint(committed, died) if died < len(log) else died
     distinct = {(repr(one.record), one.key): one for one in published}
     assert list(distinct) == list({(repr(one.record), one.key): one for outs in whole for one in outs})
+
+
+@RELAXED
+@given(steps=STEPS, seed=st.integers(0, 2**32))
+def test_task_restored_at_random_cuts_says_what_one_that_never_died_says(steps, seed):
+    log, rng = history(steps).log, Random(seed)
+    expected = feed_in(new_task(), log)
+    cuts = {rng.randrange(len(log) + 1) for _ in range(rng.randint(1, 6))}
+    task, kept = new_task(), {}
+    for offset, record in enumerate(log):
+        if offset in cuts:
+            # A checkpoint holds what changed since the one before; compaction keeps the newest of each item.
+            for name, state in task.changed():
+                if state is None:
+                    kept.pop(name, None)
+                else:
+                    kept[name] = state
+            items = list(kept.items())
+            rng.shuffle(items)
+            task = new_task()
+            task.restore(items)
+        assert list(task.handle(Input(record, "market.event", 1, offset, ""))) == expected[offset]
+    undisturbed = new_task()
+    feed_in(undisturbed, log)
+    assert shown(task) == shown(undisturbed)
+    assert dict(task.changed()).keys() >= {""}

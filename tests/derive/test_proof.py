@@ -160,6 +160,36 @@ def test_book_whose_trade_is_told_later_is_proven_by_it(venue):
     assert trust.cause_in(venue.log.said(P)[1]) == trust.HASH
 
 
+def test_book_whose_trade_is_never_told_is_proven_by_a_search_before_a_mismatch_is_believed(venue):
+    venue.book()
+    venue.last = "0.310"
+    venue.book(last="")
+    venue.change(4_800, 1_000_000)
+    assert (venue.log.said(P), counted(venue)) == (("LIVE", ""), {"hash.proven": 2, "hash.unproven": 1})
+    venue.last = "0.320"
+    venue.book(last="")
+    venue.change(4_650, 9_000_000, lost=True)
+    venue.change(4_800, 2_000_000)
+    assert trust.cause_in(venue.log.said(P)[1]) == trust.HASH
+
+
+def test_book_after_a_tick_change_that_was_not_heard_of_is_proven(venue):
+    venue.book()
+    venue.ms += 1
+    book = venue.log.snapshot(
+        sorted(BIDS.items(), reverse=True),
+        sorted(ASKS.items()),
+        ms=venue.ms,
+        instrument=P,
+        venue_ts_ns=T0 + venue.ms * MS,
+        token=TOKEN,
+        size_min=5_000_000,
+        hash=venue_hash(BIDS, ASKS, venue.ms, tick="0.001"),
+    )
+    venue.log.write(book)
+    assert counted(venue) == {"hash.proven": 2}
+
+
 def test_change_at_the_price_of_an_untold_trade_is_proven(venue):
     venue.book()
     venue.last = "0.470"
