@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -128,10 +128,13 @@ class Reader:
 class Derive:
     """All partitions of the book task in one process."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    def __init__(self, wire: Wire, limits: Mapping[str, str]) -> None:
+        self.wire, self._limits = wire, limits
         self.reader = Reader(wire, topics.MARKET_EVENT)
-        self.tasks = [BookTask(TaskContext(partition=n, partitions=PARTITIONS)) for n in range(PARTITIONS)]
+        self.tasks = [
+            BookTask(TaskContext(partition=number, partitions=PARTITIONS, options=limits))
+            for number in range(PARTITIONS)
+        ]
         self.hung: set[int] = set()
         """Partitions that are not handled at present."""
         self._waiting: list[Input] = []
@@ -156,7 +159,7 @@ class Derive:
         self._again(back, count)
 
     def _again(self, back: int, count: int) -> Derive:
-        fresh = Derive(self.wire)
+        fresh = Derive(self.wire, self._limits)
         waiting = {(item.partition, item.offset) for item in self._waiting}
         items = [item for item, _ in fresh.reader.take() if (item.partition, item.offset) not in waiting]
         first = len(items) - back
@@ -369,14 +372,17 @@ class Gateway:
 class Chain:
     """Two linked markets, one strategy, two venue accounts."""
 
-    def __init__(self, keys: Any, *, params: str = '{"cooldown_ms": 100}') -> None:
+    def __init__(
+        self, keys: Any, *, params: str = '{"cooldown_ms": 100}', limits: Mapping[str, str] | None = None
+    ) -> None:
+        """`limits` are the book task's, as text."""
         self.clock = ManualClock(START_NS)
         self.wire = Wire(self.clock)
         self.frozen: set[str] = set()
         self.silent: set[str] = set()
         """Venues whose feed does not tick."""
         self._epochs = itertools.count(1)
-        self._ids = itertools.count(1)
+        self._ids, self.polls = itertools.count(1), itertools.count(1)
         self.epochs = {venue: next(self._epochs) for venue in ("kalshi", "polymarket")}
         self._frames = {venue: itertools.count(1) for venue in self.epochs}
         self.strategies = Decide(
@@ -404,7 +410,7 @@ class Chain:
             ),
             lambda: AccountsTask(TaskContext(incarnation=77)),
         )
-        self.derive = Derive(self.wire)
+        self.derive = Derive(self.wire, limits or {})
         self.gateways = {venue: Gateway(self.wire, venue, keys) for venue in self.epochs}
         self.workers = {
             "derive": self.derive,
@@ -620,8 +626,11 @@ class Chain:
 
     # What became of it
 
+    def quotes(self, name: str) -> list[derived.Quote]:
+        return [record for record in self.wire.all(topics.DERIVED_BOOK, derived.Quote) if record.instrument == name]
+
     def quote(self, name: str) -> derived.Quote:
-        return [record for record in self.wire.all(topics.DERIVED_BOOK, derived.Quote) if record.instrument == name][-1]
+        return self.quotes(name)[-1]
 
     def intents(self) -> list[decision.Intent]:
         return self.wire.all(topics.DECISION_ACCOUNT, decision.Intent)
