@@ -32,6 +32,8 @@ class AccountSet:
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)
+    changed_sagas: set[str] = field(default_factory=set)
+    """sagas (with their orders) that are not written down as they are"""
 
     def add_profile(self, profile: Profile) -> None:
         """Take a venue account in, or change its profile; what was counted stays."""
@@ -55,6 +57,24 @@ class AccountSet:
         """Begin a saga."""
         self.sagas[saga.intent.id] = saga
         self._open[saga.intent.id] = saga
+        self.changed_sagas.add(saga.intent.id)
+
+    def restore_saga(self, saga: Saga) -> None:
+        """Know a saga and its orders again."""
+        self.sagas[saga.intent.id] = saga
+        if saga.is_open:
+            self._open[saga.intent.id] = saga
+        for order in saga.orders:
+            self.orders.restore(order)
+            self.saga_of_order[order.grant.id] = saga.intent.id
+
+    def saga_of(self, order: str) -> Saga | None:
+        """Return the saga of an order about which something was heard, None if the order is not ours."""
+        name = self.saga_of_order.get(order)
+        if name is None:
+            return None
+        self.changed_sagas.add(name)
+        return self.sagas[name]
 
     def open_sagas(self) -> Collection[Saga]:
         """Return the sagas that are not at their end, oldest first."""

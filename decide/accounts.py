@@ -12,9 +12,10 @@ from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime import topics
-from core.runtime.flow import Input, Output, TaskContext
+from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from decide.account_set import AccountSet, reservation_name
-from decide.admission import Known, Refusal, admit, trim
+from decide.accounts_state import State
+from decide.admission import Refusal, admit, trim
 from decide.conduct import CONDUCTS
 from decide.grants import make_grant
 from decide.ledger import Account, Booked, HoldingKey
@@ -65,11 +66,20 @@ class AccountsTask:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._known = Known({}, {})
-        self._sets: dict[str, AccountSet] = {}
-        self._set_of: dict[str, AccountSet] = {}
-        """venue account -> its set"""
-        self._intents: set[str] = set()
+        self._state = state = State()
+        self._known, self._sets, self._set_of, self._refused = state.known, state.sets, state.set_of, state.refused
+
+    def changed(self) -> StateChanges:
+        """Return what of the state changed since the last call."""
+        return self._state.changed()
+
+    def restore(self, items: StateItems) -> None:
+        """Take a state up.
+
+        Raises:
+            StateUnreadable: another version wrote it.
+        """
+        self._state.restore(items)
 
     def handle(self, item: Input) -> Iterable[Output]:
         """Return what follows from one record of `decision.account`."""
@@ -100,8 +110,10 @@ class AccountsTask:
                 known = self._known.links.get(record.id)
                 if known is None or record.version >= known.version:
                     self._known.links[record.id] = record
+                    self._state.changed_known[f"link/{record.id}"] = None
             case Instrument():
                 self._known.instruments[record.instrument] = record
+                self._state.changed_known[f"instrument/{record.instrument}"] = None
             case Profile() if self._is_ours(record.account_set) and record.venue in CONDUCTS:
                 accounts = self._set(record.account_set)
                 accounts.add_profile(record)
@@ -138,12 +150,14 @@ class AccountsTask:
     # Intents
 
     def _on_intent(self, intent: Intent, turn: _Turn) -> None:
-        if intent.id in self._intents or not self._is_ours(intent.account_set):
+        if not self._is_ours(intent.account_set):
             return
-        self._intents.add(intent.id)
         accounts = self._set(intent.account_set)
+        if intent.id in accounts.sagas or intent.id in self._refused:
+            return
         admitted = admit(intent, accounts, self._known, turn.now_ns)
         if isinstance(admitted, Refusal):
+            self._refused.add(intent.id, turn.now_ns)
             turn.saga(_refused(intent, admitted, turn))
             return
         # The limit is there: without one the intent was refused.
@@ -165,6 +179,8 @@ class AccountsTask:
         accounts: AccountSet,
         turn: _Turn,
     ) -> None:
+        if not isinstance(record, VenueReport | Alive):
+            accounts.saga_of(record.order)
         match record:
             case Submitting():
                 accounts.orders.submitting(record)
@@ -214,7 +230,7 @@ class AccountsTask:
 
     def _on_failed(self, accounts: AccountSet, booked: Booked) -> None:
         accounts.orders.fail(booked.fill, booked.cash_e6)
-        saga = self._saga_of(accounts, booked.fill.order)
+        saga = accounts.saga_of(booked.fill.order)
         if saga is not None:
             saga.failed = True
 
@@ -231,18 +247,15 @@ class AccountsTask:
 
     # Sagas
 
-    def _saga_of(self, accounts: AccountSet, order: str) -> Saga | None:
-        name = accounts.saga_of_order.get(order)
-        return accounts.sagas[name] if name is not None else None
-
     def _moved(self, accounts: AccountSet, order: str, turn: _Turn) -> None:
         """Go on after something about an order changed."""
-        saga = self._saga_of(accounts, order)
+        saga = accounts.saga_of(order)
         if saga is not None:
             self._advance(accounts, saga, turn)
 
     def _advance(self, accounts: AccountSet, saga: Saga, turn: _Turn) -> None:
         """Take the saga's next step if there is one and nothing stands in its way, then write down where it is."""
+        accounts.changed_sagas.add(saga.intent.id)
         step = advance(saga, turn.now_ns)
         if isinstance(step, Place):
             self._place(accounts, saga, step, turn)
@@ -287,6 +300,7 @@ class AccountsTask:
         if order.cancel_sent:
             return
         order.cancel_sent = True
+        self._set_of[order.grant.account].saga_of(order.grant.id)
         grant = order.grant
         turn.order(
             grant.account,

@@ -19,6 +19,8 @@ class Claim:
 
     size: int
     freed_ns: int = 0
+    name: str = ""
+    """leg that took it"""
 
 
 @dataclass
@@ -26,7 +28,9 @@ class Claims:
     """All claims of one account set."""
 
     _places: dict[Place, list[Claim]] = field(default_factory=dict)
-    _of_leg: dict[str, list[Claim]] = field(default_factory=dict)
+    _of_leg: dict[str, list[tuple[Place, Claim]]] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    """instruments whose claims are not written down as they are"""
 
     def left(self, leg: Leg) -> list[int]:
         """Return what of each named level is not claimed; claims that this leg's book record outlived are dropped."""
@@ -36,6 +40,7 @@ class Claims:
             claims = self._places.get(place, [])
             standing = [claim for claim in claims if not 0 < claim.freed_ns < leg.recv_ts_ns]
             if len(standing) != len(claims):
+                self.changed.add(leg.instrument)
                 if standing:
                     self._places[place] = standing
                 else:
@@ -46,11 +51,25 @@ class Claims:
     def take(self, name: str, leg: Leg) -> None:
         """Claim the leg's levels under `name`."""
         for price, size in zip(leg.level_prices, leg.level_sizes, strict=True):
-            claim = Claim(size)
-            self._places.setdefault((leg.instrument, leg.side, price), []).append(claim)
-            self._of_leg.setdefault(name, []).append(claim)
+            self._add((leg.instrument, leg.side, price), Claim(size, 0, name))
+        self.changed.add(leg.instrument)
 
     def free(self, name: str, ended_ns: int) -> None:
         """Let a leg's claims end for book records received after `ended_ns`."""
-        for claim in self._of_leg.pop(name, ()):
+        for place, claim in self._of_leg.pop(name, ()):
             claim.freed_ns = max(ended_ns, 1)
+            self.changed.add(place[0])
+
+    def on(self, instrument: str) -> list[tuple[Place, Claim]]:
+        """Return all claims on an instrument."""
+        return [(place, claim) for place, claims in self._places.items() if place[0] == instrument for claim in claims]
+
+    def restore(self, held: list[tuple[Place, Claim]]) -> None:
+        """Know claims again."""
+        for place, claim in held:
+            self._add(place, claim)
+
+    def _add(self, place: Place, claim: Claim) -> None:
+        self._places.setdefault(place, []).append(claim)
+        if not claim.freed_ns:
+            self._of_leg.setdefault(claim.name, []).append((place, claim))

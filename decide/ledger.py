@@ -5,7 +5,7 @@ fill id, and later reports are compared only. Kalshi nets: one signed number per
 trades less one dollar per contract short. Polymarket holds YES and NO tokens apart, and only confirmed ones can be sold.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from schemas.enums import Outcome, Settlement
@@ -62,6 +62,8 @@ class Account:
     _booked: dict[str, Booked] = field(default_factory=dict)
     _final: dict[str, Settlement] = field(default_factory=dict)
     """fill -> CONFIRMED or FAILED, also of fills not seen yet"""
+    changed_fills: set[str] = field(default_factory=set)
+    """fills that are not written down as they are"""
 
     # Reservations
 
@@ -125,6 +127,7 @@ class Account:
         if fill.fill in self._booked:
             return None
         key = self.key_of(fill.instrument, fill.outcome)
+        self.changed_fills.add(fill.fill)
         if "FAILED" in {final, fill.settlement}:
             self._final[fill.fill] = "FAILED"
             void = self._booked[fill.fill] = Booked(fill, key, 0, 0, is_void=True)
@@ -146,6 +149,7 @@ class Account:
         """Note the end of a fill's settlement; return the fill if that changed what is held or sellable."""
         if settlement not in {"CONFIRMED", "FAILED"} or fill_id in self._final:
             return None
+        self.changed_fills.add(fill_id)
         self._final[fill_id] = settlement
         booked = self._booked.get(fill_id)
         if booked is None:
@@ -161,6 +165,27 @@ class Account:
     def is_settled(self, fill_id: str) -> bool:
         """Say whether a fill's settlement has ended (at once where the venue settles as it matches)."""
         return self.nets or not self.settles_later or fill_id in self._final
+
+    # What is written down
+
+    def without_fills(self) -> "Account":
+        """Return a copy that knows no fill: they are written down one by one."""
+        return replace(self, _booked={}, _final={}, changed_fills=set())
+
+    def known_fill(self, fill_id: str) -> tuple[Booked | None, Settlement | None]:
+        """Return what one fill did, and how its settlement ended."""
+        return self._booked.get(fill_id), self._final.get(fill_id)
+
+    def take_fills(self, other: "Account") -> None:
+        """Know the fills that `other` knows."""
+        self._booked, self._final = other._booked, other._final
+
+    def restore_fill(self, fill_id: str, booked: Booked | None, final: Settlement | None) -> None:
+        """Know a fill again; it moves nothing."""
+        if booked is not None:
+            self._booked[fill_id] = booked
+        if final is not None:
+            self._final[fill_id] = final
 
     # Parts
 

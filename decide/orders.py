@@ -48,6 +48,15 @@ class Order:
     """gateway that may send it: that of the first Submitting"""
     heard: bool = False
     """some record about it was read"""
+    events: set[str] = field(default_factory=set)
+    """ids of what was heard about it: the second time says nothing"""
+
+    def is_new(self, event_id: str) -> bool:
+        """Say whether an event is seen for the first time; the second time it is not."""
+        if event_id in self.events:
+            return False
+        self.events.add(event_id)
+        return True
 
     @property
     def complete(self) -> bool:
@@ -79,7 +88,12 @@ class Orders:
     by_id: dict[str, Order] = field(default_factory=dict)
     open_ids: set[str] = field(default_factory=set)
     """not complete"""
-    _events: set[str] = field(default_factory=set)
+
+    def restore(self, order: Order) -> None:
+        """Know an order again."""
+        self.by_id[order.grant.id] = order
+        if not order.complete:
+            self.open_ids.add(order.grant.id)
 
     def add(self, grant: Grant, budget_e6: int = 0) -> Order:
         """Remember a grant and what of its saga's budget it may use up."""
@@ -87,27 +101,18 @@ class Orders:
         self.open_ids.add(grant.id)
         return order
 
-    def is_new(self, event_id: str) -> bool:
-        """Say whether an event is seen for the first time; the second time it is not."""
-        if event_id in self._events:
-            return False
-        self._events.add(event_id)
-        return True
-
     def submitting(self, record: Submitting) -> None:
         """Note who may send an order: the first Submitting, unless something was said before it."""
         order = self.by_id.get(record.order)
-        if self.is_new(record.event_id) and order is not None:
+        if order is not None and order.is_new(record.event_id):
             if not order.heard:
                 order.writer = record.writer
             order.heard = True
 
     def update(self, update: OrderUpdate) -> Order | None:
         """Take one word about an order; None if it changes nothing."""
-        if not self.is_new(update.event_id):
-            return None
         order = self.by_id.get(update.order)
-        if order is None:
+        if order is None or not order.is_new(update.event_id):
             return None
         is_first, order.heard = not order.heard, True
         unsent = update.status == "EXPIRED_UNSENT" or update.reason.startswith(GATEWAY_REFUSAL)

@@ -1,0 +1,235 @@
+"""What the accounts' task remembers, and how it is written down: an item for each thing that changes by itself.
+
+    link/<id>, instrument/<id>      what is known
+    set/<name>                      limit, profiles, gateways, what waits
+    account/<set>/<id>              cash, holdings, reservations
+    fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
+    saga/<intent>                   a saga with its legs and orders
+    claims/<set>/<instrument>       quantity taken from levels
+    refused/<minute>                intents that were refused in that minute of log time
+
+Sagas and fills are kept for ever: a settlement may fail, and a gateway may tell of an old fill, at any time. They are
+written once and again when they change. Refused intents are kept for an hour of log time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core.runtime.flow import StateCodec, StateItems
+from decide.account_set import AccountSet
+from decide.admission import Known
+from decide.claims import Claim, Place
+from decide.ledger import Account, Booked
+from decide.saga import Saga
+from schemas.decision import Limit, Link, Profile
+from schemas.enums import Settlement
+from schemas.market import Instrument
+from schemas.order import Alive
+
+NS_PER_MINUTE = 60_000_000_000
+REFUSED_MINUTES = 60
+"""An intent that comes again after that is refused again, for its age."""
+VERSION = 1
+"""Of all items: raised when one changes its meaning; older checkpoints are then not read."""
+
+
+class _Set(msgspec.Struct, frozen=True):
+    name: str
+    limit: Limit | None
+    profiles: dict[str, Profile]
+    owned: list[str]
+    """venue accounts whose events this set gets"""
+    alive: dict[str, Alive]
+    waiting: list[tuple[str, str]]
+    """in the order in which they began to wait"""
+
+
+class _Account(msgspec.Struct, frozen=True):
+    set: str
+    account: Account
+
+
+class _Fill(msgspec.Struct, frozen=True):
+    set: str
+    account: str
+    fill: str
+    booked: Booked | None
+    final: Settlement | None
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    set: str
+    held: list[tuple[Place, Claim]]
+
+
+class _Saga(msgspec.Struct, frozen=True):
+    saga: Saga
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    minute: int
+    intents: list[str]
+
+
+_LINKS = StateCodec(Link, VERSION)
+_INSTRUMENTS = StateCodec(Instrument, VERSION)
+_SETS = StateCodec(_Set, VERSION)
+_ACCOUNTS = StateCodec(_Account, VERSION)
+_FILLS = StateCodec(_Fill, VERSION)
+_CLAIMS = StateCodec(_Claims, VERSION)
+_SAGAS = StateCodec(_Saga, VERSION)
+_REFUSALS = StateCodec(_Refused, VERSION)
+
+
+class Refused:
+    """Intents that were refused lately, so that one that comes twice is refused once."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, dict[str, None]] = {}
+        self.changed: set[int] = set()
+
+    def __contains__(self, intent: str) -> bool:
+        return any(intent in intents for intents in self._minutes.values())
+
+    def add(self, intent: str, now_ns: int) -> None:
+        """Remember an intent, and forget those of an hour ago."""
+        minute = now_ns // NS_PER_MINUTE
+        if minute not in self._minutes:
+            for old in [old for old in self._minutes if old <= minute - REFUSED_MINUTES]:
+                del self._minutes[old]
+                self.changed.add(old)
+        self._minutes.setdefault(minute, {})[intent] = None
+        self.changed.add(minute)
+
+    def of(self, minute: int) -> list[str] | None:
+        """Return the intents of one minute."""
+        found = self._minutes.get(minute)
+        return None if found is None else list(found)
+
+    def restore(self, minute: int, intents: list[str]) -> None:
+        """Know intents again."""
+        self._minutes[minute] = dict.fromkeys(intents)
+
+
+@dataclass
+class State:
+    """All of it; `changed_known` names links and instruments (`link/<id>`) that are not written down as they are."""
+
+    known: Known = field(default_factory=lambda: Known({}, {}))
+    sets: dict[str, AccountSet] = field(default_factory=dict)
+    set_of: dict[str, AccountSet] = field(default_factory=dict)
+    """venue account -> its set"""
+    refused: Refused = field(default_factory=Refused)
+    changed_known: dict[str, None] = field(default_factory=dict)
+    _last: dict[str, bytes] = field(default_factory=dict)
+    """small items as they were last written"""
+
+    def changed(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield what changed since the last call."""
+        names, self.changed_known = self.changed_known, {}
+        for name in names:
+            kind, _, key = name.partition("/")
+            yield (
+                name,
+                _LINKS.encode(self.known.links[key])
+                if kind == "link"
+                else _INSTRUMENTS.encode(self.known.instruments[key]),
+            )
+        for minute in sorted(self.refused.changed):
+            intents = self.refused.of(minute)
+            yield f"refused/{minute}", None if intents is None else _REFUSALS.encode(_Refused(minute, intents))
+        self.refused.changed.clear()
+        for accounts in self.sets.values():
+            yield from self._changed_in(accounts)
+
+    def _changed_in(self, accounts: AccountSet) -> Iterator[tuple[str, bytes | None]]:
+        small = {f"set/{accounts.name}": _SETS.encode(self._set_item(accounts))}
+        for account in accounts.ledgers.values():
+            small[f"account/{accounts.name}/{account.name}"] = _ACCOUNTS.encode(
+                _Account(accounts.name, account.without_fills())
+            )
+            for fill in sorted(account.changed_fills):
+                item = _Fill(accounts.name, account.name, fill, *account.known_fill(fill))
+                yield f"fill/{accounts.name}/{account.name}/{fill}", _FILLS.encode(item)
+            account.changed_fills.clear()
+        for name, data in small.items():
+            if self._last.get(name) != data:
+                self._last[name] = data
+                yield name, data
+        for name in sorted(accounts.changed_sagas):
+            yield f"saga/{name}", _SAGAS.encode(_Saga(accounts.sagas[name]))
+        accounts.changed_sagas.clear()
+        for instrument in sorted(accounts.claims.changed):
+            held = accounts.claims.on(instrument)
+            yield (
+                f"claims/{accounts.name}/{instrument}",
+                _CLAIMS.encode(_Claims(accounts.name, held)) if held else None,
+            )
+        accounts.claims.changed.clear()
+
+    def _set_item(self, accounts: AccountSet) -> _Set:
+        owned = [account for account in accounts.profiles if self.set_of.get(account) is accounts]
+        waiting = list(accounts.waiting.items())
+        return _Set(accounts.name, accounts.limit, accounts.profiles, owned, accounts.alive, waiting)
+
+    def restore(self, items: StateItems) -> None:
+        """Take items up, in any order.
+
+        Raises:
+            StateUnreadable: one was written by another version.
+        """
+        for name, data in items:
+            kind, _, key = name.partition("/")
+            match kind:
+                case "link":
+                    self.known.links[key] = _LINKS.decode(data)
+                case "instrument":
+                    self.known.instruments[key] = _INSTRUMENTS.decode(data)
+                case "refused":
+                    refused = _REFUSALS.decode(data)
+                    self.refused.restore(refused.minute, refused.intents)
+                case "set":
+                    self._restore_set(_SETS.decode(data))
+                    self._last[name] = data
+                case "account":
+                    account = _ACCOUNTS.decode(data)
+                    self._restore_account(account.set, account.account)
+                    self._last[name] = data
+                case "fill":
+                    fill = _FILLS.decode(data)
+                    ledger = self._ledger(fill.set, fill.account)
+                    ledger.restore_fill(fill.fill, fill.booked, fill.final)
+                case "saga":
+                    saga = _SAGAS.decode(data).saga
+                    self._accounts(saga.intent.account_set).restore_saga(saga)
+                case "claims":
+                    claims = _CLAIMS.decode(data)
+                    self._accounts(claims.set).claims.restore(claims.held)
+                case _:
+                    # Another version may know more; what this one wrote is all here.
+                    continue
+
+    def _accounts(self, name: str) -> AccountSet:
+        return self.sets.setdefault(name, AccountSet(name))
+
+    def _ledger(self, name: str, account: str) -> Account:
+        """Return an account's ledger, which may come before its figures do."""
+        return self._accounts(name).ledgers.setdefault(account, Account(account, nets=False, settles_later=False))
+
+    def _restore_set(self, item: _Set) -> None:
+        accounts = self._accounts(item.name)
+        accounts.limit = item.limit
+        accounts.profiles.update(item.profiles)
+        accounts.alive.update(item.alive)
+        accounts.waiting.update(item.waiting)
+        for account in item.owned:
+            self.set_of[account] = accounts
+
+    def _restore_account(self, name: str, account: Account) -> None:
+        known = self._ledger(name, account.name)
+        account.take_fills(known)
+        self._accounts(name).ledgers[account.name] = account

@@ -1,0 +1,240 @@
+"""An accounts' task that took up a checkpoint says what one says that read the whole log."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.errors import StateUnreadable
+from core.runtime.flow import Checkpointed, TaskContext
+from decide import accounts_state
+from decide.accounts import AccountsTask
+from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
+from schemas.decision import Grant, Intent
+from schemas.enums import SagaState
+
+ONE = 1_000_000
+seeds = st.integers(0, 2**32)
+
+
+def new_task():
+    return AccountsTask(TaskContext(incarnation=77))
+
+
+def take(task, items):
+    """Write down what changed, as the loop would."""
+    for name, data in task.changed():
+        if data is None:
+            items.pop(name, None)
+        else:
+            items[name] = data
+
+
+def outputs_with_restores(log, cuts, dice):
+    """Feed the log to a task that is written down, thrown away and taken up again at `cuts`."""
+    task, items, outputs = new_task(), {}, []
+    for number, item in enumerate(log.items):
+        if number in cuts:
+            take(task, items)
+            if dice.random() < 0.7:
+                shuffled = list(items.items())
+                dice.shuffle(shuffled)
+                task = new_task()
+                task.restore(shuffled)
+        outputs += task.handle(item)
+    take(task, items)
+    return outputs, items
+
+
+CODECS = {
+    "link": accounts_state._LINKS,
+    "instrument": accounts_state._INSTRUMENTS,
+    "set": accounts_state._SETS,
+    "account": accounts_state._ACCOUNTS,
+    "fill": accounts_state._FILLS,
+    "saga": accounts_state._SAGAS,
+    "claims": accounts_state._CLAIMS,
+    "refused": accounts_state._REFUSALS,
+}
+
+
+def readable(items):
+    """Items as values: sets have no order, nor have claims."""
+    found = {name: CODECS[name.partition("/")[0]].decode(data) for name, data in items.items()}
+    return {n: (v.set, sorted(map(repr, v.held))) if n.startswith("claims/") else v for n, v in found.items()}
+
+
+def random_log(make, seed):
+    """Intents and what gateways say of the grants that follow, in any order, with copies, halts and late failures."""
+    dice = random.Random(seed)
+    log = make.accounts().start(limits=make.limit(open_sagas_max=3))
+    grants, fills = [], []
+    for number in range(60):
+        match dice.choice(
+            ["intent", "intent", "submit", "update", "fill", "fill", "settle", "clock", "alive", "other"]
+        ):
+            case "intent":
+                buy = dice.random() < 0.6
+                legs = [
+                    make.leg(make.POLY, "BUY" if buy else "SELL", levels(dice, 3_900 if buy else 6_500)),
+                    make.leg(make.KALSHI, "SELL" if buy else "BUY", levels(dice, 4_900 if buy else 4_200)),
+                ]
+                size = min(leg.size for leg in legs)
+                legs = [cut(make, leg, size) for leg in legs]
+                made = make.intent(
+                    id=f"intent-{number}",
+                    strategy=f"arb-{dice.randrange(4)}",
+                    legs=legs,
+                    now_ns=log.now_ns,
+                    recv_ts_ns=log.now_ns,
+                )
+                heard = log.feed(made)
+                if dice.random() < 0.2:
+                    log.feed(made)
+                grants += [record for record in heard if isinstance(record, Grant)]
+            case "submit" if grants:
+                log.submitting(dice.choice(grants), writer=dice.choice(["gw", "gw2"]))
+            case "update" if grants:
+                grant = dice.choice(grants)
+                status = dice.choice(
+                    ["ACCEPTED", "FILLED", "CANCELLED", "REJECTED", "EXPIRED_UNSENT", "OUTCOME_UNKNOWN"]
+                )
+                filled = grant.size if status == "FILLED" else 0
+                heard = log.update(grant, status, filled, writer=dice.choice(["gw", "gw2"]))
+                grants += [record for record in heard if isinstance(record, Grant)]
+            case "fill" if grants:
+                grant = dice.choice(grants)
+                size = dice.choice([grant.size, max(grant.size // 2 // 10_000 * 10_000, 10_000)])
+                name = f"f{dice.randrange(30)}"
+                fills.append((grant, name))
+                grants += [
+                    r
+                    for r in log.fill(grant, size, grant.price, fee=dice.randrange(50_000), name=name)
+                    if isinstance(r, Grant)
+                ]
+            case "settle" if fills:
+                grant, name = dice.choice(fills)
+                heard = log.settle(grant, name, dice.choice(["CONFIRMED", "CONFIRMED", "FAILED"]))
+                grants += [record for record in heard if isinstance(record, Grant)]
+            case "clock":
+                grants += [record for record in log.clock(dice.choice([100, 400, 3_000])) if isinstance(record, Grant)]
+            case "alive":
+                for account in ("kalshi:main", "polymarket:main"):
+                    log.alive(account, ready=dice.random() < 0.9)
+            case "other":
+                other(make, log, dice)
+    return log
+
+
+def other(make, log, dice):
+    match dice.randrange(5):
+        case 0:
+            log.feed(make.limit(state=dice.choice(["RUNNING", "RUNNING", "REDUCING", "HALTED"]), open_sagas_max=3))
+        case 1:
+            log.feed(make.link(version=dice.randrange(1, 4)))
+        case 2:
+            log.feed(make.instrument(dice.choice([make.KALSHI, make.POLY])))
+        case 3:
+            log.report(f"{dice.choice(['kalshi', 'polymarket'])}:main", 1_000 * ONE, as_of_ns=log.now_ns + ONE)
+        case 4:
+            log.feed(
+                make.profile(dice.choice(["kalshi", "polymarket"]), account_set=dice.choice(["main", "main", "spare"]))
+            )
+
+
+def levels(dice, first):
+    count = dice.randrange(1, 4)
+    return [(first + 100 * n, dice.randrange(5, 20) * ONE) for n in range(count)]
+
+
+def cut(make, leg, size):
+    prices, sizes, left = [], [], size
+    pairs = list(zip(leg.level_prices, leg.level_sizes, strict=True))
+    if leg.side == "SELL":
+        pairs = [(2 * leg.level_prices[0] - price, part) for price, part in pairs]
+    for price, part in pairs:
+        if left > 0:
+            prices.append(price)
+            sizes.append(min(part, left))
+            left -= min(part, left)
+    return make.replace(leg, price=prices[-1], size=size, level_prices=prices, level_sizes=sizes)
+
+
+@settings(max_examples=60)
+@given(seeds, st.sets(st.integers(0, 75), max_size=12), seeds)
+def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, dice):
+    log = random_log(make, seed)
+    outputs, items = outputs_with_restores(log, cuts, random.Random(dice))
+    assert outputs == log.outputs
+    whole, everything = new_task(), {}
+    for item in log.items:
+        whole.handle(item)
+    take(whole, everything)
+    # What is written down piece by piece is what is written down at once.
+    assert readable(items) == readable(everything)
+
+
+def test_random_logs_reach_what_they_are_to_cover(make):
+    """Else the property above would say little."""
+    states: set[SagaState] = set()
+    kinds, grants = set(), 0
+    for seed in range(40):
+        log = random_log(make, seed)
+        kinds |= {type(item.record) for item in log.items}
+        grants += len(log.all(Grant))
+        task, items = new_task(), {}
+        for item in log.items:
+            task.handle(item)
+        take(task, items)
+        states |= {saga.state for accounts in task._sets.values() for saga in accounts.sagas.values()}
+        states |= {"REFUSED"} if any(name.startswith("refused/") for name in items) else set()
+    assert states >= {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "DONE", "HOLDING", "REFUSED"}
+    assert grants > 100
+    assert Intent in kinds
+
+
+def test_only_what_changed_is_written_again(make):
+    log = make.accounts().start()
+    items: dict[str, bytes] = {}
+    take(log.task, items)
+    assert set(items) >= {"link/L1", f"instrument/{make.KALSHI}", "set/main", "account/main/kalshi:main"}
+    assert list(log.task.changed()) == []
+    (grant, *_) = log.feed(make.intent())
+    changed = dict(log.task.changed())
+    assert set(changed) == {
+        "saga/intent-1",
+        "account/main/kalshi:main",
+        "account/main/polymarket:main",
+        f"claims/main/{make.KALSHI}",
+        f"claims/main/{make.POLY}",
+    }
+    log.fill(grant, 10 * ONE, 4_000, name="f1")
+    assert set(dict(log.task.changed())) == {
+        "saga/intent-1",
+        "account/main/polymarket:main",
+        "fill/main/polymarket:main/f1",
+    }
+
+
+def test_refused_intents_are_forgotten_after_an_hour_of_log_time():
+    refused = Refused()
+    refused.add("a", 0)
+    refused.add("b", NS_PER_MINUTE)
+    refused.changed.clear()
+    assert "a" in refused
+    refused.add("c", REFUSED_MINUTES * NS_PER_MINUTE)
+    assert "a" not in refused
+    assert "b" in refused
+    assert refused.of(0) is None
+    assert refused.changed == {0, REFUSED_MINUTES}
+
+
+def test_a_checkpoint_of_another_version_is_not_read(make):
+    log = make.accounts().start()
+    items = dict(log.task.changed())
+    items["set/main"] = b"\x00" + items["set/main"][1:]
+    task = new_task()
+    assert isinstance(task, Checkpointed)
+    with pytest.raises(StateUnreadable, match="version"):
+        task.restore(items.items())
