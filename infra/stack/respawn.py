@@ -1,7 +1,8 @@
 """Hooks that run inside the process manager: which dead process is started again, and which is not.
 
-Circus starts a dead process again without end. Two kinds must not be: one that said its settings are wrong (exit code
-2: nothing changes by trying again), and one that dies faster than anybody can look.
+Circus starts a dead process again without end. Two kinds must not be: one that said at its first start that it must not
+start (exit code 2: nothing changes by trying again), and one that dies faster than anybody can look. Where a process of
+the same watcher had run before, exit code 2 says that a server is away for the moment: those are tried again.
 """
 
 import time
@@ -13,6 +14,8 @@ WINDOW_S = 30.0
 
 _deaths: dict[str, deque[float]] = {}
 _misconfigured: set[str] = set()
+_ran: set[str] = set()
+"""Watchers of which a process got further than its start."""
 
 
 def forget(watcher: object, arbiter: object, hook_name: str, **_: object) -> bool:
@@ -20,6 +23,7 @@ def forget(watcher: object, arbiter: object, hook_name: str, **_: object) -> boo
     name = _name(watcher)
     _deaths.pop(name, None)
     _misconfigured.discard(name)
+    _ran.discard(name)
     return True
 
 
@@ -27,7 +31,9 @@ def note(watcher: object, arbiter: object, hook_name: str, **facts: object) -> b
     """Remember a death (`after_reap`)."""
     name = _name(watcher)
     _deaths.setdefault(name, deque(maxlen=DEATHS_MAX)).append(time.monotonic())
-    if facts.get("exit_code") == MISCONFIGURED:
+    if facts.get("exit_code") != MISCONFIGURED:
+        _ran.add(name)
+    elif name not in _ran:
         _misconfigured.add(name)
     return True
 

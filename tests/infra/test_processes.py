@@ -61,6 +61,20 @@ def test_a_process_that_says_it_is_misconfigured_is_not_started_again(processes:
     assert processes.log("decide").read_text() == "no such topic\n"
 
 
+def test_a_process_that_had_run_before_is_started_again_though_its_servers_are_away(
+    processes: Processes, tmp_path: Path
+) -> None:
+    # Runs, is killed, finds no server once, then finds it: as a worker does while the registry is started again.
+    script = f"n=$(cat {tmp_path}/n 2>/dev/null || echo 0); echo $((n+1)) > {tmp_path}/n; echo start $n; "
+    script += "test $n = 1 && exit 2; sleep 1000"
+    processes.add("observe", "sh", ["-c", script])
+    assert eventually(lambda: "start 0" in processes.log("observe").read_text())
+    (pid,) = processes.list()["observe"]
+    processes.signal("observe", pid, signal.SIGKILL)
+    assert eventually(lambda: "start 2" in processes.log("observe").read_text())
+    assert processes.is_active("observe")
+
+
 def test_a_process_that_keeps_dying_is_given_up(processes: Processes) -> None:
     processes.add("ingest", "sh", ["-c", "echo died; exit 1"])
     assert eventually(lambda: not processes.is_active("ingest"))
