@@ -14,15 +14,17 @@ from core.domain.units import MICRO
 from core.runtime import log, topics
 from core.runtime.edge import EdgeProducer, EdgeReader
 from core.runtime.settings import WorkerSettings
-from core.runtime.worker import Parts, assemble, presence
+from core.runtime.worker import Parts, assemble, presence, wait_for
 from execute.checks import Limits, Market
 from execute.gateway import Gateway, Logs, Timing
 from execute.kalshi import KalshiVenue
 from execute.polymarket import PolymarketVenue
 from execute.ports import Venue
 from execute.settings import ExecuteSettings, Resolved, load_credentials, resolve_endpoints
+from schemas.dead import Dead
 from schemas.derived import Quote, Tick
 from schemas.market import Status
+from schemas.record import Record
 from venues.kalshi.auth import Signer
 from venues.polymarket.auth import Credentials, Wallet
 
@@ -31,6 +33,12 @@ BOOK_PATIENCE_MS = 20
 """How late a quote may come to the gateway's own checks, which allow a second: it would ask for every record else."""
 _BOOK_KINDS = frozenset({Quote.schema_name, Tick.schema_name, Status.schema_name})
 """What `Market.apply` takes of derived.book; the rest is not decoded."""
+_KINDS: set[type[Record]] = {
+    kind
+    for topic in (topics.ORDER_EVENT, topics.ORDER_FRAME, topics.DECISION_ORDER, topics.MARKET_INSTRUMENT)
+    for kind in topic.records
+} | {Quote, Tick, Status, Dead}
+"""Looked up at start, so that no record in mid-stream waits for the registry."""
 
 
 def run(settings: WorkerSettings) -> int:
@@ -44,6 +52,7 @@ def run(settings: WorkerSettings) -> int:
     market = Market(resolved.venue)
     venue = make_venue(resolved, settings, market)
     parts = assemble(settings, STAGE, log_name=settings.account)
+    wait_for(lambda _: parts.codec.warm(*_KINDS), parts.clock, settings.start_wait_s)
     uvloop.run(_run(parts, settings, resolved, venue, market))
     return 0
 

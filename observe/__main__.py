@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import cast
 
+from core.runtime import topics
 from core.runtime.producer import Publisher
 from core.runtime.settings import WorkerSettings
-from core.runtime.worker import assemble, main, on_stop, presence
+from core.runtime.worker import assemble, main, on_stop, presence, wait_for
 from observe.questdb import QuestDb
 from observe.settings import ObserveSettings
 from observe.stage import STAGE, Sink
@@ -18,6 +19,8 @@ def run(settings: WorkerSettings) -> int:
     """Build the parts and sink until told to stop."""
     settings = cast("ObserveSettings", settings)
     parts = assemble(settings, STAGE, log_name="questdb")
+    kinds = {kind for topic in topics.TOPICS if topic.layer != "control" for kind in topic.records}
+    wait_for(lambda _: parts.codec.warm(*kinds), parts.clock, settings.start_wait_s)
     questdb = QuestDb(settings.questdb_http)
     questdb.prepare(settings.start_wait_s)
     publisher = Publisher(

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from questdb import QuestDBError, QuestDBErrorCode, Sender
 
 from core.domain.errors import Misconfigured, Unavailable
-from observe.tables import Row, statements
+from observe.tables import ALL_TABLES, Row, statements
 
 REQUEST_TIMEOUT_MS = 30_000
 _DDL_TIMEOUT_S = 10.0
@@ -70,25 +70,32 @@ class QuestDb:
         self._sender: Sender | None = None
 
     def prepare(self, wait_s: float = 0.0) -> None:
-        """Make the tables that are missing.
+        """Make the tables that are missing, and the columns a table of an older version lacks.
 
         Args:
             wait_s: how long to ask again while the server does not answer.
 
         Raises:
             Unavailable: the server does not answer.
-            Misconfigured: it refuses a statement.
+            Misconfigured: it refuses a statement, or a column is there with another type.
         """
         deadline = time.monotonic() + wait_s
         while True:
             try:
                 for statement in statements():
                     self.execute(statement)
+                self._complete()
                 return
             except Unavailable:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(_PREPARE_PAUSE_S)
+
+    def _complete(self) -> None:
+        for table in ALL_TABLES:
+            columns = self.execute(f"SHOW COLUMNS FROM {table.name}")["dataset"]
+            for statement in table.missing({name: kind for name, kind, *_ in columns}):
+                self.execute(statement)
 
     def execute(self, statement: str) -> dict[str, Any]:
         """Run one SQL statement over HTTP and return the parsed answer.

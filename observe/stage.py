@@ -5,7 +5,7 @@ Not a `TaskLoop`: its output is not Kafka, it reads many topics at once, and ord
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,17 +13,20 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from core.domain.errors import Reject, Unavailable
 from core.runtime import log as logs
-from core.runtime import metrics, topics
+from core.runtime import metrics, queues, topics
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import PREFIX_BYTES, Codec
 from core.runtime.consumer import LogReader, consumer_config, key_text, value_bytes
 from core.runtime.flow import Output
+from core.runtime.pressure import Pressure, PressureLimits
 from core.runtime.producer import Publisher
+from core.runtime.resent import SENT_TO_SINKS, Letter, letter_named, state_of, unpack
 from core.runtime.topics import DEAD, Topic
+from observe.first import FirstHeard
 from observe.questdb import QuestDb
 from observe.settings import ObserveSettings
 from observe.tables import Place, Row, belongs, rows
-from schemas.dead import Dead
+from schemas.dead import Dead, Returned
 
 log = logs.get()
 
@@ -56,10 +59,30 @@ class _Batch:
     """the message behind each row"""
     rejected: list[tuple[Message, str, str]] = field(default_factory=list)
     """messages that became no row: name of the error, reason"""
+    letters: dict[Letter, list[Message]] = field(default_factory=dict)
+    """letters of the sinks that came back"""
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
     """(topic, partition) -> offset to commit"""
     bytes: int = 0
     began_s: float = 0.0
+
+
+@dataclass
+class _Outage:
+    """A server that does not answer, and when it is asked again."""
+
+    server: str
+    lasts: bool = False
+    pause_s: float = 0.0
+    next_try_s: float = 0.0
+
+    def goes_on(self, now_s: float) -> None:
+        self.lasts = True
+        self.pause_s = min(max(self.pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
+        self.next_try_s = now_s + self.pause_s
+
+    def ends(self) -> None:
+        self.lasts, self.pause_s, self.next_try_s = False, 0.0, 0.0
 
 
 class Sink:
@@ -78,12 +101,27 @@ class Sink:
         self._interval_s = settings.flush_interval_ms / 1_000
         sunk = sunk_topics(settings.questdb_layers.split(","), raw_frames=settings.questdb_raw_frames)
         self._nouns = {topic.name(self._run): topic.noun for topic in sunk}
+        # What comes back is of the run that is written: its dead letters are there.
+        self._returned = topics.DEAD_RETURNED.name(settings.writes)
+        self._nouns[self._returned] = topics.DEAD_RETURNED.noun
+        self._first = FirstHeard(questdb.execute, self._run)
         self._wanted: dict[tuple[str, bytes], bool] = {}
         self._batch = _Batch()
         self._owned: set[tuple[str, int]] = set()
-        self._paused = False
-        self._pause_s = 0.0
-        self._next_try_s = 0.0
+        self._questdb_outage = _Outage("questdb")
+        self._registry_outage = _Outage("registry")
+        self._unread: deque[Message] = deque()
+        """Polled, and waiting for a schema: no more than one poll brings, for nothing is fetched meanwhile."""
+        self._pressure = Pressure(
+            stage=STAGE,
+            reader="questdb",
+            partition="all",
+            limits=PressureLimits.of(settings).patient(self._interval_s + PATIENCE_MS_MAX / 1_000),
+            name=f"{settings.writes}.{GROUP}",
+            advice="trading does not notice; is QuestDB up?",
+        )
+        queues.watch("sink unread", self, lambda sink: len(sink._unread), POLL_RECORDS_MAX)
+        queues.watch("sink rows", self, lambda sink: len(sink._batch.rows), self._rows_max + POLL_RECORDS_MAX)
         self._stopping = False
         self._last_poll_s = self._last_flush_s = self._last_lag_s = clock.monotonic_s()
         self._read: dict[tuple[str, int], tuple[int, int]] = {}  # (topic, partition) -> next offset, Kafka time in ms
@@ -119,6 +157,7 @@ class Sink:
         finally:
             self._reader.close()
             self._questdb.close()
+            self._pressure.close()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -129,22 +168,26 @@ class Sink:
         now = self._clock.monotonic_s()
         return {
             "ok": now - self._last_poll_s < 60.0,
-            "questdb": "waiting" if self._paused else "taking",
+            "questdb": "waiting" if self._questdb_outage.lasts else "taking",
+            "registry": "waiting" if self._registry_outage.lasts else "known",
             "rows_waiting": len(self._batch.rows),
+            "pressure": self._pressure.level,
             "flush_age_s": round(now - self._last_flush_s, 3),
         }
 
     def turn(self) -> None:
         """Poll once and flush when the batch is full or old enough."""
-        if self._paused:
+        if self._is_paused:
             # Polling keeps the membership; nothing is fetched meanwhile.
-            messages, _ = self._reader.batch(1, min(self._pause_s, 0.5))
+            messages, _ = self._reader.batch(1, min(max(self._questdb_outage.pause_s, PAUSE_S_MIN), 0.5))
         else:
             messages, _ = self._reader.batch(POLL_RECORDS_MAX, self._wait_s())
         now = self._last_poll_s = self._clock.monotonic_s()
         if messages:
             metrics.BATCH.labels(STAGE).observe(len(messages))
-            self._take(messages, now)
+            self._unread.extend(messages)
+        if self._unread and now >= self._registry_outage.next_try_s:
+            self._take(now)
         if self._is_due(now):
             self._flush(now, wait=False)
         self._publisher.serve()
@@ -159,31 +202,60 @@ class Sink:
 
     def _is_due(self, now_s: float) -> bool:
         batch = self._batch
-        if not batch.ends or now_s < self._next_try_s:
+        if not batch.ends or now_s < self._questdb_outage.next_try_s:
             return False
         full = len(batch.rows) >= self._rows_max or batch.bytes >= BATCH_BYTES_MAX
-        return full or self._paused or now_s - batch.began_s >= self._interval_s
+        return full or self._questdb_outage.lasts or now_s - batch.began_s >= self._interval_s
 
-    def _take(self, messages: list[Message], now_s: float) -> None:
+    @property
+    def _is_paused(self) -> bool:
+        return self._questdb_outage.lasts or self._registry_outage.lasts
+
+    def _take(self, now_s: float) -> None:
+        """Make rows of what was polled, as far as its schemas are known."""
         batch = self._batch
         if not batch.ends:
             batch.began_s = now_s
-        for message in messages:
+        while self._unread:
+            message = self._unread[0]
             name, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-            batch.ends[name, partition] = offset + 1
-            self._read[name, partition] = offset + 1, message.timestamp()[1]
-            value = value_bytes(message)
-            if value is None:
-                continue  # a tombstone: the rows of what was removed stay
             try:
-                if self._is_wanted(self._nouns[name], value):
-                    place = Place(self._nouns[name], partition, offset, message.timestamp()[1] * NS_PER_MS)
-                    for row in rows(self._run, self._codec.decode(value), place):
-                        batch.rows.append(row)
-                        batch.sources.append(message)
-                    batch.bytes += len(value)
+                self._add(batch, message, name)
             except Reject as e:
                 batch.rejected.append((message, type(e).__name__, str(e)))
+            except Unavailable as e:
+                self._hold(self._registry_outage, self._clock.monotonic_s(), str(e))
+                return
+            self._unread.popleft()
+            batch.ends[name, partition] = offset + 1
+            self._read[name, partition] = offset + 1, message.timestamp()[1]
+        self._proceed(self._registry_outage)
+
+    def _add(self, batch: _Batch, message: Message, name: str) -> None:
+        """Add the rows of one message, all or none.
+
+        Raises:
+            Reject: it becomes no row.
+            Unavailable: its schema is new and the registry does not answer.
+        """
+        value = value_bytes(message)
+        if value is None or unpack(message.headers()) is not None:
+            return  # a tombstone: the rows of what was removed stay; a letter for another stage: it has its row
+        noun = self._nouns[name]
+        place = Place(noun, message.partition() or 0, message.offset() or 0, message.timestamp()[1] * NS_PER_MS)
+        if name == self._returned:
+            returned = self._codec.decode(value)
+            assert isinstance(returned, Returned), "nothing else stands on that topic"
+            noun, value = returned.noun, returned.value
+            place = Place(noun, returned.partition, returned.offset, returned.kafka_ts_ns)
+            letter = letter_named(returned.letter)
+            if letter.stage in SENT_TO_SINKS:
+                batch.letters.setdefault(letter, []).append(message)
+        if self._is_wanted(noun, value):
+            made = list(rows(self._run, self._codec.decode(value), place))
+            batch.rows += made
+            batch.sources += [message] * len(made)
+        batch.bytes += len(value)
 
     def _is_wanted(self, noun: str, value: bytes) -> bool:
         """Say from the schema id alone whether the record has a table: sequenced copies are not decoded at all."""
@@ -198,15 +270,17 @@ class Sink:
         if not batch.ends:
             return
         try:
+            batch.rows = self._first.settle(batch.rows)
             refused = self._questdb.write(batch.rows)
         except Unavailable as e:
-            self._hold(now_s, str(e))
+            self._hold(self._questdb_outage, now_s, str(e))
             return
         metrics.HANDLE.labels(STAGE).observe(self._clock.monotonic_s() - now_s)
-        for number, reason in refused:
-            self._bury(batch.sources[number], "RowRefused", reason)
-        for message, error, reason in batch.rejected:
-            self._bury(message, error, reason)
+        buried = [(batch.sources[number], "RowRefused", reason) for number, reason in refused] + batch.rejected
+        again = self._tell_letters(batch, buried)
+        for message, error, reason in buried:
+            if id(message) not in again:
+                self._bury(message, error, reason)
         while not self._publisher.wait_acknowledged(_ACK_WAIT_S):
             log.warning("commit.waiting", reason="dead letters are not acknowledged; is the broker up?")
         metrics.RECORDS.labels(STAGE, "ok").inc(len(batch.rows) - len(refused))
@@ -215,7 +289,20 @@ class Sink:
         self._commit(batch, wait=wait)
         self._batch = _Batch()
         self._last_flush_s = self._clock.monotonic_s()
-        self._proceed()
+        self._proceed(self._questdb_outage)
+
+    def _tell_letters(self, batch: _Batch, buried: list[tuple[Message, str, str]]) -> set[int]:
+        """Say of each letter of the sinks that came back what became of it; return the messages that died again."""
+        why = {id(message): f"{error}: {reason}" for message, error, reason in buried}
+        again: set[int] = set()
+        for letter, messages in batch.letters.items():
+            dead = [id(message) for message in messages if id(message) in why]
+            again.update(dead)
+            if dead:
+                self._publisher.publish(state_of(letter, "AGAIN", self._clock, reason=why[dead[0]]))
+            else:
+                self._publisher.publish(state_of(letter, "THROUGH", self._clock, records=1))
+        return again
 
     def _commit(self, batch: _Batch, *, wait: bool) -> None:
         places = [TopicPartition(name, number, end) for (name, number), end in batch.ends.items()]
@@ -225,21 +312,21 @@ class Sink:
             if refused:
                 log.warning("commit.refused", reason=refused)
 
-    def _hold(self, now_s: float, reason: str) -> None:
-        """QuestDB cannot be asked: keep the batch, read nothing more, try again later."""
-        if not self._paused:
-            log.warning("questdb.lost", reason=reason, rows=len(self._batch.rows))
-            self._paused = True
-            self._reader.pause([TopicPartition(*place) for place in self._owned])
-        self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
-        self._next_try_s = now_s + self._pause_s
+    def _hold(self, outage: _Outage, now_s: float, reason: str) -> None:
+        """A server cannot be asked: keep what is in hand, read nothing more, try again later."""
+        if not outage.lasts:
+            log.warning(f"{outage.server}.lost", reason=reason, rows=len(self._batch.rows), unread=len(self._unread))
+            if not self._is_paused:
+                self._reader.pause([TopicPartition(*place) for place in self._owned])
+        outage.goes_on(now_s)
 
-    def _proceed(self) -> None:
-        self._pause_s = self._next_try_s = 0.0
-        if self._paused:
-            log.info("questdb.found")
-            self._paused = False
-            self._reader.resume([TopicPartition(*place) for place in self._owned])
+    def _proceed(self, outage: _Outage) -> None:
+        lasted = outage.lasts
+        outage.ends()
+        if lasted:
+            log.info(f"{outage.server}.found")
+            if not self._is_paused:
+                self._reader.resume([TopicPartition(*place) for place in self._owned])
 
     def _bury(self, message: Message, error: str, reason: str) -> None:
         metrics.RECORDS.labels(STAGE, "rejected").inc()
@@ -260,6 +347,7 @@ class Sink:
                     key=key.encode() if isinstance(key, str) else key,
                     value=value_bytes(message) or b"",
                     ts_ns=self._clock.now_ns(),
+                    kafka_ts_ns=message.timestamp()[1] * NS_PER_MS,
                 ),
             )
         )
@@ -267,7 +355,8 @@ class Sink:
     def _assigned(self, places: list[TopicPartition]) -> None:
         self._reader.take(places)
         self._owned |= {(place.topic, place.partition) for place in places}
-        if self._paused and places:
+        self._first.others_wrote()
+        if self._is_paused and places:
             self._reader.pause([TopicPartition(place.topic, place.partition) for place in places])
 
     def _revoked(self, places: list[TopicPartition]) -> None:
@@ -281,6 +370,7 @@ class Sink:
         for place in gone:
             self._batch.ends.pop(place, None)
             self._read.pop(place, None)
+        self._unread = deque(m for m in self._unread if (m.topic(), m.partition()) not in gone)
         if not self._batch.ends:
             self._batch = _Batch()
         self._reader.give_up(places)
@@ -294,5 +384,10 @@ class Sink:
             left_sum += left
             if left:
                 worst_s = max(worst_s, now_s - newest_ms / 1e3)
+        if self._is_paused:
+            # Nothing is fetched, so the ends that are known stand still: what is in hand grows old.
+            oldest = [*self._batch.sources[:1], *list(self._unread)[:1]]
+            worst_s = max([worst_s, *(now_s - message.timestamp()[1] / 1e3 for message in oldest)])
         metrics.LAG_RECORDS.labels(STAGE, "all").set(left_sum)
         metrics.LAG_SECONDS.labels(STAGE, "all").set(worst_s)
+        self._pressure.observe(worst_s, self._clock.monotonic_s())

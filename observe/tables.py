@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from questdb import TimestampNanos
 
-from core.domain.errors import Reject
+from core.domain.errors import Misconfigured, Reject
 from core.runtime import topics
 from schemas import decision, derived, market, order, raw
 from schemas.record import Record
@@ -148,6 +148,28 @@ class Table:
             f"CREATE TABLE IF NOT EXISTS {self.name} (ts TIMESTAMP_NS, run SYMBOL{columns}) "
             f"TIMESTAMP(ts) PARTITION BY {self.partition_by} WAL DEDUP UPSERT KEYS({keys})"
         )
+
+    def missing(self, there: Mapping[str, str]) -> list[str]:
+        """Return the statements that give a table made by an older version the columns it lacks.
+
+        Args:
+            there: its columns: name -> type.
+
+        Raises:
+            Misconfigured: a column has another type; nothing is ever converted behind anybody's back.
+        """
+        wanted = {"ts": "TIMESTAMP_NS", "run": "SYMBOL", **self.columns}
+        for name, kind in wanted.items():
+            if name in there and there[name] != kind:
+                raise Misconfigured(
+                    f"QuestDB table {self.name}: expected column {name} of type {kind}, found {there[name]}; "
+                    "rename the table or delete it, the sink makes it again"
+                )
+        return [
+            f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {name} {kind}"
+            for name, kind in wanted.items()
+            if name not in there
+        ]
 
     def row(self, run: str, record: Record, place: Place) -> Row:
         """Return the record's row.
@@ -365,6 +387,10 @@ NESTED: Mapping[type[Record], tuple[str, Table]] = {
 BY_KIND: Mapping[type[Record], Table] = {table.kind: table for table in TABLES}
 
 
+FIRST_HEARD = frozenset(BY_KIND[kind].name for kind in (order.OrderUpdate, order.Fill, order.Settled))
+"""Tables of events that two gateways may write under one id with receive times of their own (`observe/first.py`)."""
+
+
 def belongs(schema_name: str, noun: str) -> bool:
     """Say whether a record of that type on that topic is written.
 
@@ -388,6 +414,9 @@ def rows(run: str, record: Record, place: Place) -> Iterator[Row]:
             yield child.nested_row(run, record, number, item, place, table.ts)
 
 
+ALL_TABLES: tuple[Table, ...] = (*TABLES, LEGS, HOLDINGS)
+
+
 def statements() -> list[str]:
     """Return the DDL of every table."""
-    return [table.ddl() for table in (*TABLES, LEGS, HOLDINGS)]
+    return [table.ddl() for table in ALL_TABLES]

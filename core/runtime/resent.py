@@ -33,6 +33,8 @@ from schemas.enums import LetterState
 log = logs.get()
 
 RESENT_HEADER = "resent"
+SENT_TO_SINKS = frozenset({"derive", "observe"})
+"""Stages whose letters go straight to the sinks, which say what became of them."""
 NEVER_STOOD = -1
 """Offset of a record that did not stand on its topic."""
 

@@ -32,7 +32,7 @@ from core.runtime.tables import KafkaTables
 from core.runtime.task import LogSpec, TaskLoop
 from core.runtime.topics import CHECKPOINT, TOPICS, WRITES
 from schemas.control import Run
-from schemas.dead import Dead
+from schemas.dead import Dead, Returned, State
 from schemas.record import Record
 
 log = logs.get()
@@ -252,7 +252,7 @@ def _records_of(spec: LogSpec) -> set[type[Record]]:
     """Return the record types a worker of this stage may read or write: known now, none is looked up in mid-stream."""
     layer = WRITES[spec.stage]
     kinds = {record for topic in TOPICS if topic.layer == layer for record in topic.records}
-    return kinds | set(spec.topic.records) | {Dead}
+    return kinds | set(spec.topic.records) | {Dead, Returned, State}
 
 
 def on_stop(stop: Callable[[], None]) -> None:

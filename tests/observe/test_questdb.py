@@ -44,14 +44,18 @@ class Rig:
             bootstrap=self.stack.bootstrap, codec=self.codec, clock=self.clock, run=self.run, stage="test", partitions=2
         )
 
-    def start(self):
+    def start(self, codec=None):
         settings = ObserveSettings(
             run=self.run, bootstrap=self.stack.bootstrap, questdb_http=self.stack.questdb_http, flush_interval_ms=50
         )
         questdb = QuestDb(self.stack.questdb_http)
         questdb.prepare()
         self.sink = Sink(
-            settings=settings, codec=self.codec, clock=self.clock, publisher=self._publisher(), questdb=questdb
+            settings=settings,
+            codec=codec or self.codec,
+            clock=self.clock,
+            publisher=self._publisher(),
+            questdb=questdb,
         )
         self._thread = threading.Thread(target=self.sink.run)
         self._thread.start()
