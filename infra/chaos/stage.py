@@ -172,6 +172,7 @@ class Chaos(Play):
 
     def _recover(self, view: View) -> None:
         """Wait until every book is usable and every worker answers."""
+        self._revive()
         deadline = time.monotonic() + self._chaos.recover_s
         wanted = self._options.markets * len(VENUES)
         while True:
@@ -190,6 +191,14 @@ class Chaos(Play):
                 )
                 return
             time.sleep(TURN_S)
+
+    def _revive(self) -> None:
+        """Start what the supervisor has given up, so that the rest can be judged; that it had to be is a failure."""
+        for part in self._parts:
+            if not self._processes.is_active(part.name):
+                words = cast.last_words(self._processes.log(part.name))
+                self._problems.append(f"{part.name} was given up by its supervisor: {words}")
+                self._processes.start(part.name)
 
     def _silent(self) -> list[str]:
         """Return the workers of which fewer answer than there should be."""

@@ -1,0 +1,84 @@
+"""Chaos with three fixed seeds on real servers: processes die, venues misbehave, and nothing shown or kept is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from infra.stack.settings import PROJECT
+from infra.stack.temporary import TemporaryStack
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+
+RUN = "demo-chaos"
+SEEDS = (1, 2, 3)
+SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """Servers that are started again when they die, shared by all seeds."""
+    with TemporaryStack(respawn=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=SEEDS, ids=lambda seed: f"seed {seed}")
+def chaos(request, servers, tmp_path_factory):
+    """One run: exit code, report, page, what it printed."""
+    report = tmp_path_factory.mktemp("chaos") / "chaos.json"
+    ports = {
+        f"CROSSBOOK_STACK_{name.upper()}": str(getattr(servers.settings, name))
+        for name in type(servers.settings).model_fields
+        if name.endswith("_port")
+    }
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "infra.cli", "chaos", "--no-own-stack", "--run", RUN, "--seconds", str(SECONDS),
+            "--pace", "2", "--markets", "10", "--rate", "100", "--seed", str(request.param), "--report", str(report),
+        ],
+        cwd=PROJECT,
+        env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(servers.settings.data), "COLUMNS": "160"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert report.exists(), done.stdout
+    return done.returncode, json.loads(report.read_text()), report.with_suffix(".html").read_text(), done.stdout
+
+
+def test_every_book_marked_live_was_the_venues_own(chaos):
+    _, report, _, text = chaos
+    assert report["truth_differences"] == 0, text
+    assert report["truth_checked"] > 1_000, text
+
+
+def test_every_frame_order_and_fill_is_kept_exactly_once(chaos):
+    _, report, _, text = chaos
+    assert (report["conservation_errors"], report["detail"]["conservation"]) == (0, {}), text
+    assert sum(found["kept"] for found in report["detail"]["frames"].values()) > 1_000, text
+
+
+def test_no_order_left_on_a_book_that_was_not_usable(chaos):
+    _, report, _, text = chaos
+    assert report["orders_on_bad_books"] == 0, text
+    assert report["detail"]["trust"]["legs"] > 0, text
+
+
+def test_faults_and_kills_happened_and_everything_came_back(chaos):
+    code, report, _, text = chaos
+    assert report["faults"] >= 3, text
+    assert report["kills"] >= 1, text
+    assert report["freezes"] >= 1, text
+    assert report["problems"] == [], text
+    assert (code, report["good"]) == (0, True), text
+
+
+def test_the_page_draws_what_happened_and_fetches_nothing(chaos):
+    _, report, page, _ = chaos
+    for label in report["recovery_s"]:
+        assert f">{label}<" in page
+    assert "<svg" in page
+    assert not any(word in page for word in ("<script", "http://", "https://", "url("))
