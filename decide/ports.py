@@ -6,7 +6,7 @@ point group `crossbook.strategies`: the entry point's name is the kind, its obje
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas import decision
 from schemas.decision import Edge, Intent, Link, Saga
@@ -88,6 +88,23 @@ class Strategy(Protocol):
 
     def on_stop(self, view: View) -> Iterable[Decision]:
         """End what was begun: it is stopped, or its parameters change."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a `Strategy` offers beside, if its memory can be written down: else its shard is rebuilt from its log."""
+
+    def remember(self) -> bytes:
+        """Return all that it remembers."""
+        ...
+
+    def recall(self, memory: bytes) -> None:
+        """Remember that; called before anything else.
+
+        Raises:
+            StateUnreadable: another version of the strategy wrote it.
+        """
         ...
 
 

@@ -7,17 +7,17 @@ intent under way, and calls the strategies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
-from core.domain.errors import MalformedFrame
+from core.domain.errors import MalformedFrame, Reject, StateUnreadable
 from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import topics
-from core.runtime.flow import Input, Output, TaskContext
+from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from decide.ports import Decision, StrategyKind
 from decide.ports import Strategy as Running
+from decide.strategies_state import Book, Slot, State
 from schemas.decision import Clock, Edge, Intent, Link, Profile, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
@@ -28,70 +28,10 @@ TICK_AGE_NS_MAX = 1_000_000_000
 OPEN_STATES = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
 
 
-@dataclass
-class _Book:
-    """The newest of one instrument."""
-
-    quote: Quote | None = None
-    depth: Depth | None = None
-    partition: int = 0
-    """of `derived.book`, whose ticks vouch for it"""
-
-
-@dataclass
-class _Slot:
-    """One strategy of this shard."""
-
-    config: Strategy
-    running: Running | None
-    busy: dict[str, str] = field(default_factory=dict)
-    """link -> intent under way; outlives a change of parameters"""
-
-
-@dataclass
-class _State:
-    """What stands in the log so far."""
-
-    books: dict[str, _Book] = field(default_factory=dict)
-    ticks: dict[int, int] = field(default_factory=dict)
-    instruments: dict[str, Instrument] = field(default_factory=dict)
-    status_ns: dict[str, int] = field(default_factory=dict)
-    links: dict[str, Link] = field(default_factory=dict)
-    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(account set, venue) -> venue account"""
-    _ready: list[Link] | None = None
-    _ready_of: dict[str, list[Link]] = field(default_factory=dict)
-
-    def ready(self) -> list[Link]:
-        """Return the approved links of which both instruments are known."""
-        if self._ready is None:
-            self._ready = [
-                link
-                for _, link in sorted(self.links.items())
-                if link.status == "APPROVED"
-                and link.instrument_a in self.instruments
-                and link.instrument_b in self.instruments
-            ]
-            self._ready_of = {}
-            for link in self._ready:
-                self._ready_of.setdefault(link.instrument_a, []).append(link)
-                self._ready_of.setdefault(link.instrument_b, []).append(link)
-        return self._ready
-
-    def ready_of(self, instrument: str) -> Sequence[Link]:
-        """Return those of one instrument."""
-        self.ready()
-        return self._ready_of.get(instrument, ())
-
-    def forget_ready(self) -> None:
-        """Find them again at the next use; thousands of links arrive one by one at the start."""
-        self._ready = None
-
-
 class _View:
     """`ports.View` of one strategy at one record."""
 
-    def __init__(self, state: _State, slot: _Slot, item: Input, new_id: Callable[[], str]) -> None:
+    def __init__(self, state: State, slot: Slot, item: Input, new_id: Callable[[], str]) -> None:
         self._state = state
         self._slot = slot
         self.strategy = slot.config
@@ -144,9 +84,26 @@ class StrategiesTask:
     def __init__(self, context: TaskContext, kinds: Mapping[str, StrategyKind]) -> None:
         self._context = context
         self._kinds = kinds
-        self._state = _State()
-        self._slots: dict[str, _Slot] = {}
+        self._state = State()
+        self._slots = self._state.slots
         self._ids = 0
+
+    def changed(self) -> StateChanges | None:
+        """Return what of the state changed since the last call, None while a strategy does not offer its memory."""
+        return self._state.changed() if self._state.can_be_written() else None
+
+    def restore(self, items: StateItems) -> None:
+        """Take a state up.
+
+        Raises:
+            StateUnreadable: another version wrote it, or a strategy of it cannot be made.
+        """
+        try:
+            self._state.restore(items, self._make)
+        except StateUnreadable:
+            raise
+        except Reject as e:
+            raise StateUnreadable(str(e)) from e
 
     def handle(self, item: Input) -> Iterable[Output]:
         """Return the edges and intents that follow from one record of `decision.input`.
@@ -179,12 +136,13 @@ class StrategiesTask:
     # The market
 
     def _on_quote(self, quote: Quote, item: Input) -> Iterable[Output]:
-        book = self._state.books.setdefault(quote.instrument, _Book())
+        book = self._state.books.setdefault(quote.instrument, Book())
         last = book.quote
         if last is not None:
             version, newest = (quote.version_offset, quote.version_index), (last.version_offset, last.version_index)
             if version <= newest:
                 return ()
+        self._state.changed_books.add(quote.instrument)
         book.quote = quote
         book.partition = item.source.partition if item.source is not None else item.partition
         if not self._state.ready_of(quote.instrument):
@@ -192,12 +150,13 @@ class StrategiesTask:
         return self._each(item, lambda running, view: running.on_quote(quote, view))
 
     def _on_depth(self, depth: Depth, item: Input) -> Iterable[Output]:
-        book = self._state.books.setdefault(depth.instrument, _Book())
+        book = self._state.books.setdefault(depth.instrument, Book())
         last = book.depth
         if last is not None:
             version, newest = (depth.version_offset, depth.version_index), (last.version_offset, last.version_index)
             if version <= newest:
                 return ()
+        self._state.changed_books.add(depth.instrument)
         book.depth = depth
         return self._each(item, lambda running, view: running.on_depth(depth, view))
 
@@ -211,10 +170,12 @@ class StrategiesTask:
                 if known is not None and record.version < known.version:
                     return
                 state.links[record.id] = record
+                state.changed_links.add(record.id)
                 state.forget_ready()
             case Instrument():
                 is_new = record.instrument not in state.instruments
                 state.instruments[record.instrument] = record
+                state.changed_instruments.add(record.instrument)
                 if is_new:
                     state.forget_ready()
             case Profile():
@@ -230,6 +191,7 @@ class StrategiesTask:
         known = self._state.instruments.get(status.instrument)
         if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
             return
+        self._state.changed_instruments.add(status.instrument)
         self._state.status_ns[status.instrument] = status.venue_ts_ns
         if status.status != "UNKNOWN":
             known = msgspec.structs.replace(known, status=status.status)
@@ -258,7 +220,7 @@ class StrategiesTask:
             view = _View(self._state, slot, item, lambda: self._new_id(item))
             outputs = list(self._published(slot, running.on_stop(view)))
         if slot is None:
-            slot = self._slots[config.id] = _Slot(config, None)
+            slot = self._slots[config.id] = Slot(config, None)
         slot.config = config
         slot.running = None if config.status == "STOPPED" else made
         return outputs
@@ -292,7 +254,7 @@ class StrategiesTask:
                 outputs.extend(self._published(slot, call(slot.running, view)))
         return outputs
 
-    def _published(self, slot: _Slot, decisions: Iterable[Decision]) -> Iterator[Output]:
+    def _published(self, slot: Slot, decisions: Iterable[Decision]) -> Iterator[Output]:
         for decision in decisions:
             if isinstance(decision, Edge):
                 yield Output(topics.DECISION_EDGE, decision.link, decision)

@@ -12,6 +12,7 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.domain.units import ONE_DOLLAR_E4
+from core.runtime.flow import StateCodec
 from decide.conduct import CONDUCTS, is_open
 from decide.edges import OpenLeg, SizedLeg, Walk, levels_of, payout_floor, walk
 from decide.ports import Decision, View
@@ -70,6 +71,15 @@ class _Active:
     said_ns: int
 
 
+class _Memory(msgspec.Struct, frozen=True):
+    active: list[tuple[str, Edge, _Direction, int]]
+    """link, edge, direction, when it was last said; in the order in which they began"""
+    rests_until_ns: dict[str, int]
+
+
+_MEMORY = StateCodec(_Memory, 1)
+
+
 @dataclass
 class CrossVenue:
     """One running instance."""
@@ -89,6 +99,21 @@ class CrossVenue:
             return cls(msgspec.json.decode(config.params or "{}", type=Params))
         except msgspec.MsgspecError as e:
             raise MalformedFrame(f"strategy {config.id} (cross_venue): params: {e}") from e
+
+    def remember(self) -> bytes:
+        """Return edges that have begun, and how long links rest."""
+        active = [(link, found.record, found.direction, found.said_ns) for link, found in self._active.items()]
+        return _MEMORY.encode(_Memory(active, self._rests_until_ns))
+
+    def recall(self, memory: bytes) -> None:
+        """Go on with them.
+
+        Raises:
+            StateUnreadable: another version wrote it.
+        """
+        known = _MEMORY.decode(memory)
+        self._active = {link: _Active(record, direction, said_ns) for link, record, direction, said_ns in known.active}
+        self._rests_until_ns = dict(known.rests_until_ns)
 
     def on_quote(self, quote: Quote, view: View) -> Iterator[Decision]:
         """Look at every link of the instrument."""

@@ -1,0 +1,200 @@
+"""What the strategies' task remembers, and how it is written down: an item for each thing that changes by itself.
+
+    (empty)                     the newest tick of each partition, the venue accounts
+    book/<instrument>           newest quote and depth
+    instrument/<id>, link/<id>  what is known
+    strategy/<id>               configuration, links with an intent under way, the strategy's own memory
+
+A strategy that does not offer its memory (`ports.Remembers`) leaves its shard without new checkpoints while it runs: a
+takeover then reads the log from the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core.domain.errors import StateUnreadable
+from core.runtime.flow import StateCodec, StateItems
+from decide.ports import Remembers
+from decide.ports import Strategy as Running
+from schemas.decision import Link, Strategy
+from schemas.derived import Depth, Quote
+from schemas.market import Instrument
+
+VERSION = 1
+"""Of all items: raised when one changes its meaning; older checkpoints are then not read."""
+
+
+@dataclass
+class Book:
+    """The newest of one instrument."""
+
+    quote: Quote | None = None
+    depth: Depth | None = None
+    partition: int = 0
+    """of `derived.book`, whose ticks vouch for it"""
+
+
+@dataclass
+class Slot:
+    """One strategy of this shard."""
+
+    config: Strategy
+    running: Running | None
+    busy: dict[str, str] = field(default_factory=dict)
+    """link -> intent under way; outlives a change of parameters"""
+
+
+class _Own(msgspec.Struct, frozen=True):
+    ticks: dict[int, int]
+    accounts: list[tuple[str, str, str]]
+    """account set, venue, venue account"""
+
+
+class _Book(msgspec.Struct, frozen=True):
+    quote: Quote | None
+    depth: Depth | None
+    partition: int
+
+
+class _Instrument(msgspec.Struct, frozen=True):
+    instrument: Instrument
+    status_ns: int | None
+
+
+class _Strategy(msgspec.Struct, frozen=True):
+    config: Strategy
+    busy: dict[str, str]
+    memory: bytes | None
+    """None: it is stopped"""
+
+
+_OWN = StateCodec(_Own, VERSION)
+_BOOKS = StateCodec(_Book, VERSION)
+_INSTRUMENTS = StateCodec(_Instrument, VERSION)
+_LINKS = StateCodec(Link, VERSION)
+_STRATEGIES = StateCodec(_Strategy, VERSION)
+
+
+@dataclass
+class State:
+    """What stands in the log so far; `changed_items` names what is not written down as it is."""
+
+    books: dict[str, Book] = field(default_factory=dict)
+    ticks: dict[int, int] = field(default_factory=dict)
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    status_ns: dict[str, int] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(account set, venue) -> venue account"""
+    slots: dict[str, Slot] = field(default_factory=dict)
+    changed_books: set[str] = field(default_factory=set)
+    changed_instruments: set[str] = field(default_factory=set)
+    changed_links: set[str] = field(default_factory=set)
+    _last: dict[str, bytes] = field(default_factory=dict)
+    """small items as they were last written"""
+    _ready: list[Link] | None = None
+    _ready_of: dict[str, list[Link]] = field(default_factory=dict)
+
+    def ready(self) -> list[Link]:
+        """Return the approved links of which both instruments are known."""
+        if self._ready is None:
+            self._ready = [
+                link
+                for _, link in sorted(self.links.items())
+                if link.status == "APPROVED"
+                and link.instrument_a in self.instruments
+                and link.instrument_b in self.instruments
+            ]
+            self._ready_of = {}
+            for link in self._ready:
+                self._ready_of.setdefault(link.instrument_a, []).append(link)
+                self._ready_of.setdefault(link.instrument_b, []).append(link)
+        return self._ready
+
+    def ready_of(self, instrument: str) -> Sequence[Link]:
+        """Return those of one instrument."""
+        self.ready()
+        return self._ready_of.get(instrument, ())
+
+    def forget_ready(self) -> None:
+        """Find them again at the next use; thousands of links arrive one by one at the start."""
+        self._ready = None
+
+    # What is written down
+
+    def can_be_written(self) -> bool:
+        """Say whether every running strategy offers its memory."""
+        return all(slot.running is None or isinstance(slot.running, Remembers) for slot in self.slots.values())
+
+    def changed(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield what changed since the last call."""
+        for name in sorted(self.changed_books):
+            book = self.books[name]
+            yield f"book/{name}", _BOOKS.encode(_Book(book.quote, book.depth, book.partition))
+        self.changed_books.clear()
+        for name in sorted(self.changed_instruments):
+            item = _Instrument(self.instruments[name], self.status_ns.get(name))
+            yield f"instrument/{name}", _INSTRUMENTS.encode(item)
+        self.changed_instruments.clear()
+        for name in sorted(self.changed_links):
+            yield f"link/{name}", _LINKS.encode(self.links[name])
+        self.changed_links.clear()
+        for name, data in self._small().items():
+            if self._last.get(name) != data:
+                self._last[name] = data
+                yield name, data
+
+    def _small(self) -> dict[str, bytes]:
+        accounts = [(account_set, venue, account) for (account_set, venue), account in self.accounts.items()]
+        small = {"": _OWN.encode(_Own(self.ticks, accounts))}
+        for name, slot in self.slots.items():
+            memory = slot.running.remember() if isinstance(slot.running, Remembers) else None
+            small[f"strategy/{name}"] = _STRATEGIES.encode(_Strategy(slot.config, slot.busy, memory))
+        return small
+
+    def restore(self, items: StateItems, make: Callable[[Strategy], Running]) -> None:
+        """Take items up, in any order; `make` makes a strategy that remembers nothing yet.
+
+        Raises:
+            StateUnreadable: one was written by another version.
+            Reject: a strategy cannot be made any more.
+        """
+        for name, data in items:
+            kind, _, key = name.partition("/")
+            match kind:
+                case "book":
+                    book = _BOOKS.decode(data)
+                    self.books[key] = Book(book.quote, book.depth, book.partition)
+                case "instrument":
+                    known = _INSTRUMENTS.decode(data)
+                    self.instruments[key] = known.instrument
+                    if known.status_ns is not None:
+                        self.status_ns[key] = known.status_ns
+                case "link":
+                    self.links[key] = _LINKS.decode(data)
+                case "strategy":
+                    self._restore_strategy(_STRATEGIES.decode(data), make)
+                    self._last[name] = data
+                case "":
+                    own = _OWN.decode(data)
+                    self.ticks.update(own.ticks)
+                    self.accounts.update(
+                        {(account_set, venue): account for account_set, venue, account in own.accounts}
+                    )
+                    self._last[name] = data
+                case _:
+                    # Another version may know more; what this one wrote is all here.
+                    continue
+
+    def _restore_strategy(self, item: _Strategy, make: Callable[[Strategy], Running]) -> None:
+        running = None
+        if item.memory is not None:
+            running = make(item.config)
+            if not isinstance(running, Remembers):
+                raise StateUnreadable(f"strategy {item.config.id}: kind {item.config.kind} has no memory any more")
+            running.recall(item.memory)
+        self.slots[item.config.id] = Slot(item.config, running, dict(item.busy))

@@ -1,0 +1,177 @@
+"""A strategies' task that took up a checkpoint says what one says that read the whole log."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.errors import StateUnreadable
+from core.runtime.flow import Source, TaskContext
+from decide.strategies.cross_venue import CrossVenue
+from decide.strategies.registry import load_kinds
+from decide.strategies_task import StrategiesTask
+from schemas.decision import Edge, Intent, Saga
+from schemas.derived import Tick
+from schemas.market import Status, Trade
+
+ONE = 1_000_000
+OTHER = "kalshi:KX-2"
+seeds = st.integers(0, 2**32)
+
+
+def new_task(kinds=None):
+    return StrategiesTask(TaskContext(incarnation=77), kinds or load_kinds())
+
+
+def take(task, items):
+    for name, data in task.changed():
+        if data is None:
+            items.pop(name, None)
+        else:
+            items[name] = data
+
+
+def random_log(make, seed):
+    """Books that cross and part, outcomes, pauses, changed parameters and links, ticks that stop."""
+    dice = random.Random(seed)
+    log = make.strategies().start(
+        instruments=[make.instrument(name) for name in (make.KALSHI, make.POLY, OTHER)],
+        links=[make.link(), make.link(id="L2", instrument_a=OTHER)],
+    )
+    versions, intents = 10, []
+    for _ in range(80):
+        versions += 1
+        match dice.choice(
+            ["book"] * 8 + ["saga", "saga", "clock", "tick", "tick", "config", "link", "status", "trade", "repeat"]
+        ):
+            case "book":
+                name = dice.choice([make.KALSHI, make.POLY, OTHER])
+                bid = dice.choice([38, 45, 50, 52]) * 100
+                sizes = [(bid, dice.randrange(5, 20) * ONE), (bid - 200, 30 * ONE)]
+                asks = [(bid + dice.choice([100, 200]), dice.randrange(5, 20) * ONE)]
+                heard = log.book(name, versions, bids=sizes, asks=asks, state=dice.choice(["LIVE"] * 6 + ["STALE"]))
+                intents += [record for record in heard if isinstance(record, Intent)]
+            case "saga" if intents:
+                intent = dice.choice(intents)
+                log.feed(outcome(intent, dice.choice(["FIRST_LEG", "DONE", "DONE", "HOLDING", "REFUSED"])))
+            case "clock":
+                log.clock(dice.choice([100, 300, 1_100]))
+            case "tick":
+                log.tick()
+            case "config":
+                params = dice.choice(["{}", '{"cooldown_ms": 100}', '{"min_profit_e6": 1}'])
+                log.feed(
+                    make.strategy(params=params, status=dice.choice(["RUNNING", "RUNNING", "DRAINING", "STOPPED"]))
+                )
+                log.feed(make.strategy(id="arb-2", status=dice.choice(["RUNNING", "STOPPED"])))
+            case "link":
+                log.feed(
+                    make.link(
+                        id=dice.choice(["L1", "L2"]),
+                        version=dice.randrange(1, 4),
+                        status=dice.choice(["APPROVED", "APPROVED", "SUSPENDED"]),
+                        **({} if dice.random() < 0.5 else {"expires_ts_ns": log.now_ns + 10**9}),
+                    )
+                )
+            case "status":
+                log.feed(status(dice.choice([make.KALSHI, make.POLY]), dice, log.now_ns))
+            case "trade":
+                log.feed(trade(make.KALSHI, log.now_ns))
+            case "repeat":
+                log.feed(dice.choice(log.items).record, source=Source("derived.book", 0, 1))
+    return log
+
+
+def outcome(intent, state):
+    return Saga(id=intent.id, strategy=intent.strategy, link=intent.link, account_set="main", state=state, reason="",
+                now_ns=intent.now_ns, log_partition=0, log_offset=0, recv_ts_ns=intent.recv_ts_ns)  # fmt: skip
+
+
+def status(name, dice, now_ns):
+    return Status(instrument=name, price_exp=-4, epoch=1, frame_no=1, index=0,
+                  status=dice.choice(["OPEN", "OPEN", "PAUSED", "UNKNOWN"]), venue_ts_ns=now_ns - dice.choice([0, 10**9]),
+                  recv_ts_ns=now_ns, **dice.choice([{}, {"tick_from": [0], "tick_to": [10_000], "tick_step": [50]}]))  # fmt: skip
+
+
+def trade(name, now_ns):
+    return Trade(instrument=name, epoch=1, frame_no=1, index=0, price_exp=-4, size_exp=-6, price=5_000, size=ONE,
+                 aggressor="BUY", recv_ts_ns=now_ns)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(seeds, st.sets(st.integers(0, 140), max_size=12), seeds)
+def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, throws):
+    log, dice = random_log(make, seed), random.Random(throws)
+    task, items, outputs = new_task(), {}, []
+    for number, item in enumerate(log.items):
+        if number in cuts:
+            take(task, items)
+            if dice.random() < 0.7:
+                shuffled = list(items.items())
+                dice.shuffle(shuffled)
+                task = new_task()
+                task.restore(shuffled)
+        outputs += task.handle(item)
+    assert outputs == log.outputs
+    take(task, items)
+    whole, everything = new_task(), {}
+    for item in log.items:
+        whole.handle(item)
+    take(whole, everything)
+    assert items == everything
+
+
+def test_random_logs_reach_what_they_are_to_cover(make):
+    phases, intents, busy = set(), 0, 0
+    for seed in range(30):
+        log = random_log(make, seed)
+        phases |= {edge.phase for edge in log.all(Edge)}
+        intents += len(log.all(Intent))
+        busy += any(slot.busy for slot in log.task._slots.values())
+    assert phases == {"BEGIN", "REFRESH", "END"}
+    assert intents > 60
+    assert busy > 5
+
+
+def test_only_what_changed_is_written_again(make):
+    log = make.strategies().start()
+    items = {}
+    take(log.task, items)
+    assert set(items) == {"", f"instrument/{make.KALSHI}", f"instrument/{make.POLY}", "link/L1", "strategy/arb-1"}
+    assert list(log.task.changed()) == []
+    log.book(make.KALSHI, 10, bids=[(5_000, ONE)])
+    assert set(dict(log.task.changed())) == {f"book/{make.KALSHI}"}
+    log.clock(100)
+    log.feed(Tick(partition=2, ts_ns=log.now_ns))
+    assert set(dict(log.task.changed())) == {""}
+
+
+def test_a_strategy_without_memory_leaves_its_shard_without_checkpoints_while_it_runs(make):
+    kinds = {**load_kinds(), "third": lambda config: Other(CrossVenue.from_config(config))}
+    task = new_task(kinds)
+    items = make.strategies().start().items
+    for item in items:
+        task.handle(item)
+    assert task.changed() is not None
+    add = items[-1]._replace(record=make.strategy(id="arb-3", kind="third"))
+    task.handle(add)
+    assert task.changed() is None
+    task.handle(add._replace(record=make.strategy(id="arb-3", kind="third", status="STOPPED")))
+    assert "strategy/arb-3" in dict(task.changed())
+
+
+class Other:
+    """Passes calls on, and offers nothing beside them."""
+
+    def __init__(self, inner):
+        for name in ("on_quote", "on_depth", "on_trade", "on_outcome", "on_timer", "on_stop"):
+            setattr(self, name, getattr(inner, name))
+
+
+def test_a_kind_that_is_not_installed_any_more_makes_the_checkpoint_unreadable(make):
+    log = make.strategies().start()
+    items = dict(log.task.changed())
+    task = new_task({"another": CrossVenue.from_config})
+    with pytest.raises(StateUnreadable, match="cross_venue"):
+        task.restore(items.items())
