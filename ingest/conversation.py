@@ -1,7 +1,7 @@
 """What a venue's WebSocket protocol asks for, without a socket: frames in, actions out.
 
 A conversation belongs to one connection and is thrown away with it. It says what to do in the order in which it is to be
-done: the frame that reveals a gap is published before the gap.
+done: a gap is said before the frame that reveals it, which nobody may apply to a book that is still believed.
 
 How a book that is suspect gets a new snapshot is the venue's rule, and the answer to `resync`:
 

@@ -182,7 +182,11 @@ class KalshiConversation:
             # A trade or a status is lost; no book is the worse for it.
             log.get().warning("feed.sequence_skipped", channel=channel, reason=reason)
             return actions
-        actions.insert(1, Gap(reason))
+        # Before the frame: a change after a hole must not be applied to a book that is still believed.
+        actions.insert(0, Gap(reason))
+        if found < expected and envelope.type == "orderbook_snapshot":
+            # It is older than what came before it: it must not heal.
+            actions.insert(2, Gap(reason))
         if len(self._gaps_ns) == GAPS_MAX and now_ns - self._gaps_ns[0] < GAPS_WINDOW_NS:
             actions.append(Reconnect(f"{reason}, the {GAPS_MAX + 1}th skip in {GAPS_WINDOW_NS // NS_PER_S} s"))
             return actions

@@ -64,13 +64,13 @@ def test_frames_are_numbered_from_one_and_kept_byte_by_byte(run) -> None:
     run(body)
 
 
-def test_a_gap_takes_the_number_after_the_frame_that_shows_it(run) -> None:
+def test_a_gap_takes_the_number_before_the_frame_that_shows_it(run) -> None:
     async def body(rig):
         for payload in (SUBSCRIBED, snapshot("A", 1), delta(3)):
             rig.feed.received(payload, rig.clock.now_ns())
-        assert rig.log.kinds() == ["Frame", "Frame", "Frame", "Gap"]
+        assert rig.log.kinds() == ["Frame", "Frame", "Gap", "Frame"]
         assert numbers(rig) == [1, 2, 3, 4]
-        assert rig.log.records()[-1].instruments == []
+        assert rig.log.records()[-2].instruments == []
         assert b"get_snapshot" in rig.wire.sent[-1]
 
     run(body)

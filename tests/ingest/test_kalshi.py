@@ -101,9 +101,11 @@ def test_an_unknown_ticker_counts_as_an_empty_snapshot() -> None:
     assert Complete() in conversation.received(frame("orderbook_snapshot", seq=1, msg=empty), T0)
 
 
-def test_a_gap_publishes_the_frame_first_then_says_gap_then_asks_for_all_snapshots(talk: KalshiConversation) -> None:
+def test_a_gap_is_said_before_the_frame_that_reveals_it_then_all_snapshots_are_asked_for(
+    talk: KalshiConversation,
+) -> None:
     actions = talk.received(delta("A", 5), T0)
-    assert actions[:2] == [Publish(), Gap("sid 1: expected seq 3, found 5")]
+    assert actions[:2] == [Gap("sid 1: expected seq 3, found 5"), Publish()]
     assert [command["params"] for command in said(actions)] == [
         {"sids": [1], "action": "get_snapshot", "market_tickers": ["A", "B"]}
     ]
@@ -113,6 +115,12 @@ def test_a_gap_publishes_the_frame_first_then_says_gap_then_asks_for_all_snapsho
 def test_a_repeated_number_is_a_gap_too(talk: KalshiConversation) -> None:
     talk.received(delta("A", 3), T0)
     assert Gap("sid 1: expected seq 4, found 3") in talk.received(delta("A", 3), T0)
+
+
+def test_a_snapshot_that_reveals_a_hole_heals_and_one_that_is_overtaken_does_not(talk: KalshiConversation) -> None:
+    late = Gap("sid 1: expected seq 6, found 4")
+    assert talk.received(snapshot("A", 5), T0)[:2] == [Gap("sid 1: expected seq 3, found 5"), Publish()]
+    assert talk.received(snapshot("B", 4), T0)[:3] == [late, Publish(), late]
 
 
 @pytest.mark.parametrize("kind", ["ok", "unsubscribed", "error"])
