@@ -45,6 +45,7 @@ class BookItem(msgspec.Struct, frozen=True):
     synced: bool
     suspect: str
     crossed_ns: int
+    unfinished: bool
     loaded_ns: int
     rhythm: RhythmState
     proof: ProofState | None
@@ -88,6 +89,7 @@ def item_of(state: InstrumentState) -> InstrumentItem:
         synced=state.synced,
         suspect=state.suspect,
         crossed_ns=state.crossed_ns,
+        unfinished=state.unfinished,
         loaded_ns=state.loaded_ns,
         rhythm=state.rhythm.state(),
         proof=state.proof.state() if state.proof is not None else None,
@@ -115,7 +117,7 @@ def restore_book(state: InstrumentState, item: InstrumentItem, book: BookItem, f
     state.degraded = book.degraded
     state.feed = feeds.get(state.epoch, state.feed)
     state.synced, state.suspect = book.synced, book.suspect
-    state.crossed_ns, state.loaded_ns = book.crossed_ns, book.loaded_ns
+    state.crossed_ns, state.unfinished, state.loaded_ns = book.crossed_ns, book.unfinished, book.loaded_ns
     state.rhythm = Rhythm.restored(book.rhythm)
     if book.proof is not None:
         state.proof = HashProof.restored(state.instrument, book.proof)

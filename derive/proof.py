@@ -15,7 +15,7 @@ of the last trade. Which messages can be checked:
 A hash that nothing explains after a proven one means that a change was lost or overtaken. It costs the book its trust at
 once; the venue's refresh after a trade may heal it before a resync is asked for.
 
-The venue sends messages again at will. Each hash covers a time, so a hash that was seen and is not the newest names a
+The venue sends messages again at will. Each hash covers a time, so a hash that was seen before a later one names a
 message that is already in the book: it is dropped, for its absolute sizes would undo what came after it. A book that is
 older than what its own connection sent before it, and is no repeat, contradicts the order of that connection.
 """
@@ -107,11 +107,14 @@ class HashProof:
 
     # hot
     def is_repeat(self, stated: str, venue_ns: int) -> bool:
-        """Say whether a message with this hash was taken before, and is not the newest; remember it."""
+        """Say whether a message with this hash was taken before one that is later; remember it.
+
+        In the same millisecond a book may come back to what it was: that is no repeat.
+        """
         if stated == self._newest:
             return False
         seen = self._seen
-        if stated in seen:
+        if stated in seen and venue_ns < self.newest_ns:
             return True
         self._newest = stated
         seen[stated] = None

@@ -145,15 +145,18 @@ class BookTask:
             late_ns = delta.recv_ts_ns - venue_ns
             if late_ns < clock.low_ns or late_ns > clock.high_ns or feed.late_ns:
                 turned = self._on_lateness(state, late_ns)
+        if delta.more or state.unfinished:
+            state.unfinished = delta.more
+            touched = True
         if turned:
             self._after_change(state, venue_ns)
             self._tell(feed)
         elif touched:
             # While LIVE, whatever else could change the verdict has been said when it happened.
-            if state.state == "LIVE" and not state.crossed_ns and not state.book.crossed:
-                self._emit_book(state, venue_ns)
-            else:
+            if state.state != "LIVE" or state.crossed_ns or state.book.crossed or state.unfinished:
                 self._after_change(state, venue_ns)
+            else:
+                self._emit_book(state, venue_ns)
         elif state.state == "STALE":
             self._show(state, venue_ns)
 
@@ -176,7 +179,7 @@ class BookTask:
         except Resync as e:
             self._suspect(state, contradiction(e))
             return
-        state.synced, state.suspect = True, ""
+        state.synced, state.suspect, state.unfinished = True, "", False
         if state.proof is not None and snapshot.token:
             self._count("hash.proven" if state.proof.take(snapshot, state.book) else "hash.unproven")
         if changed or state.epoch != epoch_before or state.state not in SHOWN:
@@ -403,7 +406,9 @@ class BookTask:
 
     # hot
     def _after_change(self, state: InstrumentState, venue_ts_ns: int) -> None:
-        if state.book.crossed:
+        if state.unfinished:
+            pass
+        elif state.book.crossed:
             if not state.crossed_ns:
                 state.crossed_ns = max(self._shelf.log_ns, 1)
                 self._shelf.crossed[state.instrument] = state
@@ -420,6 +425,7 @@ class BookTask:
         if state.suspect:
             return
         state.dirty = True
+        state.unfinished = False
         state.suspect = cause
         state.resync_asked = 0
         state.resync_due_ns = self._shelf.log_ns + wait_ns
@@ -432,6 +438,8 @@ class BookTask:
     def _show(self, state: InstrumentState, venue_ts_ns: int = 0, *, changed: bool = False) -> None:
         """Say the state the book has now if another was said before, or the book if it is shown and `changed`."""
         verdict = state.judge()
+        if state.unfinished and verdict[0] in SHOWN:
+            return
         if verdict != (state.state, state.cause):
             self._turn(state, *verdict)
         elif not changed or state.state not in SHOWN:

@@ -82,6 +82,7 @@ class InstrumentState:
         "suspect",
         "synced",
         "trades",
+        "unfinished",
         "venue",
     )
 
@@ -106,6 +107,8 @@ class InstrumentState:
         self.synced = False
         self.suspect = ""
         self.crossed_ns = 0
+        self.unfinished = False
+        """Within a message of several changes: nothing is shown before its last, and its hash, has come."""
         self.loaded_ns = 0
         """Log time of the snapshot that made it right; what it was before is not known."""
         self.status = StatusMemory()
@@ -149,7 +152,11 @@ class InstrumentState:
             if origin <= owner:
                 return False
         else:
-            if origin <= self.other or (snapshot.degraded and not self._is_free):
+            if origin <= self.other:
+                return False
+            if snapshot.degraded and not self._is_free:
+                # Said once is said: its repeat must not take over later.
+                self.other = origin
                 return False
             self.other = owner
         self.epoch, self.frame_no, self.place = origin
