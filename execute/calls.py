@@ -181,7 +181,8 @@ class Http:
 
     def _learn(self, request: Request, reply: Reply) -> None:
         if reply.status < 400:
-            self._on_refusal(None)
+            if not request.is_public:
+                self._on_refusal(None)
             return
         error = self._venue.refusal(reply)
         if error.outcome is Outcome.THROTTLED:

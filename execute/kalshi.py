@@ -265,7 +265,7 @@ class KalshiVenue:
 
     async def _data_age(self, caller: Caller, lane: Lane = Lane.REPORT) -> int:
         """Return how current the venue's reads are; the answer's own date where it does not say."""
-        reply = await caller.call(self._request("GET", DATA_AGE_PATH), lane=lane)
+        reply = await caller.call(self._request("GET", DATA_AGE_PATH)._replace(is_public=True), lane=lane)
         if reply.status == 200:
             return instant_ns(decode(_DATA_AGE, reply.body, "kalshi user_data_timestamp").as_of_time, "as_of_time")
         if reply.status == 404 and reply.date_ns:

@@ -416,7 +416,7 @@ def _ordered(grant: Grant) -> int:
 
 
 def _read(path: str) -> Request:
-    return Request("GET", path, b"", "", "read", 1)
+    return Request("GET", path, b"", "", "read", 1, is_public=path == TIME_PATH)
 
 
 def _unreadable(reply: Reply, error: Reject) -> Answer:

@@ -74,6 +74,7 @@ class Request(NamedTuple):
         path: with the query.
         venue_order: the venue's id of the order where it is known before sending.
         bucket: which of the venue's budgets it draws on, `cost` tokens.
+        is_public: answered to anybody, so that its answer says nothing of the key.
     """
 
     method: str
@@ -82,6 +83,7 @@ class Request(NamedTuple):
     venue_order: str = ""
     bucket: str = ""
     cost: int = 1
+    is_public: bool = False
 
 
 class Reply(NamedTuple):
