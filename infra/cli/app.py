@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED
+from infra.cli import EXIT_REFUSED, dead
 
 app = typer.Typer(
     name="crossbook",
@@ -118,6 +118,9 @@ def topics_show(
 
     reach = Reach.load(run or context.obj or "").require_kafka()
     show_one(reach, topic_named(name, reach.run), console)
+
+
+app.add_typer(dead.app, name="dead")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from infra.cli.reach import Reach, topic_named
 from infra.cli.tail import _last_of, _moment
 from infra.cli.topics import kept
 
-COMMANDS = ("up", "down", "status", "topics", "tail", "scale", "demo", "replay", "bench")
+COMMANDS = ("up", "down", "status", "topics", "tail", "dead", "scale", "demo", "replay", "bench")
 
 
 @pytest.fixture(autouse=True)
