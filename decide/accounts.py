@@ -135,6 +135,7 @@ class AccountsTask:
 
     def _cancel_all(self, accounts: AccountSet, turn: _Turn) -> None:
         for name in sorted(accounts.orders.open_ids):
+            accounts.saga_of(name)  # that its order is taken back belongs to what it remembers
             self._cancel(accounts.orders.by_id[name], "HALTED", turn)
 
     # Time

@@ -11,7 +11,7 @@ from core.runtime.flow import Checkpointed, TaskContext
 from decide import accounts_state
 from decide.accounts import AccountsTask
 from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
-from schemas.decision import Grant, Intent
+from schemas.decision import Cancel, Grant, Intent
 from schemas.enums import SagaState
 
 ONE = 1_000_000
@@ -215,6 +215,17 @@ def test_only_what_changed_is_written_again(make):
         "account/main/polymarket:main",
         "fill/main/polymarket:main/f1",
     }
+
+
+def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(make):
+    log, items = make.accounts().start(), {}
+    (grant,) = [record for record in log.feed(make.intent()) if isinstance(record, Grant)]
+    take(log.task, items)
+    assert [record.order for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == [grant.id]
+    take(log.task, items)
+    log.task = new_task()
+    log.task.restore(items.items())
+    assert [record for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == []
 
 
 def test_refused_intents_are_forgotten_after_an_hour_of_log_time():
