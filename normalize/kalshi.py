@@ -4,9 +4,10 @@ Books come on the YES scale (`venues.kalshi.wire` mirrors the NO side where the 
 an ask as it stands. Deltas are signed. Trades and deltas of one match are not linked by the venue. The life-cycle channel
 speaks of every market of the exchange, on one feed only.
 
-A finer price grid is told on that channel too, so mostly not on the feed of the market's book: a book's prices are
-refused, and the book is SUSPECT, until the catalogue's next look describes the market anew. (So a replay, whose table
-already holds the newest grid, can accept what the run refused.)
+A finer price grid is told on that channel too, so mostly not on the feed of the market's book. A change at a price off
+the known grid is refused and the book is SUSPECT; the snapshot that heals it states the venue's whole book, so its
+prices are taken and widen the grid. (A replay, whose table already holds the newest grid, can accept what the run
+refused.)
 
 The venue answers the subscription of an unknown or settled ticker with an empty snapshot that has no `market_id`. That
 is no empty book: it becomes a reset, so the book never turns LIVE by it, and a Status that says why.
@@ -16,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from math import gcd
 
 import msgspec
 
 from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument, UnknownSchema
 from core.domain.trust import CLOSED, UNPARSEABLE, because
-from core.domain.units import MICRO, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.grids import bands_of, grid_of, off_grid
 from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
@@ -57,6 +59,8 @@ _STATUS: dict[str, InstrumentStatus] = {
     "finalized": "SETTLED",
 }
 
+WHOLE_CENT_E4 = 100
+"""Whole cents are on every grid of the venue."""
 NO_SUCH_MARKET = "the venue has no open market of this name"
 
 
@@ -113,7 +117,7 @@ class KalshiNormaliser:
         ticker = answer.instrument.partition(":")[2]
         place = self._market(ticker, frame)
         book = rest.decode_rest_book(answer.payload, ticker)
-        self._check_levels(place, book)
+        self._learn_levels(place, book)
         return stated(answer, frame, book.yes, book.no)
 
     # hot
@@ -150,7 +154,7 @@ class KalshiNormaliser:
                 _status(place.instrument, frame, "UNKNOWN", venue_ts_ns=venue_ts_ns, reason=NO_SUCH_MARKET),
                 frame.reset(because(CLOSED, NO_SUCH_MARKET), place.instrument),
             ]
-        self._check_levels(place, book)
+        self._learn_levels(place, book)
         return [
             market.BookSnapshot(
                 instrument=place.instrument,
@@ -229,10 +233,13 @@ class KalshiNormaliser:
         known = self._markets[ticker] = _Market(instrument, grid_of(bands_of(described)))
         return known
 
-    def _check_levels(self, place: _Market, book: wire.OrderbookSnapshot) -> None:
-        for level in (*book.yes, *book.no):
-            if level[0] not in place.grid:
-                self._check(place, level[0])
+    def _learn_levels(self, place: _Market, book: wire.OrderbookSnapshot) -> None:
+        """Widen the grid to the prices of a whole book: resting orders show a refinement nobody told this feed of."""
+        off = [price for price, _ in (*book.yes, *book.no) if price not in place.grid]
+        if off:
+            self._count("kalshi.grid.widened")
+            step = gcd(*off, WHOLE_CENT_E4)
+            place.grid |= grid_of(((0, ONE_DOLLAR_E4, step),))
 
     def _check(self, place: _Market, price: int) -> None:
         """Let the newest tick table speak before a price is refused."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.domain import trust
-from core.domain.errors import MalformedFrame, OffGrid, UnknownInstrument, UnknownSchema
+from core.domain.errors import MalformedFrame, UnknownInstrument, UnknownSchema
 from core.runtime.flow import BY_KEY
 from schemas import market, raw
 
@@ -93,15 +93,13 @@ def test_streamed_book_is_not_degraded(polymarket, captures):
     [
         (b"<html>502</html>", MalformedFrame),
         ({"error": "not found"}, MalformedFrame),
-        ({"orderbook_fp": {"yes_dollars": [["0.4755", "1.00"]]}}, OffGrid),
     ],
 )
 def test_evidence_that_cannot_be_read_costs_no_book_its_trust_and_a_poll_does(kalshi, payload, kind):
     assert refused(kalshi, answer(kalshi, KALSHI_ID, payload), kind) == []
     (reset,) = refused(kalshi, answer(kalshi, KALSHI_ID, payload, "POLL"), kind)
     assert (reset.instruments, reset.frame_no) == ([KALSHI_ID], 41)
-    word = trust.TICK_SIZE if kind is OffGrid else trust.UNPARSEABLE
-    assert trust.cause_in(reset.reason) == word
+    assert trust.cause_in(reset.reason) == trust.UNPARSEABLE
 
 
 def test_book_of_the_second_token_is_no_evidence(polymarket, captures):
@@ -133,7 +131,10 @@ def test_gap_close_and_garbage_begin_with_their_words(kalshi):
     (closed,) = kalshi.give(raw.Closed(**ends, reason="closed"))
     _, (garbage,) = kalshi.refused(b"{")
     _, (off_grid,) = kalshi.refused(
-        {"type": "orderbook_snapshot", "msg": {"market_ticker": TICKER, "yes_dollars_fp": [["0.4755", "1.00"]]}}
+        {
+            "type": "orderbook_delta",
+            "msg": {"market_ticker": TICKER, "price_dollars": "0.4755", "delta_fp": "1.00", "side": "yes", "ts_ms": 5},
+        }
     )
     (_, empty) = kalshi.say({"type": "orderbook_snapshot", "msg": {"market_ticker": TICKER, "market_id": ""}})
     words = [trust.cause_in(one.reason) for one in (gap.record, closed.record, garbage.record, off_grid.record, empty)]
