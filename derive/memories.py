@@ -48,8 +48,6 @@ class TradeMemory:
 
     def is_new(self, trade: market.Trade, *, owner: int) -> bool:
         """Say whether `trade` was not seen, and remember it. Without an id only the `owner` epoch's trades count."""
-        if not trade.trade_id and trade.epoch != owner:
-            return False
         place = (trade.frame_no, trade.index)
         known = self._places.get(trade.epoch)
         if known is None:
@@ -60,7 +58,10 @@ class TradeMemory:
                 del self._places[oldest]
         elif place <= known:
             return False
+        # Its place counts in any case: what was not taken must not be taken when it is said again.
         self._places[trade.epoch] = place
+        if not trade.trade_id and trade.epoch != owner:
+            return False
         if trade.trade_id:
             digest = blake2b(trade.trade_id.encode(), digest_size=_DIGEST_BYTES).digest()
             if digest in self._ids:

@@ -163,10 +163,11 @@ class BookTask:
     def _on_snapshot(self, snapshot: market.BookSnapshot) -> None:
         state = self._shelf.book(snapshot.instrument, self._offset)
         epoch_before = state.epoch
+        # Even what is refused is remembered, so that its repeat is known.
+        state.dirty = True
         if not state.admits_snapshot(snapshot):
             self._count("snapshot.dropped")
             return
-        state.dirty = True
         if state.epoch != epoch_before:
             state.feed = self._feed(state.epoch, snapshot.recv_ts_ns)
         if snapshot.hash and snapshot.token and not self._is_in_order(state, snapshot, epoch_before):
@@ -196,10 +197,10 @@ class BookTask:
 
     def _on_trade(self, trade: market.Trade) -> None:
         state = self._shelf.book(trade.instrument, self._offset)
+        state.dirty = True
         if not state.trades.is_new(trade, owner=state.epoch):
             self._count("trade.dropped")
             return
-        state.dirty = True
         self._out.append(Output(_BOOK, trade.instrument, trade))
         if state.proof is not None and state.proof.trade(trade.price):
             self._count("hash.proven")
@@ -208,13 +209,14 @@ class BookTask:
         name = status.instrument
         state = self._books.get(name)
         memory = state.status if state is not None else self._shelf.status(name, self._offset)
+        if state is not None:
+            state.dirty = True
         if not memory.is_new(status):
             self._count("status.dropped")
             return
         self._out.append(Output(_BOOK, name, status))
         if state is None:
             return
-        state.dirty = True
         if state.proof is not None and status.tick_step:
             state.proof.learn_tick(status.tick_step[0])
         if state.state != "UNKNOWN":
