@@ -301,7 +301,6 @@ class AccountsTask:
         if order.cancel_sent:
             return
         order.cancel_sent = True
-        self._set_of[order.grant.account].saga_of(order.grant.id)
         grant = order.grant
         turn.order(
             grant.account,

@@ -217,9 +217,12 @@ def test_only_what_changed_is_written_again(make):
     }
 
 
-def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(make):
+@pytest.mark.parametrize("account_set", ["main", "spare"])
+def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(make, account_set):
     log, items = make.accounts().start(), {}
     (grant,) = [record for record in log.feed(make.intent()) if isinstance(record, Grant)]
+    # The order stays with the set that granted it, though its account may belong to another one by now.
+    log.feed(make.profile("polymarket", account_set=account_set))
     take(log.task, items)
     assert [record.order for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == [grant.id]
     take(log.task, items)
