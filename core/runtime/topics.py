@@ -109,6 +109,7 @@ DECISION_INPUT = Topic(
         decision.Clock,
         derived.Quote,
         derived.Depth,
+        derived.Audit,
         derived.Tick,
         market.Trade,
         market.Status,
