@@ -22,7 +22,7 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S, ManualClock
 from core.runtime.codec import Codec, FileRegistry
 from core.runtime.conflation import Held, Peek
 from core.runtime.flow import ALL_PARTITIONS, BY_KEY, Input, Output, Source, TaskContext
-from core.runtime.sequenced import Inbox, Stamp
+from core.runtime.sequenced import Inbox, Reached, Stamp
 from core.runtime.topics import Topic
 from decide.accounts import AccountsTask
 from decide.strategies.registry import load_kinds
@@ -138,6 +138,27 @@ class Derive:
         self.hung: set[int] = set()
         """Partitions that are not handled at present."""
         self._waiting: list[Input] = []
+        self._items: list[dict[str, bytes]] = [{} for _ in self.tasks]
+        self._written: set[tuple[int, int]] = set()
+        """Places of the records that the checkpoint is made of."""
+
+    def checkpoint(self) -> None:
+        """Write the state down, as the loop would."""
+        for task, items in zip(self.tasks, self._items, strict=True):
+            _write_down(task, items)
+        waiting = {(item.partition, item.offset) for item in self._waiting}
+        taken = [(item.partition, item.offset) for item, _ in self.wire.read(topics.MARKET_EVENT)[: self.reader.next]]
+        self._written = set(taken) - waiting
+
+    def restore(self) -> None:
+        """Begin again from the checkpoint; what was handled after it is said once more."""
+        fresh = Derive(self.wire, self._limits)
+        for task, items in zip(fresh.tasks, self._items, strict=True):
+            task.restore(items.items())
+        fresh.hung, fresh._items, fresh._written = self.hung, self._items, self._written
+        fresh._waiting = [item for item, _ in fresh.reader.take() if (item.partition, item.offset) not in self._written]
+        self.__dict__ = fresh.__dict__
+        self.step()
 
     def step(self) -> bool:
         taken = self._waiting + [item for item, _ in self.reader.take()]
@@ -152,6 +173,7 @@ class Derive:
         self.step()
         fresh = self._again(uncommitted, uncommitted)
         fresh.hung, fresh._waiting = self.hung, self._waiting
+        # What it writes down next is written whole.
         self.__dict__ = fresh.__dict__
 
     def thaw_predecessor(self, back: int, count: int) -> None:
@@ -182,6 +204,22 @@ class Decide:
 
     def _begin(self) -> None:
         self.reader, self.inbox, self.task = Reader(self.wire, self.log), Inbox(), self._make()
+        self._items: dict[str, bytes] = {}
+        self._written: tuple[int, Reached] = (0, self.inbox.reached())
+
+    def checkpoint(self) -> None:
+        """Write the state down, as the loop would."""
+        if _write_down(self.task, self._items):
+            self._written = (self.reader.next, self.inbox.reached())
+
+    def restore(self) -> None:
+        """Begin again from the checkpoint; what was handled after it is said once more."""
+        items, (position, reached) = self._items, self._written
+        self._begin()
+        if position:
+            self.task.restore(items.items())
+        self._items, self._written = items, (position, reached)
+        self.reader.next, self.inbox = position, Inbox(reached)
 
     def sequence(self) -> None:
         """Append what the sources hold, stamped with the time of now."""
@@ -737,6 +775,18 @@ def instrument(name: str) -> market.Instrument:
         tokens=[] if is_kalshi else ["111", "222"],
         recv_ts_ns=START_NS,
     )
+
+
+def _write_down(task: Any, items: dict[str, bytes]) -> bool:
+    changes = task.changed()
+    if changes is None:
+        return False
+    for name, data in changes:
+        if data is None:
+            items.pop(name, None)
+        else:
+            items[name] = data
+    return True
 
 
 def _publish(wire: Wire, outputs: Iterable[Output]) -> None:

@@ -11,6 +11,8 @@ ONE = 1_000_000
 KALSHI, POLY = "kalshi:KX-1", "polymarket:0xc2"
 WORKERS = ("derive", "strategies", "accounts", "kalshi", "polymarket")
 
+TASKS = ("derive", "strategies", "accounts")
+
 NAMES = st.sampled_from([KALSHI, POLY])
 MIDS = st.integers(20, 80)
 STEP = st.one_of(
@@ -31,6 +33,8 @@ STEP = st.one_of(
     st.tuples(st.just("thaws")),
     st.tuples(st.just("thaws")),
     st.tuples(st.just("dies"), st.sampled_from(WORKERS), st.integers(0, 20)),
+    st.tuples(st.just("is written down"), st.sampled_from(TASKS)),
+    st.tuples(st.just("is restored"), st.sampled_from(TASKS)),
     st.tuples(st.just("hangs"), st.integers(0, 1)),
     st.tuples(st.just("predecessor"), st.integers(1, 30), st.integers(1, 10)),
     st.tuples(st.just("breaks under way"), NAMES),
@@ -67,6 +71,11 @@ def dies(chain, worker, uncommitted):
         chain.workers[worker].restart()
     else:
         chain.workers[worker].restart(uncommitted)
+
+
+def is_restored(chain, worker):
+    chain.frozen.discard(worker)
+    chain.workers[worker].restore()
 
 
 def slow(chain, ms):
@@ -113,6 +122,8 @@ ACTIONS = {
     "speaks": lambda chain: chain.silent.clear(),
     "freezes": lambda chain, worker: chain.frozen.add(worker),
     "thaws": thaws,
+    "is written down": lambda chain, worker: chain.workers[worker].checkpoint(),
+    "is restored": is_restored,
     "hangs": lambda chain, partition: chain.derive.hung.add(partition),
     "predecessor": lambda chain, back, count: chain.derive.thaw_predecessor(back, count),
     "breaks under way": breaks_under_way,

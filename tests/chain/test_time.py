@@ -317,13 +317,15 @@ def test_frozen_worker_sends_nothing_on_an_edge_that_came_and_went(new_chain, wo
 
 
 @pytest.mark.parametrize("name", [KALSHI, POLY])
-@pytest.mark.parametrize("uncommitted", [0, 1, 30])
+@pytest.mark.parametrize("uncommitted", [0, 1, 30, "checkpoint"])
 @pytest.mark.parametrize("worker", WORKERS)
 def test_killed_worker_sends_nothing_twice_and_nothing_on_an_edge_that_went(new_chain, worker, name, uncommitted):
     chain = new_chain()
     chain.cheapen(name)
     left = chain.left()
     assert len(left) == 1
+    if uncommitted == "checkpoint" and worker not in chain.gateways:
+        chain.workers[worker].checkpoint()
     chain.advance(300)
     chain.frozen.add(worker)
     chain.raise_other(name)
@@ -333,6 +335,8 @@ def test_killed_worker_sends_nothing_twice_and_nothing_on_an_edge_that_went(new_
     chain.frozen.clear()
     if worker in chain.gateways:
         chain.workers[worker].restart()
+    elif uncommitted == "checkpoint":
+        chain.workers[worker].restore()
     else:
         chain.workers[worker].restart(uncommitted)
     chain.advance(1_000)
