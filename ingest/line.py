@@ -22,6 +22,8 @@ WELL_S = 1.0
 """While Kafka's oldest acknowledgement is later than this no new feed is opened."""
 FROZEN_PAUSE_S = 2.0
 """A worker that was frozen may have lost its share; it hears of it within this time."""
+FEWER_MIN = 20
+"""So few instruments are not too many for any venue: if they are refused, or stay away, it is for another reason."""
 _LOOK_S = 0.1
 _REFUSALS = frozenset({401, 403})
 
@@ -113,8 +115,9 @@ class Line:
         if end.frozen:
             pause_s = max(pause_s, FROZEN_PAUSE_S)
         log.get().warning("feed.ended", feed=self.spec.name, reason=end.reason, pause_s=round(pause_s, 2))
-        if end.fewer or self.retiring_since_s is not None:
-            self.too_many = end.fewer
+        if (end.fewer and (self.is_patch or len(self.instruments) > FEWER_MIN)) or self.retiring_since_s is not None:
+            # A patch whose books do not come is no proof of anything: they are asked for again when they are missed.
+            self.too_many = end.fewer and not self.is_patch
             self._stopped.set()
             return
         try:

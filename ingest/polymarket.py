@@ -96,12 +96,12 @@ class PolymarketConversation:
         return actions
 
     def resync(self, requests: Mapping[str, int], now_ns: int) -> Actions:
-        """Ask for new books on a new feed, unless this one's are newer than the request or still to come."""
+        """Ask for new books on a new feed, unless this one's are newer than the request or may still come."""
         newest_ns = max(self._complete_ns, self._opened_ns)
         wanted = [
             instrument
             for instrument, asked_ns in requests.items()
-            if asked_ns >= newest_ns and instrument not in self._missing_instruments
+            if asked_ns >= newest_ns and (self._warned or instrument not in self._missing_instruments)
         ]
         if not wanted:
             return NOTHING

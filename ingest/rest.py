@@ -105,6 +105,8 @@ class RestClient:
                 self._gate.failed(wait_s if wait_s > RETRY_S_MAX else 0.0)
             metrics.EVENTS.labels("ingest", "request_failed").inc()
             if turn == tries or wait_s > RETRY_S_MAX:
+                if turn == 1:
+                    raise failure
                 raise Unavailable(f"{failure}, {turn} times in a row") from failure
             await asyncio.sleep(max(wait_s, backoff.next_s()))
         raise Unavailable(f"{method} {self._base}{path}: asked {tries} times")

@@ -136,7 +136,9 @@ class Succession:
         age_s_max = self._settings.feed_age_s_max
         for line in self._lines.values():
             feed = line.feed
-            if feed is None or not feed.is_ready or line.retiring_since_s is not None or feed.renewal is not None:
+            if feed is None or line.retiring_since_s is not None or feed.renewal is not None:
+                continue
+            if not feed.is_ready and feed.age_s < OWN_OVERLAP_S_MAX:
                 continue
             if self._quiet_s_max and feed.quiet_s > self._quiet_s_max:
                 reason = f"nothing but pongs for {feed.quiet_s:.0f} s"

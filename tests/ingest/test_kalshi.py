@@ -7,13 +7,17 @@ import pytest
 
 from core.runtime.clock import NS_PER_S
 from ingest.conversation import PUBLISH_ONLY, Complete, Gap, Ping, Publish, Reconnect, Send
-from ingest.kalshi import ANSWER_NS_MAX, GAPS_MAX, KalshiConversation
+from ingest.kalshi import AGAIN_MAX, ANSWER_NS_MAX, GAPS_MAX, KalshiConversation
 
 T0 = 1_790_000_000 * NS_PER_S
 
 
 def said(actions: Sequence[object]) -> list[dict]:
     return [json.loads(action.payload) for action in actions if isinstance(action, Send)]
+
+
+def kinds(actions: Sequence[object]) -> list[type]:
+    return [type(action) for action in actions]
 
 
 def frame(kind: str, *, sid: int = 1, seq: int | None = None, **rest: object) -> bytes:
@@ -229,3 +233,36 @@ def test_what_cannot_be_read_is_published_and_counted(talk: KalshiConversation, 
 def test_unknown_types_are_published_and_counted(talk: KalshiConversation) -> None:
     assert talk.received(frame("brand_new_thing", sid=7, seq=1, msg={}), T0) is PUBLISH_ONLY
     assert talk.odd == 1
+
+
+def test_a_frame_that_comes_late_takes_no_number_back(talk: KalshiConversation) -> None:
+    assert Gap in kinds(talk.received(delta("A", 4), T0))
+    assert Gap in kinds(talk.received(delta("A", 3), T0))
+    assert talk.received(delta("A", 5), T0) is PUBLISH_ONLY
+
+
+def test_first_snapshots_that_stop_coming_are_asked_for_by_name_and_then_given_up() -> None:
+    conversation = KalshiConversation({"A": "kalshi:A", "B": "kalshi:B"}, venue_wide=False)
+    conversation.opened(T0)
+    conversation.received(subscribed("orderbook_delta", 1), T0)
+    conversation.received(snapshot("A", 1), T0 + ANSWER_NS_MAX)
+    assert said(conversation.beat(T0 + ANSWER_NS_MAX + 1)) == []
+    late = T0 + 2 * ANSWER_NS_MAX + 1
+    (asked,) = said(conversation.beat(late))
+    assert asked["params"] == {"sids": [1], "action": "get_snapshot", "market_tickers": ["B"]}
+    assert Reconnect in kinds(conversation.beat(late + ANSWER_NS_MAX + 1))
+
+
+def test_a_command_is_repeated_with_growing_pauses_and_then_given_up(talk: KalshiConversation) -> None:
+    now_ns = T0
+    talk.resync({"kalshi:A": T0 + 1}, T0 + 2)
+    pauses = []
+    for _ in range(AGAIN_MAX):
+        assert Reconnect not in kinds(talk.received(error(27, id=2), now_ns))
+        waited = 0
+        while not said(talk.beat(now_ns + waited)):
+            waited += NS_PER_S // 4
+        pauses.append(waited // NS_PER_S)
+        now_ns += waited
+    assert pauses == [1, 2, 4, 8]
+    assert Reconnect in kinds(talk.received(error(27, id=2), now_ns))

@@ -103,7 +103,10 @@ def test_a_few_missing_books_do_not_cost_the_others(talk: PolymarketConversation
 
 def test_a_suspect_book_gets_a_new_feed(talk: PolymarketConversation) -> None:
     talk.received(frame([book("111"), book("222")]), T0 + 5)
-    assert kinds(talk.resync({"polymarket:0xa": T0 + 6}, T0 + 7)) == [Renew]
+    (renew,) = talk.resync({"polymarket:0xa": T0 + 6}, T0 + 7)
+    assert type(renew) is Renew
+    # Few of many can come on a small feed.
+    assert renew.instruments == ("polymarket:0xa",)
 
 
 def test_a_request_from_before_the_first_books_is_void(talk: PolymarketConversation) -> None:
@@ -114,3 +117,11 @@ def test_a_request_from_before_the_first_books_is_void(talk: PolymarketConversat
 def test_a_book_that_is_still_to_come_is_no_reason_for_a_new_feed(talk: PolymarketConversation) -> None:
     talk.received(frame(book("111")), T0 + 5)
     assert talk.resync({"polymarket:0xb": T0 + 6}, T0 + 7) is NOTHING
+
+
+def test_a_book_that_did_not_come_in_time_is_asked_for_on_another_feed(talk: PolymarketConversation) -> None:
+    talk.received(frame(book("111")), T0 + 5)
+    late = T0 + BOOKS_NS_MAX + 1
+    talk.beat(late)
+    (renew,) = talk.resync({"polymarket:0xb": late}, late)
+    assert renew.instruments == ("polymarket:0xb",)

@@ -10,6 +10,7 @@ from core.domain.partition import partition_of
 from core.runtime.topics import DERIVED_RESYNC, RAW_FEED, RAW_FRAME
 from schemas.derived import Resync
 from schemas.raw import Closed, FeedTick, Frame, Gap, Opened
+from simulate.faults import parse
 
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
 
@@ -25,26 +26,9 @@ def truth_of(venues, venue: str) -> dict[int, list[bytes]]:
     return sent
 
 
-def hold_back(connection, which) -> None:
-    """Never send a frame of which `which` is true."""
-    send = connection.send
-
-    def choosy(*frame) -> None:
-        if not which(getattr(frame[0], "payload", frame[0])):
-            send(*frame)
-
-    connection.send = choosy
-
-
-def lose_one(connection) -> None:
-    """Lose the next change of a book."""
-    first = iter([True])
-    hold_back(connection, lambda payload: b"orderbook_delta" in payload and next(first, False))
-
-
-def fall_silent(connection) -> None:
-    """Send nothing but answers to pings any more."""
-    hold_back(connection, lambda payload: payload != b"PONG")
+def inject(venues, venue: str, fault: str, **more: object) -> None:
+    """Let the simulated venue do something wrong."""
+    venues.world.injector.inject(parse({"venue": venue, "fault": fault} | more))
 
 
 def resync(venue: str, instrument: str, epoch: int, ts_ns: int) -> Resync:
@@ -200,7 +184,7 @@ def test_a_frame_that_kalshi_loses_shows_as_a_gap_and_all_books_come_again(in_wo
         crew.hire("w1")
         crew.tables["w1"].deal([0], items)
         await crew.until(lambda: sorted(crew.fed()) == sorted(items))
-        lose_one(venues.world.kalshi.connections[0])
+        inject(venues, "kalshi", "gap")
 
         def after_gap() -> list[object]:
             records = crew.log.records(RAW_FRAME)
@@ -319,8 +303,7 @@ def test_a_feed_that_fell_silent_gets_a_successor_before_it_is_closed(in_world, 
         await crew.until(lambda: sorted(crew.fed()) == sorted(items))
         await asyncio.sleep(1.5)
         assert len(crew.of_kind(Opened)) == 1
-        server = venues.world.kalshi if venue == "kalshi" else venues.world.clob
-        fall_silent(server.connections[0])
+        inject(venues, venue, "silent_freeze", seconds=20)
         await crew.until(lambda: len(crew.of_kind(Closed)) == 1)
         assert crew.log.kinds(RAW_FEED) == ["Opened", "Ready", "Opened", "Ready", "Closed"]
         assert crew.of_kind(Closed)[0].reason == "another feed took over"
@@ -419,3 +402,37 @@ def test_ticks_go_on_while_the_venue_is_quiet(in_world, new_worker) -> None:
         await crew.dismiss()
 
     in_world(body, messages_per_s=0)
+
+
+@BOTH
+def test_whatever_the_venue_does_every_instrument_is_fed_again_and_no_number_is_missing(
+    in_world, new_worker, venue: str
+) -> None:
+    async def body(venues) -> None:
+        fields = {"feed_degraded_after_s": 1.0, "feed_breaker_pause_s": 0.5, "feed_backoff_s_max": 0.5}
+        fields |= {"audit_requests_per_s": 20.0, "books_requests_per_s": 40.0}
+        crew = new_worker(venue, venues.settings.model_copy(update=fields))
+        items = venues.descriptions(venue)
+        crew.hire("w1")
+        crew.tables["w1"].deal([0, 1], items)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        for fault in ("gap", "duplicate", "malformed_json", "unknown_type", "duplicate_snapshot", "tick_change"):
+            inject(venues, venue, fault)
+            await asyncio.sleep(0.3)
+        inject(venues, venue, "close_without_reason", how="close")
+        inject(venues, venue, "http_5xx", seconds=1.0)
+        await asyncio.sleep(1.0)
+        inject(venues, venue, "connection_limit", seconds=2.5)
+        await asyncio.sleep(2.5)
+        inject(venues, venue, "maintenance", seconds=1.0)
+        await asyncio.sleep(1.0)
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.dismiss()
+        numbers: dict[int, list[int]] = {}
+        for record in crew.log.records(RAW_FRAME):
+            numbers.setdefault(record.epoch, []).append(record.frame_no)
+        assert len(numbers) >= 4
+        for found in numbers.values():
+            assert found == list(range(1, len(found) + 1))
+
+    in_world(body)
