@@ -44,7 +44,7 @@ def test_the_recorded_kalshi_session_without_its_second_delta_is_a_gap(captures:
     for frame in frames[:3]:
         conversation.received(frame, T0)
     actions = conversation.received(frames[4], T0)
-    assert actions[:2] == [Publish(), Gap("sid 1: expected seq 2, found 3")]
+    assert actions[:2] == [Gap("sid 1: expected seq 2, found 3"), Publish()]
 
 
 def test_recorded_polymarket_books_complete_a_feed(captures: Path) -> None:
