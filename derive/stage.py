@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from core.domain.errors import Resync
 from core.domain.trust import AUDIT, CROSSED, GAP, HASH, because
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from derive.audits import Auditor, Finding
-from derive.books import apply_delta, contradiction, load_snapshot, show_book, show_dark
+from derive.books import apply_delta, contradiction, load_snapshot
 from derive.feeds import FEED_FORGOTTEN_NS, LATE_HELD_NS, Feed
 from derive.limits import TrustLimits
-from derive.memories import CLOSED_STATUSES
 from derive.proof import HashProof, is_sampled
 from derive.rhythm import newest_by_feed
-from derive.shelf import Shelf
-from derive.state import AWAITING, SHOWN, InstrumentState
+from derive.state import SHOWN, InstrumentState
+from derive.voice import RESYNC_FIRST_NS, Voice
 from schemas import derived, market
-from schemas.enums import BookState
 from schemas.record import Record
 
 TICK_NS = 100 * NS_PER_MS
@@ -33,33 +29,19 @@ TICK_NS = 100 * NS_PER_MS
 CHECK_NS = 50 * NS_PER_MS
 SURVEY_NS = 5 * NS_PER_S
 """What looks at every book is done at most once in this much log time, or ten times in the shortest silence."""
-RESYNC_FIRST_NS = NS_PER_S
-"""How long a book waits for its feed's own recovery before it asks; doubled with each asking."""
-RESYNC_MAX_NS = 30 * NS_PER_S
 
 _BOOK = topics.DERIVED_BOOK
-_RESYNC = topics.DERIVED_RESYNC
 
 
-class BookTask:
-    """Books, trust, quotes of the instruments of one partition. Implements `core.runtime.flow.Task` and `Checkpointed`.
-
-    Attributes:
-        counters: what happened, by name; the runtime exports them.
-    """
+class BookTask(Voice):
+    """Books and trust of one partition's instruments. Implements `core.runtime.flow.Task` and `Checkpointed`."""
 
     def __init__(self, context: TaskContext) -> None:
-        self.counters: dict[str, int] = {}
+        super().__init__(TrustLimits.from_options(context.options))
         self._partition = context.partition
-        self._limits = TrustLimits.from_options(context.options)
-        self._shelf = Shelf(self._limits)
-        self._books = self._shelf.books
         self._survey_ns = max(min(SURVEY_NS, self._limits.silent_floor_ms * NS_PER_MS // 10), NS_PER_S)
         self._auditor = Auditor(self._limits)
         self._changes = self._auditor.changes
-        self._offset = 0
-        self._cause: Record
-        self._out: list[Output] = []
         self._handlers: dict[type[Record], Callable[..., None]] = {
             market.BookDelta: self._on_delta,
             market.BookSnapshot: self._on_snapshot,
@@ -326,12 +308,6 @@ class BookTask:
     def _is_silent(self, feed: Feed) -> bool:
         return self._shelf.log_ns - feed.ticked_ns > self._limits.feed_silent_ns
 
-    def _tell(self, feed: Feed) -> None:
-        """Say of each book of a feed what the feed's state makes of it."""
-        for state in self._books.values():
-            if state.feed is feed:
-                self._show(state)
-
     def _on_lateness(self, state: InstrumentState, late_ns: int) -> bool:
         """Weigh how late a change came; say whether that makes its feed late or ends it."""
         clock, feed = state.clock, state.feed
@@ -340,11 +316,6 @@ class BookTask:
         was_late = bool(feed.late_ns)
         feed.late_ns = self._shelf.log_ns if late_ns > clock.high_ns else 0
         return was_late != bool(feed.late_ns)
-
-    def _repeat(self, state: InstrumentState) -> None:
-        for record in (state.depth, state.quote):
-            if record is not None:
-                self._out.append(Output(_BOOK, state.instrument, msgspec.structs.replace(record, repeat=True)))
 
     # Trust
 
@@ -405,93 +376,3 @@ class BookTask:
             if state.rhythm.silent:
                 state.rhythm.silent = ""
                 self._show(state)
-
-    # hot
-    def _after_change(self, state: InstrumentState, venue_ts_ns: int) -> None:
-        if state.unfinished:
-            pass
-        elif state.book.crossed:
-            if not state.crossed_ns:
-                state.crossed_ns = max(self._shelf.log_ns, 1)
-                self._shelf.crossed[state.instrument] = state
-        elif state.crossed_ns:
-            self._uncross(state)
-        self._show(state, venue_ts_ns, changed=True)
-
-    def _uncross(self, state: InstrumentState) -> None:
-        if state.crossed_ns:
-            state.crossed_ns = 0
-            del self._shelf.crossed[state.instrument]
-
-    def _suspect(self, state: InstrumentState, cause: str, *, wait_ns: int = 0) -> None:
-        if state.suspect:
-            return
-        state.dirty = True
-        state.unfinished = False
-        state.suspect = cause
-        state.resync_asked = 0
-        state.resync_due_ns = self._shelf.log_ns + wait_ns
-        self._uncross(state)
-        self._count("book.suspected")
-        self._show(state)
-        if not wait_ns:
-            self._ask(state)
-
-    def _show(self, state: InstrumentState, venue_ts_ns: int = 0, *, changed: bool = False) -> None:
-        """Say the state the book has now if another was said before, or the book if it is shown and `changed`."""
-        verdict = state.judge()
-        if state.unfinished and verdict[0] in SHOWN:
-            return
-        if verdict != (state.state, state.cause):
-            self._turn(state, *verdict)
-        elif not changed or state.state not in SHOWN:
-            return
-        if state.state in SHOWN:
-            self._emit_book(state, venue_ts_ns)
-        else:
-            quote = show_dark(state, self._cause, self._offset, len(self._out))
-            self._out.append(Output(_BOOK, state.instrument, quote))
-
-    def _turn(self, state: InstrumentState, verdict: BookState, cause: str) -> None:
-        if state.state == "UNKNOWN":
-            self._shelf.repeat_from(state)
-        state.dirty = True
-        state.state, state.cause = verdict, cause
-        waiting = self._shelf.waiting
-        if verdict not in AWAITING:
-            waiting.pop(state.instrument, None)
-        elif state.instrument not in waiting:
-            waiting[state.instrument] = state
-            first_ns = self._shelf.log_ns + RESYNC_FIRST_NS * (not state.suspect)
-            state.resync_due_ns = max(state.resync_due_ns, first_ns)
-
-    # hot
-    def _emit_book(self, state: InstrumentState, venue_ts_ns: int) -> None:
-        out = self._out
-        depth, quote = show_book(state, self._cause, self._offset, len(out), venue_ts_ns=venue_ts_ns)
-        out.append(Output(_BOOK, state.instrument, depth))
-        out.append(Output(_BOOK, state.instrument, quote))
-
-    def _ask(self, state: InstrumentState) -> None:
-        """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none."""
-        now_ns = self._shelf.log_ns
-        state.dirty = True
-        state.resync_due_ns = now_ns + min(RESYNC_FIRST_NS << min(state.resync_asked, 5), RESYNC_MAX_NS)
-        if state.status.status in CLOSED_STATUSES:
-            return
-        state.resync_asked += 1
-        self._count("resync.asked")
-        asked = derived.Resync(
-            instrument=state.instrument,
-            venue=state.venue,
-            epoch=state.epoch,
-            version_offset=self._offset,
-            version_index=len(self._out),
-            cause=state.cause,
-            ts_ns=now_ns,
-            trail=self._cause.trail,  # type: ignore[attr-defined]
-        )
-        self._out.append(Output(_RESYNC, state.instrument, asked))
-
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1

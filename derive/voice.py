@@ -1,0 +1,143 @@
+"""What the book task says: states, quotes and depth of its books, requests for snapshots. When, is in `derive.stage`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.runtime import topics
+from core.runtime.clock import NS_PER_S
+from core.runtime.flow import Output
+from derive.books import show_book, show_dark
+from derive.feeds import Feed
+from derive.limits import TrustLimits
+from derive.memories import CLOSED_STATUSES
+from derive.shelf import Shelf
+from derive.state import AWAITING, SHOWN, InstrumentState
+from schemas import derived
+from schemas.enums import BookState
+from schemas.record import Record
+
+RESYNC_FIRST_NS = NS_PER_S
+"""How long a book waits for its feed's own recovery before it asks; doubled with each asking."""
+RESYNC_MAX_NS = 30 * NS_PER_S
+
+_BOOK = topics.DERIVED_BOOK
+_RESYNC = topics.DERIVED_RESYNC
+
+
+class Voice:
+    """The outputs of one record, as they are made.
+
+    Attributes:
+        counters: what happened, by name; the runtime exports them.
+    """
+
+    def __init__(self, limits: TrustLimits) -> None:
+        self.counters: dict[str, int] = {}
+        self._limits = limits
+        self._shelf = Shelf(limits)
+        self._books = self._shelf.books
+        self._offset = 0
+        self._cause: Record
+        self._out: list[Output] = []
+
+    # hot
+    def _after_change(self, state: InstrumentState, venue_ts_ns: int) -> None:
+        if state.unfinished:
+            pass
+        elif state.book.crossed:
+            if not state.crossed_ns:
+                state.crossed_ns = max(self._shelf.log_ns, 1)
+                self._shelf.crossed[state.instrument] = state
+        elif state.crossed_ns:
+            self._uncross(state)
+        self._show(state, venue_ts_ns, changed=True)
+
+    def _uncross(self, state: InstrumentState) -> None:
+        if state.crossed_ns:
+            state.crossed_ns = 0
+            del self._shelf.crossed[state.instrument]
+
+    def _suspect(self, state: InstrumentState, cause: str, *, wait_ns: int = 0) -> None:
+        if state.suspect:
+            return
+        state.dirty = True
+        state.unfinished = False
+        state.suspect = cause
+        state.resync_asked = 0
+        state.resync_due_ns = self._shelf.log_ns + wait_ns
+        self._uncross(state)
+        self._count("book.suspected")
+        self._show(state)
+        if not wait_ns:
+            self._ask(state)
+
+    def _show(self, state: InstrumentState, venue_ts_ns: int = 0, *, changed: bool = False) -> None:
+        """Say the state the book has now if another was said before, or the book if it is shown and `changed`."""
+        verdict = state.judge()
+        if state.unfinished and verdict[0] in SHOWN:
+            return
+        if verdict != (state.state, state.cause):
+            self._turn(state, *verdict)
+        elif not changed or state.state not in SHOWN:
+            return
+        if state.state in SHOWN:
+            self._emit_book(state, venue_ts_ns)
+        else:
+            quote = show_dark(state, self._cause, self._offset, len(self._out))
+            self._out.append(Output(_BOOK, state.instrument, quote))
+
+    def _turn(self, state: InstrumentState, verdict: BookState, cause: str) -> None:
+        if state.state == "UNKNOWN":
+            self._shelf.repeat_from(state)
+        state.dirty = True
+        state.state, state.cause = verdict, cause
+        waiting = self._shelf.waiting
+        if verdict not in AWAITING:
+            waiting.pop(state.instrument, None)
+        elif state.instrument not in waiting:
+            waiting[state.instrument] = state
+            first_ns = self._shelf.log_ns + RESYNC_FIRST_NS * (not state.suspect)
+            state.resync_due_ns = max(state.resync_due_ns, first_ns)
+
+    # hot
+    def _emit_book(self, state: InstrumentState, venue_ts_ns: int) -> None:
+        out = self._out
+        depth, quote = show_book(state, self._cause, self._offset, len(out), venue_ts_ns=venue_ts_ns)
+        out.append(Output(_BOOK, state.instrument, depth))
+        out.append(Output(_BOOK, state.instrument, quote))
+
+    def _ask(self, state: InstrumentState) -> None:
+        """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none."""
+        now_ns = self._shelf.log_ns
+        state.dirty = True
+        state.resync_due_ns = now_ns + min(RESYNC_FIRST_NS << min(state.resync_asked, 5), RESYNC_MAX_NS)
+        if state.status.status in CLOSED_STATUSES:
+            return
+        state.resync_asked += 1
+        self._count("resync.asked")
+        asked = derived.Resync(
+            instrument=state.instrument,
+            venue=state.venue,
+            epoch=state.epoch,
+            version_offset=self._offset,
+            version_index=len(self._out),
+            cause=state.cause,
+            ts_ns=now_ns,
+            trail=self._cause.trail,  # type: ignore[attr-defined]
+        )
+        self._out.append(Output(_RESYNC, state.instrument, asked))
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def _tell(self, feed: Feed) -> None:
+        """Say of each book of a feed what the feed's state makes of it."""
+        for state in self._books.values():
+            if state.feed is feed:
+                self._show(state)
+
+    def _repeat(self, state: InstrumentState) -> None:
+        for record in (state.depth, state.quote):
+            if record is not None:
+                self._out.append(Output(_BOOK, state.instrument, msgspec.structs.replace(record, repeat=True)))
