@@ -13,7 +13,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.domain.errors import Halt, InvariantBroken, Unavailable
-from core.runtime import metrics
+from core.runtime import metrics, queues
 from core.runtime.clock import Clock
 from core.runtime.codec import Codec
 from core.runtime.flow import ALL_PARTITIONS, BY_KEY, Output
@@ -26,6 +26,7 @@ OnOffset = Callable[[int | None, str], None]
 QUEUE_RECORDS_MAX = 200_000
 QUEUE_KBYTES_MAX = 262_144
 MESSAGE_BYTES_MAX = 1_048_576
+_QUEUE = "producer"
 _ANY_PARTITION = -1
 
 
@@ -74,6 +75,7 @@ class Publisher:
         config["error_cb"] = self._on_error
         config["on_delivery"] = self._on_delivery
         self._producer = Producer(config)
+        queues.watch(_QUEUE, self, lambda own: len(own._producer), QUEUE_RECORDS_MAX)
 
     @property
     def run(self) -> str:
@@ -138,6 +140,7 @@ class Publisher:
                 return
             except BufferError:
                 self._blocked.inc()
+                queues.at_bound(_QUEUE, "waited")
                 self._producer.poll(0.05)
                 self._check()
             except KafkaException as e:
@@ -182,6 +185,7 @@ class AckingProducer:
         config["error_cb"] = self._on_error
         config["on_delivery"] = self._on_streamed
         self._producer = Producer(config)
+        queues.watch(_QUEUE, self, lambda own: len(own._producer), QUEUE_RECORDS_MAX)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
         self._thread.start()
@@ -216,6 +220,7 @@ class AckingProducer:
             try:
                 self._producer.produce(name, value, key, target, on_delivery=self._reporter(number, on_offset))
             except BufferError as e:
+                queues.at_bound(_QUEUE, "refused")
                 with self._lock:
                     self._pending.pop(number, None)
                 raise Unavailable(f"{name}: the produce queue is full ({QUEUE_RECORDS_MAX} records)") from e
@@ -248,6 +253,7 @@ class AckingProducer:
         try:
             self._producer.produce(name, value, key, partition)
         except BufferError as e:
+            queues.at_bound(_QUEUE, "refused")
             raise Unavailable(f"{name}: the produce queue is full ({QUEUE_RECORDS_MAX} records)") from e
         except KafkaException as e:
             raise InvariantBroken(f"{name}: {len(value)} bytes cannot be produced: {e}") from e

@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from core.domain.errors import Halt, InvariantBroken, Misconfigured, Reject, Retry, Unavailable
 from core.runtime import log as logs
-from core.runtime import metrics, resent
+from core.runtime import metrics, queues, resent
 from core.runtime.checkpoint import Head
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import Codec
@@ -601,17 +601,17 @@ class TaskLoop:
 
     def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
         pressure = None
-        # A replay has all the time there is; of a sequenced log, its sequencer speaks.
-        if end is None and not self._spec.sequenced:
+        # A replay has all the time there is; of a sequenced log, its sequencer speaks; a table is old by nature.
+        if end is None and not self._spec.sequenced and self._spec.topic.cleanup == "delete":
             pressure = Pressure(
                 stage=self._spec.stage,
                 reader=self._spec.log,
                 partition=number,
                 limits=self._limits,
                 name=self._spec.group(self._publisher.run),
-                advice=f"add replicas with `crossbook scale {self._spec.log} N`",
+                advice=f"add replicas with `crossbook scale {self._spec.stage} N`",
             )
-        return _Slot(
+        slot = _Slot(
             task=self._new_task(number),
             inbox=Inbox() if self._spec.sequenced else None,
             position=start,
@@ -620,6 +620,8 @@ class TaskLoop:
             end=end,
             pressure=pressure,
         )
+        queues.watch("task backlog", slot, lambda own: len(own.backlog), self._batch_max)
+        return slot
 
     # Facts
 
