@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from core.domain.errors import CrossbookError, Fenced, InvariantBroken, Unavailable
 from core.runtime.clock import Clock
@@ -170,7 +170,8 @@ class KafkaStore:
         reader = LogReader.assigned(
             self._bootstrap,
             group=f"{self._id}.checkpoint",
-            positions=[TopicPartition(self._topic, self._partition, OFFSET_BEGINNING)],
+            # Not "the beginning": where that is would be asked for half a second later.
+            positions=[TopicPartition(self._topic, self._partition, 0)],
             large=True,
         )
         try:

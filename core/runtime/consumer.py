@@ -115,7 +115,8 @@ class LogReader:
         """
         config = consumer_config(bootstrap, group=group, joins=False, reset=reset, patience_ms=patience_ms, ends=ends)
         if large:
-            config["fetch.message.max.bytes"] = LARGE_BYTES
+            # Its other questions wait behind a fetch, and its end is said after one that brought nothing.
+            config |= {"fetch.message.max.bytes": LARGE_BYTES, "fetch.wait.max.ms": 10}
         reader = cls(Consumer(config), on_trimmed)
         reader._consumer.assign(list(positions))
         return reader
