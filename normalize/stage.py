@@ -22,6 +22,8 @@ from schemas.record import Record
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """A chunked frame above this is rejected; ingest ends such a feed."""
+UNFINISHED_NS_MAX = 60_000_000_000
+"""A frame whose next chunk does not come for so long never ends: its feed was killed and could not say that it closed."""
 FEEDS_MAX = 256
 """Feeds whose instrument list is kept at hand; the table has them all."""
 
@@ -80,6 +82,8 @@ class FrameTask:
                 return self._chunk(record, item.offset)
             return self._frame(record, record.payload)
         if type(record) is raw.FeedTick:
+            if self._parts:
+                self._forget_unfinished(record.recv_ts_ns)
             return [_broadcast(record.feed, _tick(record))]
         if type(record) is raw.Gap:
             return self._reset(record, record.instruments, because(GAP, record.reason))
@@ -177,6 +181,13 @@ class FrameTask:
             raise
         del self._parts[record.epoch]
         return outputs
+
+    def _forget_unfinished(self, now_ns: int) -> None:
+        """Drop frames that will never end, or the commit would wait for them for ever."""
+        for epoch, parts in list(self._parts.items()):
+            if now_ns - parts.first.recv_ts_ns > UNFINISHED_NS_MAX:
+                del self._parts[epoch]
+                self._count("chunk.lost")
 
     def _lost(self, record: raw.Frame, reason: str) -> MalformedFrame:
         self._count("chunk.lost")

@@ -129,6 +129,22 @@ def test_end_of_a_feed_forgets_its_unfinished_frame(kalshi):
     assert kalshi.task.counters["chunk.lost"] == 1
 
 
+def test_a_killed_feeds_unfinished_frame_holds_the_commit_for_a_minute_of_log_time_only(kalshi):
+    first = chunks_of(kalshi, snapshot(), 2)[0]
+    kalshi.give(first)
+
+    def tick(later_ns):
+        kalshi.give(
+            raw.FeedTick(feed="kalshi-1", venue="kalshi", epoch=8, frame_no=1, recv_ts_ns=first.recv_ts_ns + later_ns)
+        )
+
+    tick(stage.UNFINISHED_NS_MAX)
+    assert kalshi.task.hold_offset == 0
+    tick(stage.UNFINISHED_NS_MAX + 1)
+    assert kalshi.task.hold_offset is None
+    assert kalshi.task.counters["chunk.lost"] == 1
+
+
 def test_unknown_venue_is_rejected_and_its_feed_reset(kalshi):
     kalshi.venue = "mtgox"
     error, outputs = kalshi.refused(snapshot())
