@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 import msgspec
 
 from core.runtime.clock import Clock
+from core.runtime.queues import NewestDict
 from ingest.listing import Listed
 from ingest.rest import RestClient
 from venues.kalshi.hosts import API_ROOT
@@ -19,6 +20,8 @@ LOOK_UP_TICKERS = 100
 EVENTS_PAGE = 200
 EVENTS_ONE_BY_ONE = 10
 """More unknown events than these are fetched by page."""
+EVENTS_MAX = 50_000
+"""Events, and series, remembered; what was learnt longest ago is asked for again."""
 SERIES_KEPT_S = 600.0
 """Fees of a series are looked up again after this long."""
 
@@ -83,8 +86,8 @@ class KalshiListing:
         self._clock = clock
         self._page = page
         self._only = tuple(series)
-        self._events: dict[str, tuple[str, bytes]] = {}
-        self._series: dict[str, tuple[float, bytes]] = {}
+        self._events: NewestDict[str, tuple[str, bytes]] = NewestDict("kalshi events", EVENTS_MAX)
+        self._series: NewestDict[str, tuple[float, bytes]] = NewestDict("kalshi series", EVENTS_MAX)
 
     async def open_markets(self) -> AsyncIterator[list[Listed]]:
         """Yield the open markets, page by page."""
@@ -113,7 +116,7 @@ class KalshiListing:
 
     async def _described(self, markets: list[bytes]) -> list[Listed]:
         heads = [decode(_HEAD, market, "kalshi market") for market in markets]
-        await self._learn_events({head.event_ticker for head in heads} - self._events.keys())
+        await self._learn_events({head.event_ticker for head in heads} - set(self._events))
         listed = []
         for head, market in zip(heads, markets, strict=True):
             context = await self._context(head.event_ticker)
@@ -148,7 +151,7 @@ class KalshiListing:
             page = decode(_EVENTS, body or b'{"events":[]}', "kalshi events")
             for event in page.events:
                 self._learn(bytes(event))
-            unknown = unknown - self._events.keys()
+            unknown = unknown - set(self._events)
             cursor = page.cursor
             if not cursor or not page.events:
                 break

@@ -6,23 +6,30 @@ can change comes in band; a task never reads such a thing here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+
+import msgspec
 
 from core.domain.errors import Reject, Retry, Unavailable, UnknownInstrument
 from core.runtime import topics
 from core.runtime.clock import Clock
 from core.runtime.codec import Codec, patiently
 from core.runtime.consumer import LogReader, from_beginning, key_text, value_bytes
+from core.runtime.queues import NewestDict
 from core.runtime.topics import Topic
 from schemas.market import Instrument
 from schemas.raw import Opened
+
+OPENED_MAX = 20_000
+"""Feeds remembered; within the three days a frame is kept, that is one every 13 seconds."""
 
 
 class MemoryTables:
     """Tables that are filled by hand: for tests and what-if runs."""
 
     def __init__(self) -> None:
-        self._opened: dict[int, Opened] = {}
+        self._opened: NewestDict[int, Opened] = NewestDict("opened feeds", OPENED_MAX)
         self._feed_end = 0
         self._instruments: dict[str, Instrument] = {}
 
@@ -43,7 +50,9 @@ class MemoryTables:
     def learn_feed(self, offset: int, record: object) -> None:
         """Take in one record of `raw.feed`."""
         if isinstance(record, Opened):
-            self._opened[offset] = record
+            # Thousands of feeds list the same instruments: one text for each.
+            names = [sys.intern(name) for name in record.instruments]
+            self._opened[offset] = msgspec.structs.replace(record, instruments=names)
         self._feed_end = max(self._feed_end, offset + 1)
 
     def learn_instrument(self, record: Instrument) -> None:
