@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from core.domain.errors import Retry
 from core.domain.ids import order_event_id
-from core.runtime import log, metrics
+from core.runtime import log, metrics, queues
 from core.runtime.clock import Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
@@ -33,6 +33,7 @@ class Journal:
         self._clock = clock
         self._written: set[str] = set()
         self._backlog: deque[Record] = deque()
+        queues.watch("order events unsaid", self, lambda own: len(own._backlog), BACKLOG_MAX)
         self._foreign_seen: set[str] = set()
 
     def ack_age_s(self) -> float:
@@ -205,6 +206,7 @@ class Journal:
         """Append a raw request or frame; dropped and counted while the producer is full."""
         if self._backlog or not self._try(ORDER_FRAME, record):
             self.frames_dropped += 1
+            queues.at_bound("order events unsaid", "dropped a raw frame")
             metrics.EVENTS.labels("execute", "frame_dropped").inc()
 
     def flush(self) -> bool:
@@ -233,6 +235,7 @@ class Journal:
         metrics.EVENTS.labels("execute", f"order_{kind.lower()}").inc()
         if len(self._backlog) >= BACKLOG_MAX:
             # Reading on would lose words of the venue: they can be had again by looking up, after a restart.
+            queues.at_bound("order events unsaid", "refused")
             raise Retry(f"order.event takes nothing: {BACKLOG_MAX} events wait; restart the gateway when Kafka is back")
         self._backlog.append(record)
         self.flush()

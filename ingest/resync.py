@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from core.runtime import metrics
+from core.runtime import metrics, queues
 from core.runtime.clock import Clock
 from core.runtime.flow import Input
 from schemas.derived import Resync
@@ -26,6 +26,7 @@ class Resyncs:
         self._room = per_s * BURST_S
         self._filled_s = clock.monotonic_s()
         self._pending: dict[str, int] = {}
+        queues.watch("resync requests", self, lambda own: len(own._pending), PENDING_MAX)
 
     def allot(self, part: float) -> None:
         """Use this part of the venue's rate from now on: 0 to 1, as the instruments are shared."""
@@ -38,6 +39,7 @@ class Resyncs:
             return
         if record.instrument not in self._pending and len(self._pending) >= PENDING_MAX:
             metrics.EVENTS.labels("ingest", "resync_dropped").inc()
+            queues.at_bound("resync requests", "dropped the request")
             return
         self._pending[record.instrument] = max(record.ts_ns, self._pending.get(record.instrument, 0))
 
