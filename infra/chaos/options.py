@@ -20,7 +20,7 @@ class ChaosOptions(Options):
     report: Path = PROJECT / "build" / "chaos.json"
     page: Path = PROJECT / "build" / "chaos.html"
     ready_timeout_s: float = 120.0
-    drain_timeout_s: float = 180.0
+    drain_timeout_s: float = 90.0
     """after a broker was killed a group may have minutes of records to catch up with"""
     recover_s: float = 60.0
     """how long the books may take to be LIVE again after the last act"""

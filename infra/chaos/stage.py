@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -209,9 +209,13 @@ class Chaos(Play):
 
     def _end(self, view: View) -> None:
         self._stopped_ns = self._clock.now_ns()
+        self._drain(view)
+
+    def _wait_until(self, view: View, what: str, done: Callable[[], bool]) -> None:
         try:
-            self._drain(view)
+            super()._wait_until(view, what, done)
         except Unavailable as e:
+            # The rest is drained and judged all the same.
             self._problems.append(str(e))
 
     # Judging
