@@ -142,7 +142,7 @@ class BookMachine(RuleBasedStateMachine):
             feed.held.append(frame)
 
     def deliver(self, feed: Feed, frame: Frame) -> None:
-        raise NotImplementedError
+        raise AssertionError("each venue has its own")
 
     # Ingest, as far as it writes
 
@@ -250,7 +250,7 @@ class BookMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.feeds) < 2)
     @rule()
     def open_feed(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("each venue has its own")
 
     @precondition(lambda self: self.feeds)
     @rule(which=st.integers(0, 1))
@@ -332,7 +332,7 @@ class BookMachine(RuleBasedStateMachine):
             assert self.handle(record) == []
 
     def rest_body(self, name: str, sides: Sides) -> bytes:
-        raise NotImplementedError
+        raise AssertionError("each venue has its own")
 
 
 class KalshiMachine(BookMachine):
