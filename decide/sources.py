@@ -2,7 +2,8 @@
 
 Instruments are forwarded all and from the beginning, links, strategies, profiles and limits too: whichever comes first,
 nothing that came before it is lost. Books are forwarded by key and may start at the end: quotes and depths are repeated
-every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat.
+every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat. Under load
+only the newest quote of each instrument goes on, with its depth; trades and statuses among them all do.
 """
 
 from core.domain.partition import partition_of

@@ -7,11 +7,12 @@ from core.runtime import topics
 from core.runtime.clock import SystemClock
 from core.runtime.consumer import LogReader, from_beginning, key_text, value_bytes
 from core.runtime.flow import Output, TaskContext
+from core.runtime.pressure import Progress
 from core.runtime.sequenced import Inbox, unpack
 from core.runtime.sequencer import Sequencer, SourceTopic
 from core.runtime.task import LogSpec, TaskLoop
 from schemas.decision import Clock, Strategy
-from schemas.derived import Tick
+from schemas.derived import Quote, Resync, Tick
 
 SOURCES = (
     SourceTopic(topics.DECISION_STRATEGY, configures=True),
@@ -44,11 +45,12 @@ def derived_tick(number: int) -> Tick:
     return Tick(partition=0, ts_ns=number)
 
 
-def sequencer_on(cluster) -> Sequencer:
+def sequencer_on(cluster, *, sources=SOURCES, progress=None) -> Sequencer:
     return Sequencer(
         log_topic=topics.DECISION_INPUT,
         partition=1,
-        sources=SOURCES,
+        sources=sources,
+        progress=progress,
         plan=PlanOfKeys(),
         publisher=cluster.publisher("decide"),
         codec=cluster.codec,
@@ -188,3 +190,64 @@ def test_a_clock_is_appended_every_tenth_of_a_second(cluster):
     reader.close()
     assert len(clocks) >= 8
     assert clocks == sorted(clocks)
+
+
+def test_records_of_types_that_do_not_stand_on_the_log_are_not_forwarded(cluster):
+    foreign = Resync(
+        instrument="kalshi:A", venue="kalshi", epoch=1, version_offset=1, version_index=0, cause="gap", ts_ns=1
+    )
+    publish(cluster, topics.DECISION_STRATEGY, "s", [strategy("kalshi:A")])
+    publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [derived_tick(1), foreign, derived_tick(2)])
+    sequencer = sequencer_on(cluster)
+    sequencer.start()
+    log = read_log(cluster, 3)
+    sequencer.stop()
+    assert [record.ts_ns for _, record, _ in log[1:]] == [1, 2]
+
+
+def dark_quote(version: int) -> Quote:
+    return Quote(
+        instrument="kalshi:A",
+        version_offset=version,
+        version_index=0,
+        depth_offset=-1,
+        depth_index=-1,
+        state="SUSPECT",
+        cause="gap",
+        price_exp=-4,
+        size_exp=-6,
+        bid_price=0,
+        bid_size=0,
+        ask_price=0,
+        ask_size=0,
+        epoch=1,
+        recv_ts_ns=1,
+    )
+
+
+def test_a_task_that_is_behind_gets_only_the_newest_quote_and_what_was_left_out_never_comes_later(cluster):
+    sources = (
+        SourceTopic(topics.DECISION_STRATEGY, configures=True),
+        SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True),
+    )
+    publish(cluster, topics.DECISION_STRATEGY, "s", [strategy("kalshi:A,order")])
+    behind = Progress(since_ns=time.time_ns() - 2_000_000_000)
+    first = sequencer_on(cluster, sources=sources, progress=behind)
+    first.start()
+    deadline = time.monotonic() + 10
+    while first.pressure.level != "behind" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [dark_quote(version) for version in range(50)])
+    log = read_log(cluster, 2)
+    first.stop()
+    quotes = [record.version_offset for _, record, _ in log if isinstance(record, Quote)]
+    assert quotes[-1] == 49
+    assert len(quotes) < 10
+    second = sequencer_on(cluster, sources=sources)
+    second.start()
+    publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [dark_quote(50)])
+    log = read_log(cluster, len(log) + 1)
+    second.stop()
+    assert [record.version_offset for _, record, _ in log if isinstance(record, Quote)] == [*quotes, 50]
+    offsets = [stamp.source.offset for _, _, stamp in log if stamp.source.noun == "derived.book"]
+    assert offsets == sorted(set(offsets))
