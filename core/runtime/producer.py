@@ -265,9 +265,12 @@ class AckingProducer:
     def ack_age_s(self) -> float:
         """Return the age of the oldest unacknowledged record, 0 when none.
 
-        A streamed record counts from when it was streamed until a later `produce` to its partition is acknowledged.
+        A streamed record counts from when it was streamed until a later `produce` to its partition is acknowledged, or
+        until the client holds no record any more: whoever streamed last may have ended without vouching for it.
         """
         with self._lock:
+            if self._unvouched and not len(self._producer):
+                self._unvouched.clear()
             oldest = min((*self._pending.values(), *self._unvouched.values()), default=None)
         return 0.0 if oldest is None else self._clock.monotonic_s() - oldest
 
