@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from core.domain.errors import Halt, Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
+from core.runtime.edge import Unreadable
 from core.runtime.topics import ORDER_EVENT
 from execute.calls import Http
 from execute.checks import Limits, Market
@@ -26,6 +27,7 @@ from execute.ports import LogReader, LogWriter, Request, Venue
 from execute.private import PrivateStream
 from execute.reports import Reporter, say_alive
 from execute.submission import Refusal, Submitter
+from execute.unreadable import Undertaker
 from execute.upkeep import Upkeep, outcomes_held
 from schemas.decision import Beat, Cancel, Grant
 from schemas.order import Alive, Submitting
@@ -36,6 +38,8 @@ IN_FLIGHT_MAX = 64
 WATCH_S = 0.05
 TWIN_AGE_MAX_NS = 2 * NS_PER_S
 """A gateway that said nothing for so long sends nothing either."""
+UNREAD_WAIT_S = 2.0
+"""How long a twin has for a Grant this gateway cannot read; longer than any `send_by`."""
 SETTLE_S = 0.1
 STOPPING = "stopping"
 DRAIN_S = 5.0
@@ -122,6 +126,9 @@ class Gateway:
             open_poll_s=timing.open_poll_s,
             spawn=self._spawn,
         )
+        self._undertaker = Undertaker(
+            account=account, orders=self.orders, out=logs.out, clock=clock, refuse=self._refuse_unread
+        )
         self._upkeep = Upkeep(venue=venue, orders=self.orders, journal=self.journal, caller=self._http, clock=clock)
         self._group: asyncio.TaskGroup | None = None
         self._marked = asyncio.Event()
@@ -158,6 +165,7 @@ class Gateway:
                     if tracked.submitting is not None:
                         self._follower.start(tracked)
                 group.create_task(self._read_decisions())
+                group.create_task(self._undertaker.run())
                 group.create_task(self._watch())
                 stream = PrivateStream(
                     venue=self._venue,
@@ -256,6 +264,16 @@ class Gateway:
         async for batch in self._logs.instruments.batches():
             for item in batch:
                 self.market.apply(item)
+
+    def unreadable(self, found: Unreadable) -> None:
+        """Take in a record of `decision.order` that cannot be decoded."""
+        self._undertaker.take(found)
+
+    async def _refuse_unread(self, tracked: Tracked, reason: str) -> None:
+        if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS:
+            await asyncio.sleep(UNREAD_WAIT_S)  # a ready twin, of a newer version perhaps, may have read it
+        if tracked.first is None:
+            self.journal.refused(tracked, reason)
 
     async def _read_decisions(self) -> None:
         async for batch in self._logs.decisions.batches():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 
 import uvloop
 
@@ -12,7 +13,7 @@ from core.domain.errors import CrossbookError, Halt, Misconfigured
 from core.domain.partition import partition_of
 from core.domain.units import MICRO
 from core.runtime import log, topics
-from core.runtime.edge import EdgeProducer, EdgeReader
+from core.runtime.edge import EdgeProducer, EdgeReader, Unreadable
 from core.runtime.settings import WorkerSettings
 from core.runtime.worker import Parts, assemble, presence, wait_for
 from execute.checks import Limits, Market
@@ -107,7 +108,16 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
     group = f"{settings.writes}.{STAGE}.{settings.account.replace(':', '-')}"
     own = [partition_of(settings.account, parts.run.partitions)]
 
-    def reader(topic: topics.Topic, run: str, *, partitions: list[int] | None) -> EdgeReader:
+    def unreadable(found: Unreadable) -> None:
+        gateway.unreadable(found)
+
+    def reader(
+        topic: topics.Topic,
+        run: str,
+        *,
+        partitions: list[int] | None,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> EdgeReader:
         return EdgeReader(
             bootstrap=settings.bootstrap,
             codec=parts.codec,
@@ -115,6 +125,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
             topic=topic,
             group=group,
             partitions=partitions,
+            on_unreadable=on_unreadable,
         )
 
     out = EdgeProducer(
@@ -128,7 +139,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
     # Decisions and order events are the writer's own run: paper trading reads live books and its own grants.
     readers = [
         reader(topics.ORDER_EVENT, settings.writes, partitions=own),
-        reader(topics.DECISION_ORDER, settings.writes, partitions=own),
+        reader(topics.DECISION_ORDER, settings.writes, partitions=own, on_unreadable=unreadable),
         EdgeReader(
             bootstrap=settings.bootstrap,
             codec=parts.codec,

@@ -107,7 +107,12 @@ class Submitter:
         claim.add_done_callback(_log_failure)
         # Lets the record go to the producer before the signature takes its time.
         await asyncio.sleep(0)
-        headers = self._venue.headers(request, self._clock.now_ns())
+        try:
+            headers = self._venue.headers(request, self._clock.now_ns())
+        except Reject as e:
+            # Not a byte left, and its Submitting is on its way: said by its own writer, this ends the order.
+            self._journal.unsent(tracked, f"cannot be signed: {e}")
+            return False
         try:
             async with asyncio.timeout(self._left_s(grant)):
                 await asyncio.shield(claim)

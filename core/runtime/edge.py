@@ -7,12 +7,13 @@ run on threads of their own and hand decoded batches over in order; a slow handl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Message, TopicPartition
 
 from core.domain.errors import CrossbookError, Reject, Unavailable
 from core.runtime import log as logs
@@ -37,6 +38,26 @@ _POLL_S = 0.1
 Start = Literal["beginning", "end", "committed"]
 Wants = Callable[[str, str], bool]
 """Takes a key and the full name of a record type."""
+
+
+class Unreadable(NamedTuple):
+    """A record that cannot be decoded, as it came.
+
+    Attributes:
+        topic: full name.
+        kind: full name of its record type, empty if that is not known either.
+        error: name of the error.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    kafka_ts_ns: int
+    kind: str
+    error: str
+    reason: str
 
 
 class EdgeProducer:
@@ -99,7 +120,8 @@ class EdgeReader:
     """A consumer on a thread of its own: decoded batches, in order, to asyncio.
 
     With `group` it joins (KIP-848) and may commit; with `partitions` it reads those by hand. What cannot be decoded is
-    logged and passed over: an edge acts on what it understands, and the record's own consumer dead-letters it.
+    logged and passed over: an edge acts on what it understands, and the record's own consumer dead-letters it. Who is
+    that consumer passes `on_unreadable`.
     """
 
     def __init__(
@@ -116,6 +138,7 @@ class EdgeReader:
         wants: Wants | None = None,
         patience_ms: int = 0,
         limits: PressureLimits | None = None,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
     ) -> None:
         """Start reading at once; must be made inside a running loop. `partitions` None with `joins` False: all.
 
@@ -123,7 +146,9 @@ class EdgeReader:
             wants: says by key and record type what is decoded and handed over; None: everything.
             patience_ms: how late a record may come, so that fewer requests are made (by hand-assigned readers only).
             limits: lags in time at which it counts as busy and behind, beyond that patience.
+            on_unreadable: called in the loop with what cannot be decoded.
         """
+        self._on_unreadable = on_unreadable
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[list[Input] | CrossbookError] = asyncio.Queue(BATCHES_MAX)
         queues.watch(_READER_QUEUE, self._queue, asyncio.Queue.qsize, BATCHES_MAX)
@@ -217,7 +242,7 @@ class EdgeReader:
                     continue
                 record = patiently(self._codec.decode, value, self._stop.is_set)
             except Reject as e:
-                log.warning("edge.undecodable", topic=self._name, offset=message.offset(), reason=str(e))
+                self._pass_over(message, key, value, e)
                 continue
             items.append(Input(record, self._topic.noun, message.partition() or 0, message.offset() or 0, key))
         if items:
@@ -229,6 +254,28 @@ class EdgeReader:
             if not self._unread:
                 self._loop.call_soon_threadsafe(self.caught_up.set)
         self._flush_commits(reader)
+
+    def _pass_over(self, message: Message, key: str, value: bytes, error: Reject) -> None:
+        log.warning("edge.undecodable", topic=self._name, offset=message.offset(), reason=str(error))
+        if self._on_unreadable is None:
+            return
+        try:
+            kind = patiently(self._codec.record_name, value, self._stop.is_set)
+        except Reject:
+            kind = ""
+        found = Unreadable(
+            topic=self._name,
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            key=key.encode(),
+            value=value,
+            kafka_ts_ns=message.timestamp()[1] * NS_PER_MS,
+            kind=kind,
+            error=type(error).__name__,
+            reason=str(error),
+        )
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._on_unreadable, found)
 
     def _hand_over(self, found: list[Input] | CrossbookError) -> None:
         # Blocks this thread while the handler is BATCHES_MAX behind: back-pressure reaches the broker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -141,9 +142,8 @@ def resend(
     if dry_run:
         view.show_plan(reach, wish, meant, tally, as_json=json_)
         return
-    if meant and not yes:
-        typer.confirm(f"Send {len(meant):,} letters of run {reach.run} back?", abort=True)
     if meant:
+        _ask(f"Send {len(meant):,} letters of run {reach.run} back?", yes=yes)
         sender = Sender(reach)
         try:
             chosen = replace(wish, letters=meant, stages=tuple(sorted({letter.stage for letter in meant})))
@@ -184,8 +184,7 @@ def drop(
     found = [(one.letter, one.word) for one in find(reach, wish)]
     meant = [letter for letter, word in found if word != "dropped"]
     if meant and not dry_run:
-        if not yes:
-            typer.confirm(f"Drop {len(meant):,} letters of run {reach.run}?", abort=True)
+        _ask(f"Drop {len(meant):,} letters of run {reach.run}?", yes=yes)
         sender = Sender(reach)
         try:
             with view.progress("dropping", len(meant), quiet=json_) as bar:
@@ -194,6 +193,19 @@ def drop(
             sender.close()
     done = "would drop" if dry_run else "dropped"
     view.show_counts({done: len(meant), "already dropped": len(found) - len(meant)}, as_json=json_)
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    """Return if the answer is yes.
+
+    Raises:
+        Misconfigured: there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Misconfigured(f"{question} Nobody can be asked here: say --yes, or --dry-run to see what would be done")
+    typer.confirm(question, abort=True)
 
 
 def _reach(run: str) -> Reach:
