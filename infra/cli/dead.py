@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -85,8 +85,18 @@ def list_letters(
 
 @app.command("show")
 def show_letters(
-    letters: Annotated[list[str], typer.Argument(help="Letters by name, such as normalize/12.")],
+    letters: Letters = None,
     run: Run = "",
+    stage: Stage = None,
+    topic: Topic = "",
+    error: Error = "",
+    reason: Reason = "",
+    key: Key = "",
+    since: Since = "",
+    until: Until = "",
+    offsets: Offsets = "",
+    state: State = "waiting",
+    limit: Annotated[int, typer.Option("-n", min=1, help="Of those that are not named, the newest N.")] = 5,
     json_: Json = False,
 ) -> None:
     """Show letters in full: where the record stood, why it died, what became of the letter, and the record."""
@@ -94,9 +104,10 @@ def show_letters(
     from infra.cli.letters import facts, find
 
     reach = _reach(run)
-    wish = _wish(reach, letters, None, "", "", "", "", "", "", "", "all")
+    wish = _wish(reach, letters, stage, topic, error, reason, key, since, until, offsets, state)
     missing = set(wish.letters)
-    for found in find(reach, wish):
+    newest = find(reach, wish)
+    for found in newest if letters else deque(newest, maxlen=limit):
         missing.discard(found.letter)
         record = view.record_of(reach, found)
         if json_:
@@ -170,6 +181,7 @@ def drop(
     since: Since = "",
     until: Until = "",
     offsets: Offsets = "",
+    because: Annotated[str, typer.Option("--because", help="Why, to be kept with them.")] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     json_: Json = False,
@@ -188,7 +200,7 @@ def drop(
         sender = Sender(reach)
         try:
             with view.progress("dropping", len(meant), quiet=json_) as bar:
-                sender.drop(meant, bar.advance)
+                sender.drop(meant, because, bar.advance)
         finally:
             sender.close()
     done = "would drop" if dry_run else "dropped"

@@ -112,12 +112,12 @@ class Sender:
         """Disconnect."""
         self._states.close()
 
-    def drop(self, letters: list[Letter], advance: Callable[[int], None]) -> None:
+    def drop(self, letters: list[Letter], reason: str, advance: Callable[[int], None]) -> None:
         """Say of these letters that nobody will look at them any more; they stay until their retention ends."""
         for first in range(0, len(letters), BATCH):
             batch = letters[first : first + BATCH]
             for letter in batch:
-                self._publisher.publish(resent.state_of(letter, "DROPPED", self._clock))
+                self._publisher.publish(resent.state_of(letter, "DROPPED", self._clock, reason=reason))
             self._acknowledge()
             advance(len(batch))
 
