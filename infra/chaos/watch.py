@@ -20,6 +20,7 @@ from core.domain.errors import Reject
 from core.runtime import topics
 from core.runtime.consumer import consumer_config, value_bytes
 from infra.cli.reach import Reach
+from infra.stack.servers import is_ready
 from schemas.derived import Quote, Tick
 
 TICK_AGE_S = 1.0
@@ -29,6 +30,7 @@ POLL_S = 0.1
 LOOK_S = 0.5
 SCRAPE_TIMEOUT_S = 0.4
 LAG_S_MAX = 1.0
+REGISTRY = "registry"
 _LAG = re.compile(r"^worker_lag_(seconds|records)\{[^}]*\} ([0-9.e+-]+)$", re.MULTILINE)
 _KINDS = (Quote.schema_name, Tick.schema_name)
 
@@ -221,6 +223,8 @@ class Watch:
             answering[name] = (*answering.get(name, ()), pid)
             lag_s[name] = max(lag_s.get(name, 0.0), found[0])
             lag[name] = lag.get(name, 0.0) + found[1]
+        if is_ready(self._reach.stack, REGISTRY):
+            answering[REGISTRY] = (0,)
         return Look(at_s, answering, lag_s, lag, self.books.usable(at_s), len(self.books.state))
 
 

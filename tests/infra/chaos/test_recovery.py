@@ -109,6 +109,11 @@ def test_of_two_processes_both_must_answer():
     assert felt_s(done(act("kill", "accounts"), pid=1), {}, looks, {"accounts": 2}) == pytest.approx(2.5)
 
 
+def test_the_registry_is_felt_until_it_answers():
+    looks = [look(100.5, (), name="registry"), look(109, (), name="registry"), look(110, (0,), name="registry")]
+    assert felt_s(done(act("kill", "registry"), pid=9), {}, looks, {}) == pytest.approx(10.0)
+
+
 def test_questdb_is_felt_by_the_sink():
     looks = [look(101, (1,), 5.0, "observe"), look(102, (1,), 0.0, "observe")]
     assert felt_s(done(act("kill", "questdb"), pid=9), {}, looks, {"observe": 1}) == pytest.approx(2.0)
