@@ -51,6 +51,11 @@ class MockCluster:
         """Bring it back."""
         self._lib.rd_kafka_mock_broker_set_up(self._cluster, broker)
 
+    def refuse(self, api_key: int, code: int, count: int = 1) -> None:
+        """Answer the next `count` requests of a kind (8: OffsetCommit) with an error code of the protocol."""
+        codes = (ctypes.c_int * count)(*[code] * count)
+        self._lib.rd_kafka_mock_push_request_errors_array(self._cluster, api_key, count, codes)
+
     def close(self) -> None:
         """End the cluster."""
         if self._cluster:
@@ -84,6 +89,11 @@ def _library() -> ctypes.CDLL:
         ("rd_kafka_mock_topic_create", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
         ("rd_kafka_mock_broker_set_down", ctypes.c_int, [pointer, ctypes.c_int32]),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, [pointer, ctypes.c_int32]),
+        (
+            "rd_kafka_mock_push_request_errors_array",
+            None,
+            [pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)],
+        ),
     ):
         function = getattr(lib, name)
         function.restype = result

@@ -80,11 +80,22 @@ class LogReader:
         on_assign: Callable[[list[TopicPartition]], None],
         on_revoke: Callable[[list[TopicPartition]], None],
         on_lost: Callable[[list[TopicPartition]], None],
+        on_uncommitted: Callable[[list[TopicPartition], str], None] | None = None,
         reset: str = "earliest",
         ends: bool = True,
     ) -> LogReader:
-        """Join `group` on `topic`. The callbacks run inside `batch`; `on_assign` must call `take`."""
-        reader = cls(Consumer(consumer_config(bootstrap, group=group, joins=True, reset=reset, ends=ends)))
+        """Join `group` on `topic`. The callbacks run inside `batch`; `on_assign` must call `take`.
+
+        `on_uncommitted` is told of the offsets of a `commit` that Kafka did not take, and why.
+        """
+
+        def committed(error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+            failed = partitions if error is not None else [place for place in partitions if place.error is not None]
+            if failed and on_uncommitted is not None:
+                on_uncommitted(failed, str(error or failed[0].error))
+
+        config = consumer_config(bootstrap, group=group, joins=True, reset=reset, ends=ends)
+        reader = cls(Consumer(config | {"on_commit": committed}))
         reader._consumer.subscribe(
             [topic],
             on_assign=lambda _, partitions: on_assign(partitions),
@@ -168,7 +179,10 @@ class LogReader:
             raise Unavailable(f"committed offsets cannot be read: {e}") from e
 
     def commit(self, offsets: list[TopicPartition], *, wait: bool = False) -> str:
-        """Commit; returns the reason when Kafka refuses (a newer owner has the partition), else an empty text."""
+        """Commit; returns the reason when Kafka refuses (a newer owner has the partition), else an empty text.
+
+        Without `wait` what Kafka says is known later: `on_uncommitted`.
+        """
         try:
             if wait:
                 self._consumer.commit(offsets=offsets, asynchronous=False)

@@ -206,6 +206,7 @@ class TaskLoop:
             on_assign=self._assigned,
             on_revoke=self._revoked,
             on_lost=self._lost,
+            on_uncommitted=self._uncommitted,
             reset="error" if self._spec.remembers else "earliest",
             ends=False,
         )
@@ -264,6 +265,16 @@ class TaskLoop:
     def levels(self) -> list[Level]:
         """Return the pressure of each owned partition."""
         return [slot.pressure.level for slot in list(self._slots.values()) if slot.pressure is not None]
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether it owns a partition, be it one that still waits for its state."""
+        return bool(self._slots or self._opening)
+
+    def position(self, partition: int) -> int:
+        """Return the offset the task of a partition will handle next, -1 if it is not handling any."""
+        slot = self._slots.get(partition)
+        return slot.position if slot is not None else -1
 
     def progress(self, partition: int) -> Progress:
         """Return how far the task of an owned partition is; kept up to date while it is owned."""
@@ -461,7 +472,9 @@ class TaskLoop:
         for number, slot in self._slots.items():
             hold = getattr(slot.task, "hold_offset", None)
             target = slot.position if hold is None else min(slot.position, hold)
-            if slot.end is None and target > max(slot.committed, slot.publish_from):
+            # Leaving, what was asked for without waiting is asked for once more: nobody would hear that it failed.
+            known = slot.publish_from if wait else max(slot.committed, slot.publish_from)
+            if slot.end is None and target > known:
                 offsets.append(TopicPartition(self._topic, number, target))
                 slot.committed = target
         if offsets:
@@ -473,6 +486,14 @@ class TaskLoop:
             self._give_up(self._keeper.settle())
             self._write_checkpoints(self._keeper, [number for number in self._slots if self._keeper.is_due(number)])
         return True
+
+    def _uncommitted(self, places: list[TopicPartition], reason: str) -> None:
+        """Commit again at the next turn what Kafka did not take: a log that is quiet now would stay behind for ever."""
+        log.warning("commit.failed", reason=reason, partitions=sorted(place.partition for place in places))
+        for place in places:
+            slot = self._slots.get(place.partition)
+            if slot is not None:
+                slot.committed = slot.publish_from
 
     # Checkpoints
 

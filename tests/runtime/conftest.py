@@ -52,10 +52,15 @@ def mock_kafka() -> Iterator[MockCluster]:
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     if request.param == "broker":
         return request.getfixturevalue("broker_cluster")
-    kafka = request.getfixturevalue("mock_kafka")
+    return request.getfixturevalue("mock_cluster")
+
+
+@pytest.fixture
+def mock_cluster(mock_kafka: MockCluster) -> Cluster:
+    """The mock cluster alone, for what the real broker cannot be made to do."""
     run = _fresh_run()
-    kafka.create_run(run, 4)
-    return Cluster("mock", kafka.bootstrap, "", run, lambda: Codec(FileRegistry()))
+    mock_kafka.create_run(run, 4)
+    return Cluster("mock", mock_kafka.bootstrap, "", run, lambda: Codec(FileRegistry()))
 
 
 @pytest.fixture
