@@ -6,6 +6,7 @@ A help text says what to do when the number is bad. Labels come from closed sets
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -132,11 +133,13 @@ class Endpoint:
                     self._answer(404, "text/plain", b"try /metrics or /health\n")
 
             def _answer(self, status: int, kind: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                # Whoever asked may have given up while the worker was frozen: nothing to say about that.
+                with contextlib.suppress(ConnectionError):
+                    self.send_response(status)
+                    self.send_header("Content-Type", kind)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 """Say nothing: a scrape is not an event."""

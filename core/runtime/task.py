@@ -42,6 +42,7 @@ RETRY_LIMIT_S = 300.0
 _POLL_S = 0.1
 _ACK_WAIT_S = 5.0
 _PACE_WAIT_S_MAX = 60.0
+_SIZES_EVERY_S = 1.0
 _OPENING_POLL_S = 0.01
 _LAST_CHECKPOINT_WAIT_S = 5.0
 _FENCED_WAIT_S = 10.0
@@ -181,6 +182,8 @@ class TaskLoop:
         self._pace: _Pace | None = None
         self._last_poll_s = clock.monotonic_s()
         self._last_commit_s = self._last_poll_s
+        self._sized_s = 0.0
+        self._sizes: frozenset[str] = frozenset()
         stage = spec.stage
         self._ok = metrics.RECORDS.labels(stage, "ok")
         self._rejected = metrics.RECORDS.labels(stage, "rejected")
@@ -671,3 +674,17 @@ class TaskLoop:
                 if grown > 0:
                     metrics.EVENTS.labels(self._spec.stage, name).inc(grown)
                     slot.counters[name] = value
+        if self._clock.monotonic_s() >= self._sized_s + _SIZES_EVERY_S:
+            self._export_sizes()
+
+    def _export_sizes(self) -> None:
+        """Show what tasks keep an eye on (`sizes() -> name: count`), summed over the owned partitions."""
+        self._sized_s = self._clock.monotonic_s()
+        sums = dict.fromkeys(self._sizes, 0)
+        for slot in self._slots.values():
+            sizes: Callable[[], dict[str, int]] | None = getattr(slot.task, "sizes", None)
+            for name, count in sizes().items() if sizes is not None else ():
+                sums[name] = sums.get(name, 0) + count
+        for name, count in sums.items():
+            metrics.LEVELS.labels(self._spec.stage, name).set(count)
+        self._sizes = frozenset(sums)

@@ -141,3 +141,14 @@ def test_tick_says_log_time_not_its_own(live):
     live.write(live.delta(4_700, 1, ms=900))
     (tick,) = live.write(live.tick(ms=850))
     assert tick.ts_ns == T0 + 900_000_000
+
+
+def test_books_are_counted_by_state(live):
+    assert live.task.sizes() == {
+        "books UNKNOWN": 0,
+        "books SYNCING": 0,
+        "books LIVE": 1,
+        "books SUSPECT": 0,
+        "books STALE": 0,
+        "books DEGRADED": 0,
+    }

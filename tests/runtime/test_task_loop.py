@@ -14,12 +14,14 @@ from core.runtime import topics
 from core.runtime.clock import SystemClock
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
 from core.runtime.flow import ALL_PARTITIONS, Input, Output, TaskContext
+from core.runtime.metrics import REGISTRY
 from core.runtime.task import LogSpec, TaskLoop
 from schemas.dead import Dead
 from schemas.derived import Resync
 from schemas.market import Tick, Trade
 from schemas.record import Record
 
+SHOWN = {"stage": "derive", "name": "sums of this test"}
 OFFSET_COMMIT = 8
 """Its number in the protocol."""
 SPEC = LogSpec("derive", "book", topics.MARKET_EVENT)
@@ -246,6 +248,15 @@ def test_an_offset_kafka_did_not_take_is_committed_again_though_the_log_is_quiet
     publish(mock_cluster, [trade(1), trade(2)])
     with running(loop_on(mock_cluster)):
         until(lambda: committed(mock_cluster, f"{mock_cluster.run}.derive.book") == 2)
+
+
+def test_what_tasks_count_is_shown_summed_over_their_partitions(mock_cluster):
+    class Sized(RunningSum):
+        def sizes(self):
+            return {"sums of this test": 2}
+
+    with running(loop_on(mock_cluster, Sized)):
+        until(lambda: REGISTRY.get_sample_value("stage_level", SHOWN) == 8)
 
 
 def test_halt_stops_the_loop(cluster):
