@@ -6,7 +6,6 @@ A help text says what to do when the number is bad. Labels come from closed sets
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
