@@ -130,3 +130,11 @@ def test_no_test_is_left_unfinished():
             if re.search(r"assert True\b|@pytest\.mark\.skip\b|NotImplementedError", line):
                 found.append(f"{name(path)}:{number}")
     assert not found, found
+
+
+def test_each_promise_names_tests_that_exist():
+    promises = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = promises[promises.index("## The promises") : promises.index("## Code map")]
+    named = re.findall(r"`([a-z0-9]+/test_[a-z0-9_]+\.py)`", section)
+    assert len(named) > 20
+    assert not [path for path in named if not (PROJECT / "tests" / path).exists()]

@@ -59,12 +59,12 @@ class _Witness:
         """Take in one record of a sunk topic."""
         record = found.record
         self.trust.add(found)
-        if found.noun == "derived.book":
+        if found.noun == topics.DERIVED_BOOK.noun:
             self.truth.add(record, found.partition, found.offset)
-        elif found.noun == "order.event" and isinstance(record, OrderUpdate):
+        elif found.noun == topics.ORDER_EVENT.noun and isinstance(record, OrderUpdate):
             self.updates.append(record)
             self.statuses[record.status] += 1
-        elif isinstance(record, Closed) and found.noun == "raw.feed":
+        elif isinstance(record, Closed) and found.noun == topics.RAW_FEED.noun:
             self.closed_ns[record.epoch] = record.recv_ts_ns
 
     def add_event(self, record: Record) -> None:
