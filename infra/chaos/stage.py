@@ -8,6 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from core.domain.errors import Unavailable
+from core.runtime import topics
 from infra.chaos import conservation, matching, plan, recovery, report
 from infra.chaos.blind import blind_spans
 from infra.chaos.hands import Hands
