@@ -12,9 +12,8 @@ by name.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
@@ -31,6 +30,7 @@ from core.runtime.keeper import Keeper
 from core.runtime.pressure import Level, Pressure, PressureLimits, Progress, worst
 from core.runtime.producer import Publisher
 from core.runtime.sequenced import Inbox, Reached, unpack
+from core.runtime.slot import Facts, Pace, Slot
 from core.runtime.tables import KafkaTables
 from core.runtime.topics import DEAD, Topic
 from schemas.dead import Dead
@@ -41,41 +41,10 @@ RETRY_PAUSE_S = 0.02
 RETRY_LIMIT_S = 300.0
 _POLL_S = 0.1
 _ACK_WAIT_S = 5.0
-_PACE_WAIT_S_MAX = 60.0
-_SIZES_EVERY_S = 1.0
 _OPENING_POLL_S = 0.01
 _LAST_CHECKPOINT_WAIT_S = 5.0
 _FENCED_WAIT_S = 10.0
 """A fenced owner hears from its group within this time that it is none any more, or leaves by itself."""
-
-
-@dataclass
-class _Slot:
-    """One owned partition: its task and how far it is."""
-
-    task: Task
-    inbox: Inbox | None
-    position: int
-    publish_from: int
-    committed: int
-    end: int | None = None
-    """replay: handle nothing at or above this offset"""
-    is_placed: bool = True
-    """the reader is known to be at `position`"""
-    is_broken: bool = False
-    """an error was raised in the middle of a record: its state is of no offset"""
-    backlog: deque[Message] = field(default_factory=deque)
-    retry_at_s: float = 0.0
-    retry_since_s: float = 0.0
-    counters: dict[str, int] = field(default_factory=dict)
-    pressure: Pressure | None = None
-    progress: Progress = field(default_factory=Progress)
-    lag_s_max: float = 0.0
-    """since it was last measured"""
-
-    @property
-    def done(self) -> bool:
-        return self.end is not None and self.position >= self.end
 
 
 @dataclass(frozen=True)
@@ -98,24 +67,6 @@ class LogSpec:
     def group(self, run: str) -> str:
         """Return the consumer group of this log in `run`."""
         return f"{run}.{self.stage}.{self.log}"
-
-
-class _Pace:
-    """Keeps the distances between records' times, for a replay that is to be watched."""
-
-    def __init__(self, clock: Clock, speed: float) -> None:
-        self._clock = clock
-        self._speed = speed
-        self._first_ms = 0
-        self._began_s = 0.0
-
-    def wait_for(self, timestamp_ms: int) -> None:
-        if not self._first_ms:
-            self._first_ms, self._began_s = timestamp_ms, self._clock.monotonic_s()
-        due_s = self._began_s + (timestamp_ms - self._first_ms) / 1000 / self._speed
-        wait_s = due_s - self._clock.monotonic_s()
-        if wait_s > 0:
-            time.sleep(min(wait_s, _PACE_WAIT_S_MAX))
 
 
 class TaskLoop:
@@ -174,16 +125,15 @@ class TaskLoop:
             codec=codec,
             clock=clock,
         )
-        self._slots: dict[int, _Slot] = {}
-        self._opening: dict[int, _Slot] = {}
+        self._slots: dict[int, Slot] = {}
+        self._opening: dict[int, Slot] = {}
         """Owned, and waiting for their state."""
         self._reader: LogReader
         self._stopping = False
-        self._pace: _Pace | None = None
+        self._pace: Pace | None = None
         self._last_poll_s = clock.monotonic_s()
         self._last_commit_s = self._last_poll_s
-        self._sized_s = 0.0
-        self._sizes: frozenset[str] = frozenset()
+        self._facts = Facts(spec.stage, self._topic, clock)
         stage = spec.stage
         self._ok = metrics.RECORDS.labels(stage, "ok")
         self._rejected = metrics.RECORDS.labels(stage, "rejected")
@@ -230,7 +180,7 @@ class TaskLoop:
 
         `speed` 1 keeps the distances between the records' Kafka times, 2 halves them, 0 does not wait.
         """
-        self._pace = _Pace(self._clock, speed) if speed else None
+        self._pace = Pace(self._clock, speed) if speed else None
         self._reader = LogReader.assigned(self._bootstrap, group=source_group, positions=[])
         try:
             count = self._reader.partition_count(self._topic)
@@ -307,7 +257,7 @@ class TaskLoop:
                     number = message.partition() or 0
                     slot = self._slots.get(number)
                     if slot is not None:
-                        self._note_lag(slot, message)
+                        slot.note_lag(message, self._clock.now_ns())
                 if slot is not None:
                     if self._pace is not None:
                         self._pace.wait_for(message.timestamp()[1])
@@ -325,7 +275,7 @@ class TaskLoop:
             self._commit(wait=False)
         return ended
 
-    def _take(self, slot: _Slot, message: Message) -> None:
+    def _take(self, slot: Slot, message: Message) -> None:
         if slot.backlog:
             slot.backlog.append(message)
             return
@@ -362,7 +312,7 @@ class TaskLoop:
             self._reader.resume([TopicPartition(self._topic, number)])
 
     # hot: every record of every pure stage
-    def _handle(self, slot: _Slot, message: Message) -> None:
+    def _handle(self, slot: Slot, message: Message) -> None:
         offset = message.offset() or 0
         if offset != slot.position and not self._is_next(slot, message, offset):
             return
@@ -388,14 +338,14 @@ class TaskLoop:
                 self._ok.inc()
         slot.position = offset + 1
 
-    def _come_back(self, slot: _Slot, message: Message, value: bytes, mark: resent.Mark) -> None:
+    def _come_back(self, slot: Slot, message: Message, value: bytes, mark: resent.Mark) -> None:
         """Pass a dead letter that comes back by the task: what remembers must never see it."""
         offset = message.offset() or 0
         if offset >= slot.publish_from:
             self._returns.handle(mark, message, value, partial(self._new_task, message.partition() or 0))
         slot.position = offset + 1
 
-    def _is_next(self, slot: _Slot, message: Message, offset: int) -> bool:
+    def _is_next(self, slot: Slot, message: Message, offset: int) -> bool:
         """Say whether a record that is not at the slot's position may be handled: never, if a record is missing."""
         if offset < slot.position:
             return False
@@ -417,7 +367,7 @@ class TaskLoop:
             # The task has moved on: asked again it would say nothing, and these outputs would be lost.
             raise Halt(f"{self._topic}: an output cannot be published: {e}") from e
 
-    def _input(self, slot: _Slot, message: Message, value: bytes, offset: int) -> Input | None:
+    def _input(self, slot: Slot, message: Message, value: bytes, offset: int) -> Input | None:
         record = self._codec.decode(value)
         if slot.inbox is None:
             return Input(record, self._spec.topic.noun, message.partition() or 0, offset, key_text(message))
@@ -436,7 +386,7 @@ class TaskLoop:
             stamp.source if stamp else None,
         )
 
-    def _reject(self, slot: _Slot, message: Message, value: bytes, error: Reject) -> None:
+    def _reject(self, slot: Slot, message: Message, value: bytes, error: Reject) -> None:
         self._rejected.inc()
         name = type(error).__name__
         metrics.DEAD.labels(self._spec.stage, name).inc()
@@ -464,8 +414,7 @@ class TaskLoop:
 
     def _commit(self, *, wait: bool) -> bool:
         """Commit what is published and acknowledged, and begin the checkpoints that are due; False if it is not yet."""
-        self._export_counters()
-        self._measure_lag()
+        self._facts.export(self._slots, self._reader)
         self._last_commit_s = self._clock.monotonic_s()
         if not self._publisher.wait_acknowledged(_ACK_WAIT_S):
             log.warning("commit.waiting", reason="outputs are not acknowledged; is the broker up?")
@@ -623,7 +572,7 @@ class TaskLoop:
             )
         )
 
-    def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> _Slot:
+    def _new_slot(self, number: int, *, start: int, publish_from: int, end: int | None = None) -> Slot:
         pressure = None
         # A replay has all the time there is; of a sequenced log, its sequencer speaks; a table is old by nature.
         if end is None and not self._spec.sequenced and self._spec.topic.cleanup == "delete":
@@ -635,7 +584,7 @@ class TaskLoop:
                 name=self._spec.group(self._publisher.run),
                 advice=f"add replicas with `crossbook scale {self._spec.stage} N`",
             )
-        slot = _Slot(
+        slot = Slot(
             task=self._new_task(number),
             inbox=Inbox() if self._spec.sequenced else None,
             position=start,
@@ -646,45 +595,3 @@ class TaskLoop:
         )
         queues.watch("task backlog", slot, lambda own: len(own.backlog), self._batch_max)
         return slot
-
-    # Facts
-
-    def _note_lag(self, slot: _Slot, message: Message) -> None:
-        """Take in that `message` is the next unread one of its partition."""
-        progress = slot.progress
-        progress.since_ns = message.timestamp()[1] * NS_PER_MS
-        slot.lag_s_max = max(slot.lag_s_max, progress.lag_s(self._clock.now_ns()))
-
-    def _measure_lag(self) -> None:
-        now_s, now_ns = self._clock.monotonic_s(), self._clock.now_ns()
-        for number, slot in self._slots.items():
-            lag_s = max(slot.lag_s_max, slot.progress.lag_s(now_ns))
-            slot.lag_s_max = 0.0
-            _, high = self._reader.edges(TopicPartition(self._topic, number), cached=True)
-            metrics.LAG_RECORDS.labels(self._spec.stage, str(number)).set(max(high - slot.position, 0))
-            metrics.LAG_SECONDS.labels(self._spec.stage, str(number)).set(lag_s)
-            if slot.pressure is not None:
-                slot.pressure.observe(lag_s, now_s)
-
-    def _export_counters(self) -> None:
-        for slot in self._slots.values():
-            counts: dict[str, int] = getattr(slot.task, "counters", {})
-            for name, value in counts.items():
-                grown = value - slot.counters.get(name, 0)
-                if grown > 0:
-                    metrics.EVENTS.labels(self._spec.stage, name).inc(grown)
-                    slot.counters[name] = value
-        if self._clock.monotonic_s() >= self._sized_s + _SIZES_EVERY_S:
-            self._export_sizes()
-
-    def _export_sizes(self) -> None:
-        """Show what tasks keep an eye on (`sizes() -> name: count`), summed over the owned partitions."""
-        self._sized_s = self._clock.monotonic_s()
-        sums = dict.fromkeys(self._sizes, 0)
-        for slot in self._slots.values():
-            sizes: Callable[[], dict[str, int]] | None = getattr(slot.task, "sizes", None)
-            for name, count in sizes().items() if sizes is not None else ():
-                sums[name] = sums.get(name, 0) + count
-        for name, count in sums.items():
-            metrics.LEVELS.labels(self._spec.stage, name).set(count)
-        self._sizes = frozenset(sums)
