@@ -42,6 +42,7 @@ RETRY_LIMIT_S = 300.0
 _POLL_S = 0.1
 _ACK_WAIT_S = 5.0
 _OPENING_POLL_S = 0.01
+_SEEK_WAIT_S = 10.0
 _LAST_CHECKPOINT_WAIT_S = 5.0
 _FENCED_WAIT_S = 10.0
 """A fenced owner hears from its group within this time that it is none any more, or leaves by itself."""
@@ -309,7 +310,17 @@ class TaskLoop:
             except BaseException:
                 slot.is_broken = True
                 raise
-            self._reader.resume([TopicPartition(self._topic, number)])
+            self._go_on(number, slot)
+
+    def _go_on(self, number: int, slot: Slot) -> None:
+        """Fetch a partition again that was paused: after a `resume` alone the client begins up to a second later."""
+        place = TopicPartition(self._topic, number, slot.position)
+        self._reader.resume([place])
+        deadline = self._clock.monotonic_s() + _SEEK_WAIT_S
+        while not self._reader.seek(place):
+            if self._clock.monotonic_s() > deadline:
+                raise Unavailable(f"{self._topic} [{number}]: fetching did not begin within {_SEEK_WAIT_S} s")
+            time.sleep(_OPENING_POLL_S)
 
     # hot: every record of every pure stage
     def _handle(self, slot: Slot, message: Message) -> None:
@@ -467,10 +478,7 @@ class TaskLoop:
             slot.task = opened.task
             slot.publish_from = slot.committed = max(slot.publish_from, slot.position)
             slot.progress.log_ns = slot.inbox.log_ns if slot.inbox is not None else 0
-            place = TopicPartition(self._topic, number, slot.position)
-            while not self._reader.seek(place):
-                time.sleep(_OPENING_POLL_S)
-            self._reader.resume([place])
+            self._go_on(number, slot)
             if self._on_owned is not None:
                 self._on_owned(number)
         now_s = self._clock.monotonic_s()
