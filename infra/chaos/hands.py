@@ -12,13 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.errors import CrossbookError
+from core.domain.errors import CrossbookError, Unavailable
 from infra.chaos.plan import Act
 from infra.demo.world import World
 from infra.stack.processes import Processes
 
 THREADS = 8
-CLOSE_TIMEOUT_S = 15.0
+FIND_S = 30.0
+"""How long a fault that finds nothing to act on is tried again."""
+FIND_PAUSE_S = 0.5
 
 
 @dataclass
@@ -95,7 +97,16 @@ class Hands:
         body = {"venue": act.target, "fault": act.name, **dict(act.parameters)}
         if act.seconds:
             body["seconds"] = act.seconds
-        done.answer = self._world.fault(body)
+        deadline = time.monotonic() + FIND_S
+        while True:
+            done.ts_ns = time.time_ns()
+            try:
+                done.answer = self._world.fault(body)
+                break
+            except Unavailable:
+                # It found nothing to act on: no connection is open while another fault lasts.
+                if time.monotonic() > deadline or self._over.wait(FIND_PAUSE_S):
+                    raise
         done.until_ns = done.ts_ns + int(act.seconds * 1e9)
 
     def _strike(self, done: Done) -> None:
