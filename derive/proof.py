@@ -16,13 +16,15 @@ A hash that nothing explains after a proven one means that a change was lost or 
 once; the venue's refresh after a trade may heal it before a resync is asked for.
 
 The venue sends messages again at will. Each hash covers a time, so a hash that was seen before a later one names a
-message that is already in the book: it is dropped, for its absolute sizes would undo what came after it. A book that is
-older than what its own connection sent before it, and is no repeat, contradicts the order of that connection.
+message that is already in the book, and so does any message older than a book that was proven: it is dropped, for its
+absolute sizes would undo what came after it. One that is older than what its own connection sent before it, and neither,
+contradicts the order of that connection: it costs trust where hashes are proven at all.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
 
 import msgspec
 
@@ -38,7 +40,9 @@ PRICES_MAX = 16
 SEARCHED_MAX = 2_000
 """Last prices tried at most for a book that nothing else proves, about a microsecond each."""
 SEEN_MAX = 64
-"""Hashes remembered to know a message that is sent again."""
+"""Hashes of a connection remembered to know a message that is sent again."""
+CONNECTIONS_MAX = 3
+"""Connections whose order is remembered: the one that owns the book, one that is to take it over, one before it."""
 _EXPONENTS = (PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP)
 _NO_TRADE = "none"
 
@@ -57,9 +61,24 @@ class ProofState(msgspec.Struct, frozen=True, array_like=True):
     proven: bool
     recent: list[str]
     pending: Pending | None
-    seen: list[str]
-    newest: str
-    newest_ns: int
+    orders: dict[int, tuple[list[str], str, int, int]]
+
+
+Place = Literal["new", "known", "late"]
+"""Of a message in its connection: `known`, it is in the book already, for it was taken before a later one or is older than
+a book that was proven; `late`, it is older than another and was not seen before."""
+
+
+class _Order:
+    """What a connection said of the instrument: hashes, the newest of them, the latest time, the latest proven."""
+
+    __slots__ = ("newest", "newest_ns", "proven_ns", "seen")
+
+    def __init__(self, seen: list[str], newest: str, newest_ns: int, proven_ns: int) -> None:
+        self.seen = dict.fromkeys(seen)
+        self.newest = newest
+        self.newest_ns = newest_ns
+        self.proven_ns = proven_ns
 
 
 class HashProof:
@@ -67,21 +86,18 @@ class HashProof:
 
     Attributes:
         proven: a hash was reproduced since the last book, or by it.
-        newest_ns: the latest time the venue stated on this connection.
     """
 
     __slots__ = (
         "_last",
         "_market",
         "_neg_risk",
-        "_newest",
+        "_orders",
         "_pending",
         "_recent",
-        "_seen",
         "_size_min",
         "_tick",
         "_token",
-        "newest_ns",
         "proven",
     )
 
@@ -95,33 +111,38 @@ class HashProof:
         self._recent: deque[str] = deque(maxlen=PRICES_MAX)
         self._pending: Pending | None = None
         self.proven = False
-        self._seen: dict[str, None] = {}
-        self._newest = ""
-        self.newest_ns = 0
-
-    def begin(self) -> None:
-        """Forget what the connection before this one sent: the same book may come again on a new one."""
-        self._seen.clear()
-        self._newest = ""
-        self.newest_ns = 0
+        self._orders: dict[int, _Order] = {}
 
     # hot
-    def is_repeat(self, stated: str, venue_ns: int) -> bool:
-        """Say whether a message with this hash was taken before one that is later; remember it.
+    def place(self, epoch: int, stated: str, venue_ns: int) -> Place:
+        """Say where a message of a connection stands in its order, and remember it.
 
-        In the same millisecond a book may come back to what it was: that is no repeat.
+        The same book may come again on another connection, and in the same millisecond a book may come back to what it
+        was: these are new.
         """
-        if stated == self._newest:
-            return False
-        seen = self._seen
-        if stated in seen and venue_ns < self.newest_ns:
-            return True
-        self._newest = stated
+        order = self._orders.get(epoch)
+        if order is None:
+            order = self._orders[epoch] = _Order([], "", 0, 0)
+            if len(self._orders) > CONNECTIONS_MAX:
+                del self._orders[min(self._orders)]
+        if stated == order.newest:
+            return "new"
+        seen = order.seen
+        late = venue_ns < order.newest_ns
+        if late and (stated in seen or venue_ns < order.proven_ns):
+            return "known"
         seen[stated] = None
         if len(seen) > SEEN_MAX:
             del seen[next(iter(seen))]
-        self.newest_ns = max(self.newest_ns, venue_ns)
-        return False
+        if late:
+            return "late"
+        order.newest, order.newest_ns = stated, venue_ns
+        return "new"
+
+    def newest_ns(self, epoch: int) -> int:
+        """Return the latest time that a connection has stated, 0 if none."""
+        order = self._orders.get(epoch)
+        return order.newest_ns if order is not None else 0
 
     def take(self, snapshot: market.BookSnapshot, book: Book) -> bool:
         """Begin anew with a book that was just loaded; return whether its hash is proven."""
@@ -144,6 +165,7 @@ class HashProof:
             self._tick = tick
             if self._explains(self._open(time_ms, bids, asks), snapshot.hash, tried):
                 self.proven = True
+                self._note_proven(snapshot.epoch, snapshot.venue_ts_ns)
                 return True
         self._tick = known
         self._pending = (time_ms, snapshot.hash, bids, asks)
@@ -160,13 +182,20 @@ class HashProof:
         opened = self._open(delta.venue_ts_ns // NS_PER_MS, book.bids.levels_up(), book.asks.levels_up())
         if self._explains(opened, delta.hash, [self._last, *self._recent, *_texts(delta.price)]):
             self.proven, self._pending = True, None
+            self._note_proven(delta.epoch, delta.venue_ts_ns)
             return True
         if self._pending is not None:
             self.proven = self._search(self._pending)
             self._pending = None
             if self.proven and close_hash(opened, self._last) == delta.hash:
+                self._note_proven(delta.epoch, delta.venue_ts_ns)
                 return True
         return False if self.proven else None
+
+    def _note_proven(self, epoch: int, venue_ns: int) -> None:
+        order = self._orders.get(epoch)
+        if order is not None and venue_ns > order.proven_ns:
+            order.proven_ns = venue_ns
 
     def _search(self, pending: Pending) -> bool:
         """Find the last price that proves a book, among all of the grid."""
@@ -217,9 +246,7 @@ class HashProof:
             self.proven,
             list(self._recent),
             self._pending,
-            list(self._seen),
-            self._newest,
-            self.newest_ns,
+            {epoch: (list(one.seen), one.newest, one.newest_ns, one.proven_ns) for epoch, one in self._orders.items()},
         )
 
     @classmethod
@@ -230,8 +257,7 @@ class HashProof:
         proof._neg_risk, proof._last, proof.proven = state.neg_risk, state.last, state.proven
         proof._recent.extend(state.recent)
         proof._pending = state.pending
-        proof._seen = dict.fromkeys(state.seen)
-        proof._newest, proof.newest_ns = state.newest, state.newest_ns
+        proof._orders = {epoch: _Order(*order) for epoch, order in state.orders.items()}
         return proof
 
 

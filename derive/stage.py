@@ -7,6 +7,7 @@ the log twice causes nothing. The order within one record: time first, then the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from core.domain.errors import Resync
 from core.domain.trust import AUDIT, CROSSED, GAP, HASH, because
@@ -22,6 +23,7 @@ from derive.rhythm import newest_by_feed
 from derive.state import SHOWN, InstrumentState
 from derive.voice import RESYNC_FIRST_NS, Voice
 from schemas import derived, market
+from schemas.enums import BookState
 from schemas.record import Record
 
 TICK_NS = 100 * NS_PER_MS
@@ -90,6 +92,13 @@ class BookTask(Voice):
         """Return what is known of an instrument, for tests and inspection."""
         return self._books.get(instrument)
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many books are in each state; the runtime shows it and an alert looks at it."""
+        found = {f"books {state}": 0 for state in get_args(BookState)}
+        for book in self._books.values():
+            found[f"books {book.state}"] += 1
+        return found
+
     # Market records
 
     # hot
@@ -97,13 +106,12 @@ class BookTask(Voice):
         state = self._books.get(delta.instrument) or self._shelf.book(delta.instrument, self._offset)
         if not state.admits(delta.epoch, delta.frame_no, delta.index):
             self._count("delta.dropped")
-            if delta.epoch > state.epoch and state.state == "UNKNOWN":
-                self._show(state)
+            if delta.epoch != state.epoch:
+                self._on_foreign_delta(state, delta)
             return
         state.dirty = True
         proof = state.proof if delta.hash else None
-        if proof is not None and proof.is_repeat(delta.hash, delta.venue_ts_ns):
-            self._count("delta.resent")
+        if proof is not None and not self._is_next(state, proof, delta):
             return
         if state.suspect:
             return
@@ -142,17 +150,29 @@ class BookTask(Voice):
         elif state.state == "STALE":
             self._show(state, venue_ns)
 
+    def _on_foreign_delta(self, state: InstrumentState, delta: market.BookDelta) -> None:
+        """Note a change by a feed that does not own the book but may take it over: a book older than it must not."""
+        if delta.epoch > state.epoch and state.state == "UNKNOWN":
+            self._show(state)
+        if delta.hash and (delta.epoch > state.epoch or delta.epoch == state.other[0]):
+            state.dirty = True
+            state.proof = state.proof or HashProof(delta.instrument)
+            state.proof.place(delta.epoch, delta.hash, delta.venue_ts_ns)
+
     def _on_snapshot(self, snapshot: market.BookSnapshot) -> None:
         state = self._shelf.book(snapshot.instrument, self._offset)
         epoch_before = state.epoch
         # Even what is refused is remembered, so that its repeat is known.
         state.dirty = True
+        if self._is_overtaken(state, snapshot):
+            self._count("snapshot.overtaken")
+            return
         if not state.admits_snapshot(snapshot):
             self._count("snapshot.dropped")
             return
         if state.epoch != epoch_before:
             state.feed = self._feed(state.epoch, snapshot.recv_ts_ns)
-        if snapshot.hash and snapshot.token and not self._is_in_order(state, snapshot, epoch_before):
+        if snapshot.hash and snapshot.token and not self._is_in_order(state, snapshot):
             return
         now_ns = self._shelf.log_ns
         state.rhythm.hear(now_ns)
@@ -319,21 +339,39 @@ class BookTask(Voice):
 
     # Trust
 
-    def _is_in_order(self, state: InstrumentState, snapshot: market.BookSnapshot, epoch_before: int) -> bool:
+    def _is_overtaken(self, state: InstrumentState, snapshot: market.BookSnapshot) -> bool:
+        """Say whether a book that would take over is older than changes its own feed has sent before it."""
+        if snapshot.epoch == state.epoch or state.proof is None or not snapshot.hash or not snapshot.token:
+            return False
+        return snapshot.venue_ts_ns < state.proof.newest_ns(snapshot.epoch)
+
+    def _is_in_order(self, state: InstrumentState, snapshot: market.BookSnapshot) -> bool:
         """Say whether a book with a hash may replace the one held: not if its own connection has sent newer things."""
         proof = state.proof = state.proof or HashProof(snapshot.instrument)
-        if state.epoch != epoch_before:
-            proof.begin()
-        newest_ns = proof.newest_ns
-        if proof.is_repeat(snapshot.hash, snapshot.venue_ts_ns):
+        place = proof.place(snapshot.epoch, snapshot.hash, snapshot.venue_ts_ns)
+        if place == "known":
             self._count("snapshot.resent")
+        elif place == "late":
+            self._suspect(
+                state, because(GAP, "expected a book no older than what came before it"), wait_ns=RESYNC_FIRST_NS
+            )
+        return place == "new"
+
+    # hot
+    def _is_next(self, state: InstrumentState, proof: HashProof, delta: market.BookDelta) -> bool:
+        """Say whether a change with a hash may be applied to what its connection sent before it."""
+        place = proof.place(delta.epoch, delta.hash, delta.venue_ts_ns)
+        if place == "new":
+            return True
+        if place == "known":
+            self._count("delta.resent")
             return False
-        if snapshot.venue_ts_ns < newest_ns:
-            late_ms = (newest_ns - snapshot.venue_ts_ns) // NS_PER_MS
-            detail = f"expected a book no older than the change before it, found one {late_ms} ms older"
-            self._suspect(state, because(GAP, detail), wait_ns=RESYNC_FIRST_NS)
-            return False
-        return True
+        if not proof.proven:
+            return True
+        self._suspect(
+            state, because(GAP, "expected a change no older than what came before it"), wait_ns=RESYNC_FIRST_NS
+        )
+        return False
 
     def _is_proven(self, state: InstrumentState, proof: HashProof, delta: market.BookDelta) -> bool:
         """Compare the venue's hash with the book's, where it is this change's turn; on a mismatch the book is suspect."""

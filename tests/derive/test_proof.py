@@ -245,20 +245,66 @@ def test_old_book_that_comes_again_does_not_undo_what_came_after_it(venue):
     assert venue.log.task.book(P).book.bids.best == 4_800
 
 
-def test_book_older_than_what_its_connection_sent_before_costs_trust_and_does_not_heal(venue):
+def test_book_older_than_a_proven_change_is_known_already(venue):
     venue.book()
     ms = venue.ms = 5
     venue.change(4_800, 1_000_000)
-    venue.log.write(resent(venue, ms - 1))
-    assert venue.log.said(P) == (
-        "SUSPECT",
-        "gap: expected a book no older than the change before it, found one 2 ms older",
-    )
+    assert venue.log.write(resent(venue, ms - 1)) == []
+    assert venue.log.said(P) == ("LIVE", "")
+    # It heals nothing either.
+    venue.log.write(venue.log.reset(ms=7))
     venue.log.write(resent(venue, ms - 2))
     assert venue.log.said(P)[0] == "SUSPECT"
     # Another connection has an order of its own.
     venue.log.write(resent(venue, ms - 1, epoch=2))
     assert venue.log.said(P) == ("LIVE", "")
+
+
+def test_book_or_change_that_was_overtaken_by_one_that_was_not_checked_costs_trust(new_log):
+    for late in ("book", "change"):
+        venue = Market(new_log(hash_sample=0))
+        venue.book()
+        venue.ms = 5
+        venue.change(4_800, 1_000_000)
+        if late == "book":
+            venue.log.write(resent(venue, 4))
+        else:
+            facts = {"kind": "ABSOLUTE", "ms": 9, "instrument": P, "venue_ts_ns": T0 + 4 * MS, "venue_hash": "d" * 40}
+            venue.log.write(venue.log.delta(4_600, 1, **facts))
+        expected = f"gap: expected a {late} no older than what came before it"
+        assert venue.log.said(P) == ("SUSPECT", expected)
+
+
+def test_change_that_was_overtaken_by_a_proven_one_is_known_already(venue):
+    venue.book()
+    overtaken = venue.log.delta(
+        4_800,
+        0,
+        kind="ABSOLUTE",
+        ms=9,
+        instrument=P,
+        venue_ts_ns=T0 + 2 * MS,
+        venue_hash=venue_hash(BIDS, ASKS, 2),
+        frame_no=99,
+    )
+    venue.ms = 2
+    venue.change(4_800, 1_000_000)
+    assert venue.log.write(overtaken) == []
+    assert (venue.log.task.book(P).book.bids.best, venue.log.said(P)) == (4_800, ("LIVE", ""))
+
+
+def test_book_that_its_own_feed_has_overtaken_does_not_take_over(venue):
+    venue.book()
+    # The next feed sends a change first, then the book from before it.
+    venue.log.write(
+        venue.log.delta(
+            4_800, 1, kind="ABSOLUTE", ms=9, instrument=P, epoch=2, venue_ts_ns=T0 + 9 * MS, venue_hash="c" * 40
+        )
+    )
+    assert venue.log.write(resent(venue, 8, epoch=2)) == []
+    assert (venue.log.said(P), venue.log.task.book(P).epoch) == (("LIVE", ""), 1)
+    venue.log.write(resent(venue, 10, epoch=2))
+    assert venue.log.task.book(P).epoch == 2
 
 
 def test_only_the_last_change_of_a_message_is_checked(venue):
