@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 
 import psycopg
@@ -12,7 +13,6 @@ from confluent_kafka import TopicPartition
 
 from core.domain.errors import MalformedFrame
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
@@ -22,6 +22,7 @@ from core.runtime.tables import KafkaTables
 from core.runtime.task import LogSpec, TaskLoop
 from derive.stage import BookTask
 from infra.cli.app import run as crossbook
+from infra.stack.provision import provision
 from normalize.stage import FrameTask, InstrumentTask
 from observe.questdb import QuestDb
 from observe.settings import ObserveSettings
@@ -33,7 +34,7 @@ from schemas.decision import Cancel
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 WAIT_S = 30.0
-PARTITIONS = 2
+PARTITIONS = 4
 TICKER = "KXDEAD-1"
 BOOK = f"kalshi:{TICKER}"
 FRAMES = LogSpec(stage="normalize", log="frame", topic=topics.RAW_FRAME, remembers=False)
@@ -60,8 +61,7 @@ class Flow:
         self.run = f"test-{uuid.uuid4().hex[:10]}"
         self.clock = SystemClock()
         self.codec = Codec(HttpRegistry(stack.registry_url))
-        register_schemas(stack.registry_url)
-        create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=self.run, partitions=PARTITIONS)
+        provision(stack.settings, self.run)
         self.t0 = self.clock.now_ns()
         self.publisher = self._publisher("ingest")
         for name, value in {
@@ -209,7 +209,8 @@ class Flow:
 
     def dead_json(self, *arguments):
         code, text = self.dead(*arguments, "--json")
-        return code, [json.loads(line) for line in text.splitlines()]
+        # Loops of the test log to the same place; the command itself prints objects only.
+        return code, [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def described(instrument, recv_ns):
@@ -287,6 +288,10 @@ def flow(stack, monkeypatch, capsys):
     return Flow(stack, monkeypatch, capsys)
 
 
+def kinds(records):
+    return Counter((type(record).__name__, record.frame_no) for record in records)
+
+
 def quotes(records):
     return [record for record in records if type(record).__name__ == "Quote" and not record.repeat]
 
@@ -324,10 +329,10 @@ def test_a_book_frame_that_comes_back_is_a_row_and_never_in_a_book(flow):
         flow.until_rows("select frame_no, price, size from market_book_delta where $RUN", [(2, 0.41, 5.0)])
 
     assert len(flow.read(topics.DEAD_RETURNED)) == 2
-    fresh = after[len(events) :]
-    assert [(type(record).__name__, record.frame_no) for record in fresh] == [("BookSnapshot", 3)]
-    said = quotes(flow.read(topics.DERIVED_BOOK))[len(shown) :]
-    assert all(quote.bid_price in (0, 4_000) for quote in said), "the level of the dead frame is in a book"
+    assert kinds(after) - kinds(events) == {("BookSnapshot", 3): 1}
+    said = quotes(flow.read(topics.DERIVED_BOOK))
+    assert len(said) > len(shown)
+    assert {quote.bid_price for quote in said} <= {0, 4_000}, "the level of the dead frame is in a book"
 
 
 def test_a_frame_that_dies_again_says_why_and_can_be_sent_once_more(flow):
@@ -368,7 +373,9 @@ def test_a_letter_of_derive_goes_to_the_sinks_alone(flow):
 
 
 def test_what_decided_or_traded_never_comes_back_and_says_why(flow):
-    cancel = Cancel(id="c", order="o", account="kalshi:main", instrument=BOOK, reason="", now_ns=flow.t0, trail=[])
+    cancel = Cancel(
+        id="c", order="o", account="kalshi:main", instrument=BOOK, reason="", now_ns=flow.t0, recv_ts_ns=flow.t0
+    )
     flow.letter("execute", source_topic=topics.DECISION_ORDER.name(flow.run), value=flow.codec.encode(cancel))
     flow.letter("decide", source_topic=topics.DECISION_ACCOUNT.name(flow.run))
     chunk = raw.Frame(
@@ -390,7 +397,7 @@ def test_a_description_comes_back_only_while_it_is_the_newest_of_its_key(flow):
     spec = LogSpec(stage="normalize", log="instrument-kalshi", topic=topic, remembers=False)
 
     def description(payload):
-        return raw.Description(instrument=BOOK, venue="kalshi", recv_ts_ns=flow.t0, payload=payload)
+        return raw.Description(instrument=BOOK, venue="kalshi", context=b"", recv_ts_ns=flow.t0, payload=payload)
 
     with running(flow.loop(spec, InstrumentTask)):
         flow.put(topic, BOOK, description(b"torn"))
