@@ -4,10 +4,8 @@ Books come on the YES scale (`venues.kalshi.wire` mirrors the NO side where the 
 an ask as it stands. Deltas are signed. Trades and deltas of one match are not linked by the venue. The life-cycle channel
 speaks of every market of the exchange, on one feed only.
 
-A finer price grid is told on that channel too, so mostly not on the feed of the market's book. A change at a price off
-the known grid is refused and the book is SUSPECT; the snapshot that heals it states the venue's whole book, so its
-prices are taken and widen the grid. (A replay, whose table already holds the newest grid, can accept what the run
-refused.)
+A finer price grid is told on that channel too, so mostly not on the feed of the market's book: prices are taken on the
+finest grid the venue has, whatever the table of the moment says, and the book's order is protected by the sequence.
 
 The venue answers the subscription of an unknown or settled ticker with an empty snapshot that has no `market_id`. That
 is no empty book: it becomes a reset, so the book never turns LIVE by it, and a Status that says why.
@@ -17,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
-from math import gcd
 
 import msgspec
 
 from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument, UnknownSchema
 from core.domain.trust import CLOSED, UNPARSEABLE, because
-from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.domain.units import MICRO, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
-from normalize.grids import bands_of, grid_of, off_grid
 from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
 from normalize.rest_books import stated
 from schemas import market, raw
@@ -59,8 +55,6 @@ _STATUS: dict[str, InstrumentStatus] = {
     "finalized": "SETTLED",
 }
 
-WHOLE_CENT_E4 = 100
-"""Whole cents are on every grid of the venue."""
 NO_SUCH_MARKET = "the venue has no open market of this name"
 
 
@@ -73,23 +67,14 @@ class _Named(msgspec.Struct):
 _NAMED = msgspec.json.Decoder(_Named)
 
 
-class _Market:
-    """One market: our id and the prices it may have."""
-
-    __slots__ = ("grid", "instrument")
-
-    def __init__(self, instrument: str, grid: frozenset[int]) -> None:
-        self.instrument = instrument
-        self.grid = grid
-
-
 class KalshiNormaliser:
     """Implements `normalize.ports.Normaliser`."""
 
     def __init__(self, tables: Tables, count: Counter) -> None:
         self._tables = tables
         self._count = count
-        self._markets: dict[str, _Market] = {}
+        self._known: dict[str, str] = {}
+        """Instrument by ticker."""
         self._handlers: dict[str, Callable[[wire.Envelope, FrameContext], list[Record]]] = {
             "orderbook_delta": self._delta,
             "orderbook_snapshot": self._snapshot,
@@ -115,20 +100,17 @@ class KalshiNormaliser:
 
     def normalize_rest(self, answer: raw.RestBook, frame: FrameContext) -> market.AuditSnapshot | market.BookSnapshot:
         ticker = answer.instrument.partition(":")[2]
-        place = self._market(ticker, frame)
+        self._instrument(ticker, frame)
         book = rest.decode_rest_book(answer.payload, ticker)
-        self._learn_levels(place, book)
         return stated(answer, frame, book.yes, book.no)
 
     # hot
     def _delta(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
         delta = wire.decode_delta(envelope)
-        place = self._market(delta.ticker, frame)
-        if delta.price not in place.grid:
-            self._check(place, delta.price)
+        instrument = self._instrument(delta.ticker, frame)
         return [
             market.BookDelta(
-                instrument=place.instrument,
+                instrument=instrument,
                 epoch=frame.epoch,
                 frame_no=frame.frame_no,
                 index=0,
@@ -146,18 +128,17 @@ class KalshiNormaliser:
 
     def _snapshot(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
         book = wire.decode_snapshot(envelope)
-        place = self._market(book.ticker, frame)
+        instrument = self._instrument(book.ticker, frame)
         venue_ts_ns = stated_ns(envelope.sending_ts_ms * NS_PER_MS)
         if not (book.market_id or book.yes or book.no):
             self._count("kalshi.snapshot.no_such_market")
             return [
-                _status(place.instrument, frame, "UNKNOWN", venue_ts_ns=venue_ts_ns, reason=NO_SUCH_MARKET),
-                frame.reset(because(CLOSED, NO_SUCH_MARKET), place.instrument),
+                _status(instrument, frame, "UNKNOWN", venue_ts_ns=venue_ts_ns, reason=NO_SUCH_MARKET),
+                frame.reset(because(CLOSED, NO_SUCH_MARKET), instrument),
             ]
-        self._learn_levels(place, book)
         return [
             market.BookSnapshot(
-                instrument=place.instrument,
+                instrument=instrument,
                 epoch=frame.epoch,
                 frame_no=frame.frame_no,
                 index=0,
@@ -177,7 +158,7 @@ class KalshiNormaliser:
         trade = wire.decode_trade(envelope)
         return [
             market.Trade(
-                instrument=self._market(trade.ticker, frame).instrument,
+                instrument=self._instrument(trade.ticker, frame),
                 epoch=frame.epoch,
                 frame_no=frame.frame_no,
                 index=0,
@@ -201,9 +182,6 @@ class KalshiNormaliser:
             self._count(f"kalshi.lifecycle.{life.event_type[:40]}")
             return []
         bands = [(band.start, band.end, band.step) for band in life.price_ranges]
-        known = self._markets.get(life.ticker)
-        if known is not None and bands:
-            known.grid |= grid_of(tuple(bands))
         reason = life.event_type
         if life.settlement_value is not None:
             reason += f" at {life.settlement_value}e-4"
@@ -220,34 +198,17 @@ class KalshiNormaliser:
         ]
 
     # hot
-    def _market(self, ticker: str, frame: FrameContext) -> _Market:
-        known = self._markets.get(ticker)
-        if known is not None and known.instrument in frame.listed:
-            return known
+    def _instrument(self, ticker: str, frame: FrameContext) -> str:
+        instrument = self._known.get(ticker)
+        if instrument is not None and instrument in frame.listed:
+            return instrument
         instrument = f"{frame.venue}:{ticker}"
         if instrument not in frame.listed:
             raise UnknownInstrument(f"{instrument} is not among the {len(frame.listed)} instruments of {frame.feed}")
-        described = self._tables.instrument(instrument)
-        if described is None:
+        if self._tables.instrument(instrument) is None:
             raise Retry(f"{instrument} is listed by {frame.feed} but market.instrument does not describe it yet")
-        known = self._markets[ticker] = _Market(instrument, grid_of(bands_of(described)))
-        return known
-
-    def _learn_levels(self, place: _Market, book: wire.OrderbookSnapshot) -> None:
-        """Widen the grid to the prices of a whole book: resting orders show a refinement nobody told this feed of."""
-        off = [price for price, _ in (*book.yes, *book.no) if price not in place.grid]
-        if off:
-            self._count("kalshi.grid.widened")
-            step = gcd(*off, WHOLE_CENT_E4)
-            place.grid |= grid_of(((0, ONE_DOLLAR_E4, step),))
-
-    def _check(self, place: _Market, price: int) -> None:
-        """Let the newest tick table speak before a price is refused."""
-        described = self._tables.instrument(place.instrument)
-        if described is not None:
-            place.grid |= grid_of(bands_of(described))
-        if price not in place.grid:
-            raise off_grid(place.instrument, price, place.grid)
+        self._known[ticker] = instrument
+        return instrument
 
     def _resets(self, envelope: wire.Envelope, frame: FrameContext, error: Reject) -> list[Record]:
         if envelope.type not in _BOOK_TYPES:

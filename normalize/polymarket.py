@@ -18,7 +18,6 @@ from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument
 from core.domain.trust import TICK_SIZE, UNPARSEABLE, because
 from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
-from normalize.grids import EVERY_PRICE, grid_of, off_grid
 from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
 from normalize.rest_books import stated
 from schemas import market, raw
@@ -28,8 +27,6 @@ from venues.polymarket import events, rest, rules, wire
 from venues.text import decode
 
 _OPPOSITE: dict[events.Side, events.Side] = {"BUY": "SELL", "SELL": "BUY"}
-_FINER = 10
-"""How much finer than the tick a resting order may stand."""
 
 
 class _Named(msgspec.Struct):
@@ -46,26 +43,14 @@ _NO_BOOK = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_
 
 
 class _Market:
-    """One market: our id, its first and second token, the prices its book may hold, what its hash covers."""
+    """One market: our id, its first and second token, what its hash covers."""
 
-    __slots__ = ("grid", "instrument", "neg_risk", "no", "size_min", "yes")
+    __slots__ = ("instrument", "neg_risk", "no", "size_min", "yes")
 
     def __init__(self, described: market.Instrument) -> None:
         self.instrument = described.instrument
         self.yes, self.no = described.tokens if len(described.tokens) == 2 else ("", "")
         self.size_min, self.neg_risk = described.size_min, described.neg_risk
-        self.grid = frozenset[int]()
-        self.learn(described)
-
-    def learn(self, described: market.Instrument) -> None:
-        """Allow what the tick table allows."""
-        self.grid |= _grid(described.tick_step[0]) if described.tick_step else EVERY_PRICE
-
-
-def _grid(tick: int) -> frozenset[int]:
-    """Return the prices that may rest in a book whose tick is, or was, `tick`."""
-    finer = tick // _FINER if tick % _FINER == 0 else 1
-    return grid_of(((finer, ONE_DOLLAR_E4 - finer, finer),))
 
 
 class PolymarketNormaliser:
@@ -143,8 +128,6 @@ class PolymarketNormaliser:
         ours = [change for change in event.changes if self._is_ours(change.asset_id, place)]
         last = len(ours) - 1
         for n, change in enumerate(ours):
-            if change.price not in place.grid:
-                self._check(place, change.price)
             records.append(
                 market.BookDelta(
                     instrument=place.instrument,
@@ -170,7 +153,6 @@ class PolymarketNormaliser:
         place = self._market(book.market, frame)
         if place is None or not self._is_ours(book.asset_id, place):
             return
-        self._check_levels(place, book)
         records.append(
             market.BookSnapshot(
                 instrument=place.instrument,
@@ -204,7 +186,6 @@ class PolymarketNormaliser:
             found = ", ".join(book.asset_id for book in books[:3]) or "none"
             raise MalformedFrame(f"{answer.instrument}: expected the book of token {place.yes}, found {found}")
         (book,) = books
-        self._check_levels(place, book)
         return stated(answer, frame, book.bids, book.asks, venue_ts_ns=stated_ns(book.time_ns), venue_hash=book.hash)
 
     def _trade(self, trade: events.LastTrade, frame: FrameContext, records: list[Record]) -> None:
@@ -238,7 +219,6 @@ class PolymarketNormaliser:
         place = self._market(change.market, frame)
         if place is None or not self._is_ours(change.asset_id, place):
             return
-        place.grid |= _grid(change.new_tick)
         reason = f"{TICK_SIZE} {change.old_tick}e-4 became {change.new_tick}e-4"
         records.append(self._status(place, frame, len(records), change.time_ns, reason=reason, tick=change.new_tick))
         records.append(frame.reset(reason, place.instrument, place=len(records)))
@@ -308,21 +288,6 @@ class PolymarketNormaliser:
             return True
         self._count("polymarket.ignored.second_token" if token == place.no else "polymarket.ignored.foreign_token")
         return False
-
-    def _check_levels(self, place: _Market, book: events.Book) -> None:
-        if book.tick:
-            place.grid |= _grid(book.tick)
-        for level in (*book.bids, *book.asks):
-            if level[0] not in place.grid:
-                self._check(place, level[0])
-
-    def _check(self, place: _Market, price: int) -> None:
-        """Let the newest tick table speak before a price is refused."""
-        described = self._tables.instrument(place.instrument)
-        if described is not None:
-            place.learn(described)
-        if price not in place.grid:
-            raise off_grid(place.instrument, price, place.grid)
 
 
 # --- descriptions

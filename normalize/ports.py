@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from core.domain.errors import MalformedFrame, OffGrid, Reject
-from core.domain.trust import TICK_SIZE, UNPARSEABLE, because
+from core.domain.errors import MalformedFrame, Reject
+from core.domain.trust import UNPARSEABLE, because
 from schemas import market, raw
 from schemas.record import Record
 
@@ -35,7 +35,7 @@ def stated_int(number: int, what: str) -> int:
 
 def distrust(error: Reject, what: str) -> str:
     """Return why the books that a rejected message could have changed are suspect; `what` was rejected."""
-    return because(TICK_SIZE if isinstance(error, OffGrid) else UNPARSEABLE, f"rejected {what}: {error}")
+    return because(UNPARSEABLE, f"rejected {what}: {error}")
 
 
 class FrameContext(NamedTuple):

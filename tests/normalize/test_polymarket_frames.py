@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import MalformedFrame, NotExact, OffGrid, Retry
+from core.domain.errors import MalformedFrame, NotExact, Retry
 from schemas import market
 
 CONDITION = "0x2f1ab0ffaf465c4acd76b9a4a1f8980db26bfae7d248a6bb289350586028307e"
@@ -173,11 +173,11 @@ def test_tick_change_is_said_and_resets_the_book(polymarket):
     assert polymarket.say(message | {"asset_id": NO}) == []
 
 
-def test_levels_rest_on_a_tenth_of_the_tick_but_not_finer(polymarket):
+def test_levels_rest_on_the_finest_grid_but_not_at_a_dollar(polymarket):
     (delta,) = polymarket.say(change(price="0.335"))
     assert delta.price == 3_350
-    error, outputs = polymarket.refused(change(price="0.3355"))
-    assert type(error) is OffGrid
+    error, outputs = polymarket.refused(change(price="1.0000"))
+    assert type(error) is MalformedFrame
     assert outputs[0].record.instruments == [ID]
 
 

@@ -130,15 +130,15 @@ def test_gap_close_and_garbage_begin_with_their_words(kalshi):
     (gap,) = kalshi.give(raw.Gap(**ends, instruments=[], reason="sid 1: expected seq 4, found 6"))
     (closed,) = kalshi.give(raw.Closed(**ends, reason="closed"))
     _, (garbage,) = kalshi.refused(b"{")
-    _, (off_grid,) = kalshi.refused(
+    _, (no_price,) = kalshi.refused(
         {
             "type": "orderbook_delta",
-            "msg": {"market_ticker": TICKER, "price_dollars": "0.4755", "delta_fp": "1.00", "side": "yes", "ts_ms": 5},
+            "msg": {"market_ticker": TICKER, "price_dollars": "0.0000", "delta_fp": "1.00", "side": "yes", "ts_ms": 5},
         }
     )
     (_, empty) = kalshi.say({"type": "orderbook_snapshot", "msg": {"market_ticker": TICKER, "market_id": ""}})
-    words = [trust.cause_in(one.reason) for one in (gap.record, closed.record, garbage.record, off_grid.record, empty)]
-    assert words == [trust.GAP, trust.CLOSED, trust.UNPARSEABLE, trust.TICK_SIZE, trust.CLOSED]
+    words = [trust.cause_in(one.reason) for one in (gap.record, closed.record, garbage.record, no_price.record, empty)]
+    assert words == [trust.GAP, trust.CLOSED, trust.UNPARSEABLE, trust.UNPARSEABLE, trust.CLOSED]
     assert gap.record.reason == "gap: sid 1: expected seq 4, found 6"
 
 
