@@ -314,7 +314,9 @@ class Chaos(Play):
             f"trust: {story.trust.orders} orders, {story.trust.errors} on a book that was not usable",
             highlight=False,
         )
-        for line in (*story.problems, *story.truth.examples[:5], *story.trust.examples[:5]):
+        lost = [f"lost {row}" for row in told["detail"]["verdict"]["lost_rows"][:5]]
+        lost += [line for count in story.frames.values() for line in count.examples[:5]]
+        for line in (*story.problems, *story.truth.examples[:5], *story.trust.examples[:5], *lost):
             say(f"  {line}", highlight=False, soft_wrap=True)
         say(f"report {self._options.report}, page {self._chaos.page}", highlight=False, soft_wrap=True)
 

@@ -28,6 +28,7 @@ NS_PER_MS = 1_000_000
 EXPORT_TIMEOUT_S = 60.0
 APPLY_TIMEOUT_S = 60.0
 APPLY_PAUSE_S = 0.2
+EXAMPLES_MAX = 5
 Key = tuple[str, ...]
 
 
@@ -38,6 +39,7 @@ class RowCheck:
     expected: int = 0
     lost: dict[str, int] = field(default_factory=dict)
     duplicated: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
 
 
 class KnownTables:
@@ -123,10 +125,12 @@ def check(reach: Reach, expected: Expected, since_ns: int) -> RowCheck:
         for key in stored(reach, TABLES[name], since_ns):
             found[key] = found.get(key, 0) + 1
         result.expected += len(wanted)
-        lost = len(wanted - found.keys())
+        missing = wanted - found.keys()
+        lost = len(missing)
         too_many = sum(count - 1 for count in found.values()) + len(found.keys() - wanted)
         if lost:
             result.lost[name] = lost
+            result.examples += [f"{name} {' '.join(key)}" for key in sorted(missing)[:EXAMPLES_MAX]]
         if too_many:
             result.duplicated[name] = too_many
     return result

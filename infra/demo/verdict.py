@@ -133,6 +133,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
             "duplicated": duplicated,
             "lost_rows_by_table": row_check.lost,
             "duplicated_rows_by_table": row_check.duplicated,
+            "lost_rows": row_check.examples,
             "frames": {venue: asdict(check) for venue, check in frame_checks.items()},
             "rows": row_check.expected,
             "fills": fills.fills,
