@@ -191,6 +191,7 @@ def partitions(bootstrap: str, topic: str):
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_every_topic_of_a_run_stands_on_three_brokers_and_needs_two(three: TemporaryStack):
     admin = AdminClient({"bootstrap.servers": three.bootstrap})
     assert default_replication(admin) == 3
