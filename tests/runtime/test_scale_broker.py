@@ -1,7 +1,8 @@
 """Workers come, go, die and freeze under load on a real broker: nothing is lost, nothing is doubled, the state is equal.
 
-Processes as `crossbook scale` makes them. What an event costs is measured from outside, as the longest silence of each
-output partition by Kafka's own timestamps, while every partition gets a record every few milliseconds.
+Processes as `crossbook scale` makes them, of a toy task and of derive itself. What an event costs is measured from
+outside, as the longest silence of each output partition by Kafka's own timestamps, while every partition gets a record
+every few milliseconds.
 """
 
 import importlib.util
@@ -16,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import TopicPartition
 
@@ -24,8 +26,10 @@ from core.runtime.admin import find_run
 from core.runtime.checkpoint import KafkaStore
 from core.runtime.clock import SystemClock
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
-from core.runtime.flow import Input, Output, TaskContext
-from schemas.market import Trade
+from core.runtime.flow import ALL_PARTITIONS, Input, Output, TaskContext
+from derive.stage import BookTask
+from schemas.derived import Quote
+from schemas.market import BookDelta, BookSnapshot, Tick, Trade
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -34,7 +38,7 @@ PER_SECOND = 800
 SILENCE_S_MAX = 12.0
 """A takeover from a killed or frozen worker: 3 s of session, a heartbeat, a restore; on a loaded machine."""
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
 
 
 def toy():
@@ -44,11 +48,95 @@ def toy():
     return module
 
 
+class ToyWork:
+    """A task of sums; each of its outputs depends on everything before."""
+
+    command = (str(HERE / "scale_worker.py"),)
+    topic = topics.DERIVED_RESYNC
+
+    def __init__(self):
+        self.count = 0
+
+    def records(self, due):
+        """Return what is to be published until `due` records are: topic records with the partition they go to."""
+        made = []
+        while self.count < due:
+            name = INSTRUMENTS[self.count % len(INSTRUMENTS)]
+            self.count += 1
+            made.append(Output(topics.MARKET_EVENT, name, trade(name, self.count)))
+        return made
+
+    def task(self, partition):
+        return toy().Sums(TaskContext(partition=partition, partitions=4))
+
+    def place(self, partition, record):
+        return record.version_index
+
+
+class DeriveWork:
+    """Books under change, with the ticks of their feed: the real stage."""
+
+    command = ("-m", "derive")
+    topic = topics.DERIVED_BOOK
+
+    def __init__(self):
+        self.count = self._frame = 0
+        self._ticked_ns = 0
+
+    def records(self, due):
+        made = []
+        while self.count < due:
+            self.count += 1
+            self._frame += 1
+            now_ns = time.time_ns()
+            name = INSTRUMENTS[self.count % len(INSTRUMENTS)]
+            if self.count <= len(INSTRUMENTS):
+                made.append(Output(topics.MARKET_EVENT, name, self._snapshot(name, now_ns)))
+            elif now_ns - self._ticked_ns > 250_000_000:
+                self._ticked_ns = now_ns
+                tick = Tick(feed="kalshi-0", venue="kalshi", epoch=1, frame_no=self._frame, recv_ts_ns=now_ns)
+                made.append(Output(topics.MARKET_EVENT, "kalshi-0", tick, ALL_PARTITIONS))
+            else:
+                made.append(Output(topics.MARKET_EVENT, name, self._delta(name, now_ns)))
+        return made
+
+    def _snapshot(self, name, now_ns):
+        return BookSnapshot(
+            **self._origin(name, now_ns),
+            bid_prices=[5_000 - 100 * n for n in range(1, 9)],
+            bid_sizes=[10**9] * 8,
+            ask_prices=[5_000 + 100 * n for n in range(1, 9)],
+            ask_sizes=[10**9] * 8,
+        )
+
+    def _delta(self, name, now_ns):
+        price, size = 5_000 - 100 * (1 + self._frame % 8), 10**6 * (1 + self._frame % 7)
+        return BookDelta(**self._origin(name, now_ns), side="BUY", kind="SIGNED", price=price, size=size)
+
+    def _origin(self, name, now_ns):
+        return {
+            "instrument": name,
+            "epoch": 1,
+            "frame_no": self._frame,
+            "index": 0,
+            "price_exp": -4,
+            "size_exp": -6,
+            "venue_ts_ns": now_ns,
+            "recv_ts_ns": now_ns,
+        }
+
+    def task(self, partition):
+        return BookTask(TaskContext(partition=partition, partitions=4))
+
+    def place(self, partition, record):
+        return partition
+
+
 class Workers:
     """Processes of one group."""
 
-    def __init__(self, cluster, folder):
-        self.cluster, self.folder = cluster, folder
+    def __init__(self, cluster, folder, command):
+        self.cluster, self.folder, self.command = cluster, folder, command
         self.running: list[subprocess.Popen] = []
         self._made = 0
 
@@ -66,7 +154,7 @@ class Workers:
             with (self.folder / f"worker-{self._made}.log").open("w") as output:
                 self.running.append(
                     subprocess.Popen(
-                        [sys.executable, str(HERE / "scale_worker.py")],
+                        [sys.executable, *self.command],
                         cwd=self.folder,
                         env={**env, "PYTHONPATH": str(PROJECT)},
                         stdout=output,
@@ -101,30 +189,32 @@ class Workers:
 
 
 class Load(threading.Thread):
-    """A steady stream of trades to every partition."""
+    """A steady stream of records to every partition."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, work):
         super().__init__(daemon=True)
-        self.publisher = cluster.publisher("normalize")
+        self.publisher, self.work = cluster.publisher("normalize"), work
         self.stopping = threading.Event()
-        self.count = 0
+        self.failure = None
 
     def run(self):
         began = time.monotonic()
-        while not self.stopping.is_set():
-            due = int((time.monotonic() - began) * PER_SECOND)
-            while self.count < due:
-                name = INSTRUMENTS[self.count % len(INSTRUMENTS)]
-                self.count += 1
-                self.publisher.publish(Output(topics.MARKET_EVENT, name, trade(name, self.count)))
-            self.publisher.serve()
-            time.sleep(0.005)
-        assert self.publisher.wait_acknowledged(20)
+        try:
+            while not self.stopping.is_set():
+                for output in self.work.records(int((time.monotonic() - began) * PER_SECOND)):
+                    self.publisher.publish(output)
+                self.publisher.serve()
+                time.sleep(0.005)
+            assert self.publisher.wait_acknowledged(20)
+        except BaseException as e:
+            self.failure = e
+            raise
 
     def stop(self):
         self.stopping.set()
         self.join(30)
         assert not self.is_alive()
+        assert self.failure is None
 
 
 def trade(name, number):
@@ -179,8 +269,8 @@ def committed(cluster):
 def longest_silences(said, since_ms, until_ms):
     """Return each input partition's longest time without an output between two moments, in seconds."""
     silences = {}
-    for partition in {record.version_index for *_, record in said}:
-        times = sorted(ms for _, _, ms, record in said if record.version_index == partition)
+    for partition in sorted({place for place, _, _ in said}):
+        times = sorted(ms for place, ms, _ in said if place == partition)
         times = [since_ms, *(ms for ms in times if since_ms < ms < until_ms), until_ms]
         silences[partition] = max(later - earlier for earlier, later in itertools.pairwise(times)) / 1000
     return silences
@@ -208,9 +298,10 @@ def incarnation_of(cluster):
     return find_run(cluster.bootstrap, cluster.codec, cluster.run, SystemClock()).incarnation
 
 
-def test_scale_kill_and_freeze_under_load_lose_and_double_nothing(broker_cluster, tmp_path, record_property):
-    cluster = broker_cluster
-    workers, load = Workers(cluster, tmp_path), Load(cluster)
+@pytest.mark.parametrize("work", [ToyWork, DeriveWork], ids=["toy", "derive"])
+def test_scale_kill_and_freeze_under_load_lose_and_double_nothing(broker_cluster, tmp_path, record_property, work):
+    cluster, work = broker_cluster, work()
+    workers, load = Workers(cluster, tmp_path, work.command), Load(cluster, work)
     moments = {}
 
     def begin(name):
@@ -252,55 +343,60 @@ def test_scale_kill_and_freeze_under_load_lose_and_double_nothing(broker_cluster
         end("scale 3 to 1")
 
         load.stop()
-        until(lambda: committed(cluster) == load.count)
+        inputs = read_all(cluster, topics.MARKET_EVENT)
+        until(lambda: committed(cluster) == len(inputs))
         workers.stop(1)
     finally:
         load.stopping.set()
         workers.close()
 
-    said = read_all(cluster, topics.DERIVED_RESYNC)
-    inputs = read_all(cluster, topics.MARKET_EVENT)
-    assert len(inputs) == load.count
-    repeats = 0
+    said = [(work.place(p, record), ms, record) for p, _, ms, record in read_all(cluster, work.topic)]
     for partition in range(cluster.partitions):
-        task = toy().Sums(TaskContext())
-        expected = {}
-        for _, offset, _, record in sorted((i for i in inputs if i[0] == partition), key=lambda i: i[1]):
-            (output,) = task.handle(Input(record, "market.event", partition, offset, record.instrument))
-            expected[offset] = output.record
-        found = {}
-        for *_, record in said:
-            if record.version_index != partition:
-                continue
-            repeats += record.version_offset in found
-            # A repeat is the same record; the first of each is in the log's order (below).
-            assert found.setdefault(record.version_offset, record).cause == record.cause
-        assert {offset: record.cause for offset, record in found.items()} == {
-            offset: record.cause for offset, record in expected.items()
-        }
-        loaded = checkpoint_of(cluster, partition)
-        restored = toy().Sums(TaskContext())
-        restored.restore(loaded.items.items())
-        assert (restored.total, restored.sums) == (task.total, task.sums)
-        assert loaded.head.offset == len(expected)
-    check_order(said)
-    figures = {name: longest_silences(said, *times) for name, times in moments.items()}
-    for name, silences in figures.items():
-        worst = max(silences.values())
-        record_property(name, worst)
+        mine = sorted((offset, record) for p, offset, _, record in inputs if p == partition)
+        check_partition(cluster, work, partition, mine, [record for place, _, record in said if place == partition])
+    dark = [record for *_, record in said if isinstance(record, Quote) and record.state not in ("LIVE", "SYNCING")]
+    assert dark == []
+    for name, times in moments.items():
+        silences = longest_silences(said, *times)
+        record_property(name, max(silences.values()))
         print(f"{name:22} longest silence by partition: {silences}")
-        assert worst < SILENCE_S_MAX
-    print(f"records {load.count}, repeats {repeats}, restores in ms {restores(tmp_path)}")
+        assert max(silences.values()) < SILENCE_S_MAX
+    print(f"records {len(inputs)}, restores in ms {restores(tmp_path)}")
 
 
-def check_order(said):
-    """What is new to a reader comes in the log's order: by instrument, which one output partition holds."""
-    last = {}
-    for *_, record in sorted(said, key=lambda s: (s[0], s[1])):
-        place = last.get(record.instrument, -1)
-        seen = int(record.cause.split()[1])
-        assert seen <= place + 1 or place == -1
-        last[record.instrument] = max(place, seen)
+def check_partition(cluster, work, partition, inputs, said):
+    """What was said is what one pass says, whatever was said twice; what was written down is its state."""
+    task = work.task(partition)
+    expected = []
+    for number, (offset, record) in enumerate(inputs):
+        assert offset == number
+        key = getattr(record, "instrument", "kalshi-0")
+        expected += [plain(o.record) for o in task.handle(Input(record, "market.event", partition, offset, key))]
+    found = list(dict.fromkeys(map(plain, said)))
+    assert found == list(dict.fromkeys(expected))
+    print(f"partition {partition}: {len(inputs)} records, {len(said)} outputs, {len(said) - len(expected)} said twice")
+    loaded = checkpoint_of(cluster, partition)
+    assert loaded.head.offset == len(inputs)
+    restored = work.task(partition)
+    restored.restore(loaded.items.items())
+    again = work.task(partition)
+    again.restore(dict(task.changed()).items())
+    for item in probes(work, len(inputs)):
+        says = [[plain(output.record) for output in one.handle(item)] for one in (restored, again, task)]
+        assert says[0] == says[1] == says[2]
+
+
+def plain(record):
+    """A record as it is but for the times at which it passed."""
+    return msgspec.json.encode(msgspec.structs.replace(record, trail=[]))
+
+
+def probes(work, offset):
+    """Records of every instrument that come next, so that all of a task's state shows."""
+    more = type(work)()
+    more.count = more._frame = 10**9
+    outputs = more.records(10**9 + 2 * len(INSTRUMENTS))
+    return [Input(o.record, "market.event", 0, offset + n, o.key) for n, o in enumerate(outputs)]
 
 
 def restores(folder):
