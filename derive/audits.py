@@ -29,7 +29,7 @@ from derive.state import InstrumentState
 from schemas import market
 from schemas.enums import AuditVerdict
 
-CHANGES_MAX = 100_000
+CHANGES_MAX = 32_768
 """Changes remembered by a task; beyond, the oldest go and the history begins later."""
 PENDING_MAX = 1_000
 """Audits that wait for their window; beyond, the oldest is given the verdict that it has so far."""

@@ -3,13 +3,10 @@
 from collections import deque
 
 from core.domain.errors import NegativeLevel, Resync, SequenceGap
-from core.domain.ids import Version
 from core.domain.trust import GAP, NEGATIVE_LEVEL, because
 from derive.audits import Change
-from derive.quotes import dark_quote, depth_of, quote_of
 from derive.state import InstrumentState
-from schemas import derived, market
-from schemas.record import Record
+from schemas import market
 
 
 def contradiction(error: Resync) -> str:
@@ -42,7 +39,7 @@ def load_snapshot(state: InstrumentState, snapshot: market.BookSnapshot, now_ns:
     if not was_right:
         state.loaded_ns = now_ns
     state.exponents = (snapshot.price_exp, snapshot.size_exp)
-    state.applied = (snapshot.frame_no, snapshot.index)
+    state.applied = state.at
     return before != (book.bids.top(), book.asks.top())
 
 
@@ -62,43 +59,7 @@ def apply_delta(state: InstrumentState, delta: market.BookDelta, now_ns: int, ch
         )
     is_bid = side == "BUY"
     ladder = state.book.bids if is_bid else state.book.asks
-    changes.append((now_ns, state, is_bid, price, ladder.size_at(price)))
-    state.applied = (delta.frame_no, delta.index)
-    return ladder.add(price, delta.size) if kind == "SIGNED" else ladder.put(price, delta.size)
-
-
-# hot
-def show_book(
-    state: InstrumentState, cause: Record, offset: int, place: int, *, venue_ts_ns: int
-) -> tuple[derived.Depth, derived.Quote]:
-    """Return the Depth (at `place`) and Quote (after it) of a book that shows prices, caused by `cause`."""
-    depth = depth_of(
-        state.book,
-        instrument=state.instrument,
-        version=Version(offset, place),
-        exponents=state.exponents,
-        epoch=state.epoch,
-        recv_ts_ns=cause.recv_ts_ns,  # type: ignore[attr-defined]  # every market record has both
-        trail=cause.trail,  # type: ignore[attr-defined]
-        origin=state.applied,
-        state=state.state,
-    )
-    quote = quote_of(depth, version=Version(offset, place + 1), venue_ts_ns=venue_ts_ns, cause=state.cause)
-    state.depth, state.quote = depth, quote
-    return depth, quote
-
-
-def show_dark(state: InstrumentState, cause: Record, offset: int, place: int) -> derived.Quote:
-    """Return the Quote of a book that shows no price."""
-    quote = dark_quote(
-        instrument=state.instrument,
-        version=Version(offset, place),
-        state=state.state,
-        cause=state.cause,
-        exponents=state.exponents,
-        epoch=state.epoch,
-        recv_ts_ns=cause.recv_ts_ns,  # type: ignore[attr-defined]
-        trail=cause.trail,  # type: ignore[attr-defined]
-    )
-    state.depth, state.quote = None, quote
-    return quote
+    touched = ladder.add(price, delta.size) if kind == "SIGNED" else ladder.put(price, delta.size)
+    changes.append((now_ns, state, is_bid, price, ladder.before))
+    state.applied = state.at
+    return touched

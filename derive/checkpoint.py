@@ -39,7 +39,8 @@ class BookItem(msgspec.Struct, frozen=True):
     """Prices and sizes of the bids, then of the asks."""
     exponents: tuple[int, int]
     applied: tuple[int, int]
-    origin: tuple[int, int, int]
+    epoch: int
+    at: tuple[int, int]
     other: tuple[int, int, int]
     degraded: bool
     synced: bool
@@ -83,7 +84,8 @@ def item_of(state: InstrumentState) -> InstrumentItem:
         levels=([p for p, _ in bids], [s for _, s in bids], [p for p, _ in asks], [s for _, s in asks]),
         exponents=state.exponents,
         applied=state.applied,
-        origin=(state.epoch, state.frame_no, state.place),
+        epoch=state.epoch,
+        at=state.at,
         other=state.other,
         degraded=state.degraded,
         synced=state.synced,
@@ -112,7 +114,7 @@ def restore_book(state: InstrumentState, item: InstrumentItem, book: BookItem, f
     bid_prices, bid_sizes, ask_prices, ask_sizes = book.levels
     state.book.load(bid_prices, bid_sizes, ask_prices, ask_sizes)
     state.exponents, state.applied = book.exponents, book.applied
-    state.epoch, state.frame_no, state.place = book.origin
+    state.epoch, state.at = book.epoch, book.at
     state.other = book.other
     state.degraded = book.degraded
     state.feed = feeds.get(state.epoch, state.feed)

@@ -16,7 +16,7 @@ def depth_of(
     book: Book,
     *,
     instrument: str,
-    version: Version,
+    version: tuple[int, int],
     exponents: tuple[int, int],
     epoch: int,
     recv_ts_ns: int,
@@ -49,7 +49,7 @@ def depth_of(
 
 
 # hot
-def quote_of(depth: derived.Depth, *, version: Version, venue_ts_ns: int, cause: str = "") -> derived.Quote:
+def quote_of(depth: derived.Depth, *, version: tuple[int, int], venue_ts_ns: int, cause: str = "") -> derived.Quote:
     """Return the quote of a book that is shown, from its depth; price and size 0 on a side that is empty."""
     bid_price, bid_size = (depth.bid_prices[0], depth.bid_sizes[0]) if depth.bid_prices else (0, 0)
     ask_price, ask_size = (depth.ask_prices[0], depth.ask_sizes[0]) if depth.ask_prices else (0, 0)
@@ -79,7 +79,7 @@ def quote_of(depth: derived.Depth, *, version: Version, venue_ts_ns: int, cause:
 def dark_quote(
     *,
     instrument: str,
-    version: Version,
+    version: tuple[int, int],
     state: BookState,
     cause: str,
     exponents: tuple[int, int],

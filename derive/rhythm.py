@@ -63,6 +63,7 @@ class Rhythm:
         """Note that somebody spoke of the instrument."""
         heard_ns = self.heard_ns
         self.heard_ns = now_ns
+        self.silent = ""
         if not heard_ns:
             self._period_ns = now_ns
         elif now_ns - heard_ns > self.pause_ns:

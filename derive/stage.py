@@ -104,7 +104,7 @@ class BookTask(Voice):
     # hot
     def _on_delta(self, delta: market.BookDelta) -> None:
         state = self._books.get(delta.instrument) or self._shelf.book(delta.instrument, self._offset)
-        if not state.admits(delta.epoch, delta.frame_no, delta.index):
+        if not state.admits(delta.epoch, (delta.frame_no, delta.index)):
             self._count("delta.dropped")
             if delta.epoch != state.epoch:
                 self._on_foreign_delta(state, delta)
@@ -117,12 +117,11 @@ class BookTask(Voice):
             return
         now_ns = self._shelf.log_ns
         rhythm = state.rhythm
-        # As Rhythm.hear, which a call each change would cost more than the change itself.
+        # As Rhythm.hear, whose call would cost more than it does; whoever is silent has paused for longer than ever.
         if now_ns - rhythm.heard_ns > rhythm.pause_ns:
             rhythm.hear(now_ns)
         else:
             rhythm.heard_ns = now_ns
-        rhythm.silent = ""
         try:
             touched = apply_delta(state, delta, now_ns, self._changes)
         except Resync as e:
@@ -176,7 +175,6 @@ class BookTask(Voice):
             return
         now_ns = self._shelf.log_ns
         state.rhythm.hear(now_ns)
-        state.rhythm.silent = ""
         try:
             changed = load_snapshot(state, snapshot, now_ns, self._changes)
         except Resync as e:
@@ -411,6 +409,4 @@ class BookTask(Voice):
         elif finding.verdict != "NOT_LIVE":
             state.strikes.agree()
             state.rhythm.hear(self._shelf.log_ns)
-            if state.rhythm.silent:
-                state.rhythm.silent = ""
-                self._show(state)
+            self._show(state)

@@ -54,6 +54,7 @@ class InstrumentState:
 
     __slots__ = (
         "applied",
+        "at",
         "birth",
         "book",
         "cause",
@@ -65,11 +66,9 @@ class InstrumentState:
         "epoch",
         "exponents",
         "feed",
-        "frame_no",
         "instrument",
         "loaded_ns",
         "other",
-        "place",
         "proof",
         "quote",
         "repeat_ns",
@@ -97,8 +96,7 @@ class InstrumentState:
         """Frame number and place of the last record that the book holds."""
         # Who owns it: the last origin of the owning rank, and of the other.
         self.epoch = -1
-        self.frame_no = -1
-        self.place = -1
+        self.at = (-1, -1)
         self.degraded = False
         self.other = _NOWHERE
         # What trust is judged by.
@@ -137,17 +135,17 @@ class InstrumentState:
         )
 
     # hot
-    def admits(self, epoch: int, frame_no: int, place: int) -> bool:
+    def admits(self, epoch: int, at: tuple[int, int]) -> bool:
         """Say whether a record of this origin is the owner's and above its last, and if so remember the origin."""
-        if epoch != self.epoch or (frame_no, place) <= (self.frame_no, self.place):
+        if epoch != self.epoch or at <= self.at:
             return False
-        self.frame_no, self.place = frame_no, place
+        self.at = at
         return True
 
     def admits_snapshot(self, snapshot: market.BookSnapshot) -> bool:
         """As `admits`, but one that is news to its rank may take the book over."""
         origin = (snapshot.epoch, snapshot.frame_no, snapshot.index)
-        owner = (self.epoch, self.frame_no, self.place)
+        owner = (self.epoch, *self.at)
         if snapshot.degraded == self.degraded or self.epoch < 0:
             if origin <= owner:
                 return False
@@ -159,7 +157,7 @@ class InstrumentState:
                 self.other = origin
                 return False
             self.other = owner
-        self.epoch, self.frame_no, self.place = origin
+        self.epoch, self.at = snapshot.epoch, (snapshot.frame_no, snapshot.index)
         self.degraded = snapshot.degraded
         return True
 
@@ -167,7 +165,7 @@ class InstrumentState:
         """As `admits`; a reset of the rank that does not own the book is remembered, so nothing before it counts."""
         if reset.epoch == self.other[0]:
             self.other = max(self.other, (reset.epoch, reset.frame_no, reset.index))
-        return self.admits(reset.epoch, reset.frame_no, reset.index)
+        return self.admits(reset.epoch, (reset.frame_no, reset.index))
 
     @property
     def _is_free(self) -> bool:

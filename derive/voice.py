@@ -6,11 +6,11 @@ import msgspec
 
 from core.runtime import topics
 from core.runtime.clock import NS_PER_S
-from core.runtime.flow import Output
-from derive.books import show_book, show_dark
+from core.runtime.flow import BY_KEY, Output
 from derive.feeds import Feed
 from derive.limits import TrustLimits
 from derive.memories import CLOSED_STATUSES
+from derive.quotes import dark_quote, depth_of, quote_of
 from derive.shelf import Shelf
 from derive.state import AWAITING, SHOWN, InstrumentState
 from schemas import derived
@@ -23,6 +23,7 @@ RESYNC_MAX_NS = 30 * NS_PER_S
 
 _BOOK = topics.DERIVED_BOOK
 _RESYNC = topics.DERIVED_RESYNC
+_new = tuple.__new__
 
 
 class Voice:
@@ -84,8 +85,7 @@ class Voice:
         if state.state in SHOWN:
             self._emit_book(state, venue_ts_ns)
         else:
-            quote = show_dark(state, self._cause, self._offset, len(self._out))
-            self._out.append(Output(_BOOK, state.instrument, quote))
+            self._emit_dark(state)
 
     def _turn(self, state: InstrumentState, verdict: BookState, cause: str) -> None:
         if state.state == "UNKNOWN":
@@ -102,10 +102,40 @@ class Voice:
 
     # hot
     def _emit_book(self, state: InstrumentState, venue_ts_ns: int) -> None:
-        out = self._out
-        depth, quote = show_book(state, self._cause, self._offset, len(out), venue_ts_ns=venue_ts_ns)
-        out.append(Output(_BOOK, state.instrument, depth))
-        out.append(Output(_BOOK, state.instrument, quote))
+        """Say the Depth and the Quote of a book that shows prices."""
+        out, offset, cause, instrument = self._out, self._offset, self._cause, state.instrument
+        place = len(out)
+        depth = depth_of(
+            state.book,
+            instrument=instrument,
+            version=(offset, place),
+            exponents=state.exponents,
+            epoch=state.epoch,
+            recv_ts_ns=cause.recv_ts_ns,  # type: ignore[attr-defined]  # every market record has both
+            trail=cause.trail,  # type: ignore[attr-defined]
+            origin=state.applied,
+            state=state.state,
+        )
+        quote = quote_of(depth, version=(offset, place + 1), venue_ts_ns=venue_ts_ns, cause=state.cause)
+        state.depth, state.quote = depth, quote
+        # As Output(...), without its constructor in Python: twice for each change that is shown.
+        out.append(_new(Output, (_BOOK, instrument, depth, BY_KEY)))
+        out.append(_new(Output, (_BOOK, instrument, quote, BY_KEY)))
+
+    def _emit_dark(self, state: InstrumentState) -> None:
+        """Say the Quote of a book that shows no price."""
+        quote = dark_quote(
+            instrument=state.instrument,
+            version=(self._offset, len(self._out)),
+            state=state.state,
+            cause=state.cause,
+            exponents=state.exponents,
+            epoch=state.epoch,
+            recv_ts_ns=self._cause.recv_ts_ns,  # type: ignore[attr-defined]
+            trail=self._cause.trail,  # type: ignore[attr-defined]
+        )
+        state.depth, state.quote = None, quote
+        self._out.append(Output(_BOOK, state.instrument, quote))
 
     def _ask(self, state: InstrumentState) -> None:
         """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none."""

@@ -31,9 +31,12 @@ class Ladder:
     """One side of a book.
 
     `sign` is 1 for bids and -1 for asks: `sign * price` grows towards the best.
+
+    Attributes:
+        before: size of the level that was changed last, before that change.
     """
 
-    __slots__ = ("_floor", "_keys", "_sign", "_sizes", "_top")
+    __slots__ = ("_floor", "_keys", "_sign", "_sizes", "_top", "before")
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
@@ -42,6 +45,7 @@ class Ladder:
         self._floor = _BELOW_ALL
         """Key of the tenth best level: what is below it changes nothing that is shown."""
         self._top: Top | None = None
+        self.before = 0
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -75,6 +79,7 @@ class Ladder:
         held = self._sizes.get(price)
         if held is None or size <= 0:
             return self._reshape(price, held or 0, size)
+        self.before = held
         if size == held:
             return False
         self._sizes[price] = size
@@ -89,6 +94,7 @@ class Ladder:
         held = self._sizes.get(price)
         if held is None or held + change <= 0:
             return self._reshape(price, held or 0, (held or 0) + change)
+        self.before = held
         if not change:
             return False
         self._sizes[price] = held + change
@@ -101,6 +107,7 @@ class Ladder:
         """Add or remove a level."""
         if size < 0:
             raise NegativeLevel(f"expected a level of at least 0 at {price}, found {held} and a change to {size}")
+        self.before = held
         if size == held:
             return False
         key, keys = self._sign * price, self._keys
