@@ -190,10 +190,18 @@ class Sink:
             self._take(now)
         if self._is_due(now):
             self._flush(now, wait=False)
+        self._look_again(now)
         self._publisher.serve()
         if now - self._last_lag_s >= LAG_INTERVAL_S:
             self._last_lag_s = now
             self._measure_lag()
+
+    def _look_again(self, now_s: float) -> None:
+        """End an outage nothing in hand asks about any more: what waited was another member's, and reading goes on."""
+        if self._questdb_outage.lasts and not self._batch.ends and now_s >= self._questdb_outage.next_try_s:
+            self._proceed(self._questdb_outage)
+        if self._registry_outage.lasts and not self._unread and now_s >= self._registry_outage.next_try_s:
+            self._proceed(self._registry_outage)
 
     def _wait_s(self) -> float:
         if not self._batch.ends:

@@ -204,6 +204,35 @@ def test_questdb_killed_in_mid_stream_loses_nothing_and_doubles_nothing(rig):
     assert rig.committed(MARKET_EVENT) == 1_200
 
 
+def test_partitions_that_are_lost_and_come_back_while_questdb_is_away_are_read_again(rig):
+    # Chaos, seed 2: a frozen sink lost its partitions with its batch, nothing in hand asked again, it paused for ever.
+    rig.start()
+    rig.publish(*rig.deltas(0, 200))
+    rig.until(COUNT, [(200,)])
+    rig.stack.kill("questdb")
+    try:
+        rig.publish(*rig.deltas(200, 400))
+        deadline = time.monotonic() + 10
+        while rig.sink.health()["questdb"] != "waiting":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        sink, turn = rig.sink, rig.sink.turn
+
+        def lose():
+            sink.turn = turn
+            places = [TopicPartition(*place) for place in sink._owned]
+            sink._lost(places)
+            sink._assigned(places)
+
+        sink.turn = lose
+    finally:
+        rig.stack.start("questdb")
+    rig.publish(*rig.deltas(400, 600))
+    rig.until(COUNT, [(600,)])
+    rig.stop()
+    assert rig.committed(MARKET_EVENT) == 600
+
+
 def test_a_poison_row_goes_to_dead_letters_and_its_batch_mates_go_through(rig):
     good = rig.deltas(0, 50)
     bad_time = Trade(
