@@ -46,17 +46,19 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 {several}"""
 
-# Three nodes: who leads is settled anew within a second, and what has to move with a broker is little.
+# Three nodes: a dead one is fenced after a second, and who controls is settled anew in little more (a follower's fetch
+# may wait half a second, so the fetch timeout must stay above that); what has to move with a broker is little. A broker
+# that is fenced because it was slow comes back by itself: its partitions have moved, nothing is lost.
 KAFKA_QUORUM = """\
 controller.quorum.fetch.timeout.ms=1000
-controller.quorum.election.timeout.ms=500
-controller.quorum.election.backoff.max.ms=500
+controller.quorum.election.timeout.ms=300
+controller.quorum.election.backoff.max.ms=300
 controller.quorum.request.timeout.ms=1000
 offsets.topic.num.partitions=8
 transaction.state.log.num.partitions=8
 share.coordinator.state.topic.num.partitions=8
-broker.heartbeat.interval.ms=300
-broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=250
+broker.session.timeout.ms=1000
 """
 
 KAFKA_LOGGING = """\
