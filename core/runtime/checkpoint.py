@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from core.domain.errors import CrossbookError, Fenced, InvariantBroken, Unavailable
+from core.domain.errors import CrossbookError, Fenced, InvariantBroken, Reject, Unavailable
 from core.runtime.clock import Clock
 from core.runtime.codec import Codec
 from core.runtime.consumer import LogReader, key_text, value_bytes
@@ -174,11 +175,15 @@ class KafkaStore:
             positions=[TopicPartition(self._topic, self._partition, 0)],
             large=True,
         )
+        unreadable: dict[str, str] = {}
         try:
-            loaded = fold(self._records(reader, deadline), self._task, self._incarnation)
+            loaded = fold(self._records(reader, deadline, unreadable), self._task, self._incarnation)
             self._log_edges = reader.edges(TopicPartition(self._log_topic, self._partition))
         finally:
             reader.close()
+        # Two lines on: what could not be read may be the head of the next.
+        for reason in list(unreadable.values())[:1]:
+            loaded = loaded.refused(reason).refused(reason)
         return loaded
 
     def log_edges(self) -> tuple[int, int]:
@@ -223,24 +228,35 @@ class KafkaStore:
         }
         producer = Producer(config)
         try:
-            # The client asks for its coordinator at once and, while no broker is connected, again after half a second.
-            for _ in range(2):
-                producer.list_topics(self._topic, timeout=self._left(deadline))
+            # The client asks for its coordinator at once and, while no broker is connected, again after half a second:
+            # after three answers one is.
+            for _ in range(3):
+                with suppress(KafkaException):
+                    producer.list_topics(self._topic, timeout=min(_SLICE_S, self._left(deadline)))
             self._again(producer.init_transactions, deadline)
         except KafkaException as e:
             raise Unavailable(f"{self._id}: cannot begin transactions: {e.args[0]}") from e
         if not self._closing.is_set():
             self._producer = producer
 
-    def _records(self, reader: LogReader, deadline: float) -> Iterator[tuple[str, Checkpoint | None]]:
+    def _records(
+        self, reader: LogReader, deadline: float, unreadable: dict[str, str]
+    ) -> Iterator[tuple[str, Checkpoint | None]]:
+        """Yield the partition to its end; `unreadable` gets those keys whose newest record cannot be read, and why."""
         while True:
             messages, ended = reader.batch(500, _POLL_S)
             for message in messages:
                 value = value_bytes(message)
                 key = key_text(message)
-                if value is None:
-                    yield key, None
-                elif key.startswith(self._task) and isinstance(record := self._codec.decode(value), Checkpoint):
+                if not key.startswith(self._task):
+                    continue
+                try:
+                    record = None if value is None else self._codec.decode(value)
+                except Reject as e:
+                    unreadable[key] = f"{key}: {e}"
+                    continue
+                unreadable.pop(key, None)
+                if record is None or isinstance(record, Checkpoint):
                     yield key, record
             if ended:
                 return

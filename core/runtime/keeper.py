@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -191,21 +192,24 @@ class Keeper:
 
     # Leaving
 
-    def drop(self, partition: int) -> None:
-        """Let one task go: what is being opened is ended, and waited for shortly, so that it fences nobody later."""
-        kept = self._kept.pop(partition, None)
-        if kept is None:
-            return
-        kept.store.close()
-        under_way: list[Future[Any]] = [future for future in (kept.opening, kept.writing) if future is not None]
-        wait(under_way, _CANCEL_WAIT_S)
-        for gauge in (metrics.CHECKPOINT_AGE, metrics.RESTORE):
-            gauge.remove(self._stage, str(partition))
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Let tasks go: what is being opened is ended, and waited for shortly, so that it fences nobody later."""
+        under_way: list[Future[Any]] = []
+        for partition in partitions:
+            kept = self._kept.pop(partition, None)
+            if kept is None:
+                continue
+            kept.store.close()
+            under_way += [future for future in (kept.opening, kept.writing) if future is not None]
+            for gauge in (metrics.CHECKPOINT_AGE, metrics.RESTORE):
+                with suppress(KeyError):  # it may never have come so far
+                    gauge.remove(self._stage, str(partition))
+        if wait(under_way, _CANCEL_WAIT_S).not_done:
+            log.warning("checkpoint.left_behind", stage=self._stage, reason="Kafka did not answer in time")
 
     def close(self) -> None:
         """Let all go."""
-        for partition in list(self._kept):
-            self.drop(partition)
+        self.drop(list(self._kept))
         self._executor.shutdown(wait=False)
 
 

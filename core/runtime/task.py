@@ -564,10 +564,10 @@ class TaskLoop:
             for left in (waiting, slot):
                 if left is not None and left.pressure is not None:
                     left.pressure.close()
-            if self._keeper is not None:
-                self._keeper.drop(number)
             if slot is not None and self._on_dropped is not None:
                 self._on_dropped(number)
+        if self._keeper is not None:
+            self._keeper.drop(numbers)
 
     def _new_task(self, number: int) -> Task:
         return self._factory(

@@ -317,6 +317,26 @@ def test_a_state_of_another_version_makes_the_task_read_its_log(cluster):
     assert again.handled == 0
 
 
+def test_a_checkpoint_that_is_no_record_makes_the_task_read_its_log(cluster):
+    records = [trade(n) for n in range(1, 8)]
+    publish(cluster, records[:5])
+    with running(loop_on(cluster, kind())):
+        said(cluster, 5)
+    number = partition_of_a(cluster)
+    publisher = cluster.publisher("derive")
+    publisher.forward(topics.DERIVED_CHECKPOINT, f"{GROUP}/{number}/kalshi:A", b"not avro at all", number)
+    assert publisher.wait_acknowledged(10)
+    publish(cluster, records[5:])
+    newer, again = kind(), kind()
+    with running(loop_on(cluster, newer)):
+        assert [r.cause for r in said(cluster, 7)] == expected_of(records)
+    assert newer.handled == 7
+    publish(cluster, [trade(8)])
+    with running(loop_on(cluster, again)):
+        assert [r.cause for r in said(cluster, 8)] == expected_of([*records, trade(8)])
+    assert again.handled == 1
+
+
 def test_a_task_that_offers_no_state_for_now_reads_from_its_last_checkpoint(cluster):
     records = [trade(n) for n in range(1, 11)]
     publish(cluster, records[:4])
