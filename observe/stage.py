@@ -39,6 +39,8 @@ PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0
 LAG_INTERVAL_S = 1.0
 PATIENCE_MS_MAX = 200
+DEAF_S = 20.0
+"""Without a message for so long it is asked whether there is none."""
 _ACK_WAIT_S = 5.0
 _NOT_SUNK = frozenset(topic.noun for topic in (*topics.RAW_INSTRUMENT.values(), *topics.CHECKPOINT.values()))
 
@@ -123,6 +125,7 @@ class Sink:
         queues.watch("sink unread", self, lambda sink: len(sink._unread), POLL_RECORDS_MAX)
         queues.watch("sink rows", self, lambda sink: len(sink._batch.rows), self._rows_max + POLL_RECORDS_MAX)
         self._stopping = False
+        self._read_s = self._doubted_s = clock.monotonic_s()
         self._last_poll_s = self._last_flush_s = self._last_lag_s = clock.monotonic_s()
         self._read: dict[tuple[str, int], tuple[int, int]] = {}  # (topic, partition) -> next offset, Kafka time in ms
         # A batch waits for its interval anyway; asking at every record would take the flow's share of the processor.
@@ -186,6 +189,11 @@ class Sink:
         if messages:
             metrics.BATCH.labels(STAGE).observe(len(messages))
             self._unread.extend(messages)
+            self._read_s = now
+            if self._is_paused:
+                # Of partitions that came while nothing is to be fetched.
+                came = {(message.topic() or "", message.partition() or 0) for message in messages}
+                self._reader.pause([TopicPartition(*place) for place in came])
         if self._unread and now >= self._registry_outage.next_try_s:
             self._take(now)
         if self._is_due(now):
@@ -195,6 +203,23 @@ class Sink:
         if now - self._last_lag_s >= LAG_INTERVAL_S:
             self._last_lag_s = now
             self._measure_lag()
+        if now - max(self._read_s, self._doubted_s) >= DEAF_S and not self._is_paused:
+            self._doubted_s = now
+            self._require_hearing()
+
+    def _require_hearing(self) -> None:
+        """Look whether there is nothing to read, or this consumer has gone deaf.
+
+        Raises:
+            Unavailable: what it has not read stands in a log for all that time; a restart reads it.
+        """
+        for place in self._reader.committed([TopicPartition(*place) for place in sorted(self._owned)]):
+            first, end = self._reader.edges(TopicPartition(place.topic, place.partition))
+            if end > max(place.offset, first):
+                raise Unavailable(
+                    f"{place.topic} [{place.partition}] holds {end - max(place.offset, first)} records more, and nothing "
+                    f"was read for {DEAF_S:g} s"
+                )
 
     def _look_again(self, now_s: float) -> None:
         """End an outage nothing in hand asks about any more: what waited was another member's, and reading goes on."""
@@ -364,8 +389,8 @@ class Sink:
         self._reader.take(places)
         self._owned |= {(place.topic, place.partition) for place in places}
         self._first.others_wrote()
-        if self._is_paused and places:
-            self._reader.pause([TopicPartition(place.topic, place.partition) for place in places])
+        # Not paused here: one that is resumed before its committed offset is known may never be fetched.
+        log.info("partitions.assigned", partitions=len(places), paused=self._is_paused)
 
     def _revoked(self, places: list[TopicPartition]) -> None:
         self._flush(self._clock.monotonic_s(), wait=True)
@@ -382,6 +407,7 @@ class Sink:
         if not self._batch.ends:
             self._batch = _Batch()
         self._reader.give_up(places)
+        log.info("partitions.given_up", partitions=len(places), owned=len(self._owned))
 
     def _measure_lag(self) -> None:
         worst_s, left_sum = 0.0, 0
