@@ -210,7 +210,9 @@ class Flow:
     def dead_json(self, *arguments):
         code, text = self.dead(*arguments, "--json")
         # Loops of the test log to the same place; the command itself prints objects only.
-        return code, [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        assert found or code == 0, text
+        return code, found
 
 
 def described(instrument, recv_ns):
