@@ -32,6 +32,7 @@ class Done:
         pid: of the process it was done to.
         problem: why it was not done.
         answer: what the venue said of the fault: which connection, which market.
+        struck: the instruments a fault can have touched, None where that is not known.
         felt_s: how long it was felt, None if it was not.
     """
 
@@ -41,6 +42,7 @@ class Done:
     until_ns: int = 0
     problem: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
+    struck: frozenset[str] | None = None
     felt_s: float | None = None
 
 

@@ -2,7 +2,7 @@
 
 Acts that books feel (faults of the stream, ingest, normalize, derive, Kafka): from the act until every book that it made
 unusable is usable again for a reader of `derived.book`. A book belongs to an act when it became unusable between the act
-and `NOTICE_S` after its end, and it is of the act's venue. The time a fault lasts, or a process is frozen, is in it.
+and `NOTICE_S` after its end, and it is of the market, the connection or the venue that was struck. The time a fault lasts, or a process is frozen, is in it.
 
 Acts that only a stage feels (decide, execute, observe, catalogues, the registry, QuestDB): from the act until all of the
 stage's processes answer again, none of them the killed one, and none is more than a second behind. QuestDB is felt by
@@ -12,6 +12,7 @@ An act that was not felt (a kill that another process bridged within the freshne
 `unnoticed` and not among the times.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,10 +56,9 @@ def books_s(done: Done, spans: Spans) -> float | None:
     """Return from the act to the last book's return."""
     begin_s = done.ts_ns / 1e9
     notice_s = max(done.until_ns / 1e9, begin_s) + NOTICE_S
-    venue = _venue(done)
     end_s = None
     for instrument, own in spans.items():
-        if venue and not instrument.startswith(f"{venue}:"):
+        if not _concerns(done, instrument):
             continue
         back_s = None
         for first_s, last_s in own:
@@ -87,16 +87,22 @@ def stage_s(done: Done, looks: Sequence[Look], name: str, n: int) -> float | Non
     return looks[-1].at_s - begin_s if ill and looks else None
 
 
-def _venue(done: Done) -> str:
+def _concerns(done: Done, instrument: str) -> bool:
+    """Say whether an act can have made an instrument's book unusable."""
     act = done.act
-    return act.target if act.kind == "fault" else act.target.partition("-")[2] if act.target[:6] == "ingest" else ""
+    if done.struck is not None:
+        return instrument in done.struck
+    if act.kind == "fault":
+        return instrument.startswith(f"{act.target}:")
+    stage, _, venue = act.target.partition("-")
+    return stage != "ingest" or instrument.startswith(f"{venue}:")
 
 
 def _summary(found: Sequence[float | None]) -> dict[str, float]:
     felt = sorted(value for value in found if value is not None)
     summary: dict[str, Any] = {"n": len(felt), "unnoticed": len(found) - len(felt)}
     if felt:
-        summary["p50"] = round(felt[len(felt) // 2], 2)
-        summary["p99"] = round(felt[min(len(felt) * 99 // 100, len(felt) - 1)], 2)
+        summary["p50"] = round(felt[math.ceil(len(felt) * 0.5) - 1], 2)
+        summary["p99"] = round(felt[math.ceil(len(felt) * 0.99) - 1], 2)
         summary["max"] = round(felt[-1], 2)
     return summary

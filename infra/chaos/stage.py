@@ -11,7 +11,7 @@ from core.domain.errors import Unavailable
 from core.runtime import topics
 from infra.chaos import conservation, matching, plan, recovery, report
 from infra.chaos.blind import blind_spans
-from infra.chaos.hands import Hands
+from infra.chaos.hands import Done, Hands
 from infra.chaos.options import ChaosOptions
 from infra.chaos.plan import Act
 from infra.chaos.trust import Trust
@@ -232,6 +232,7 @@ class Chaos(Play):
         counts = {part.name: part.n for part in self._parts}
         looks = [look for look in self._watch.looks if look.at_s <= watched_s]
         for done in self._hands.done:
+            done.struck = _struck(done, venues, seen)
             done.felt_s = recovery.felt_s(done, spans, looks, counts) if not done.problem else None
         begin_s, end_s = window.begin_ns / 1e9, watched_s
         return report.Story(
@@ -319,6 +320,17 @@ class Chaos(Play):
         for line in (*story.problems, *story.truth.examples[:5], *story.trust.examples[:5], *lost):
             say(f"  {line}", highlight=False, soft_wrap=True)
         say(f"report {self._options.report}, page {self._chaos.page}", highlight=False, soft_wrap=True)
+
+
+def _struck(done: Done, venues: Mapping[str, Venue], seen: Seen) -> frozenset[str] | None:
+    """Return the instruments of the market or connection a fault struck, None where it struck more."""
+    market, connection = done.answer.get("market"), done.answer.get("connection")
+    if market is not None:
+        return frozenset({f"{done.act.target}:{market}"})
+    if connection is None:
+        return None
+    epochs = venues[done.act.target].epochs(connection)
+    return frozenset(name for epoch in epochs for name in seen.opened[epoch].instruments) or None
 
 
 def _usable_share(spans: Mapping[str, Sequence[tuple[float, float]]], begin_s: float, end_s: float) -> float:

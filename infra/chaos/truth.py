@@ -123,6 +123,10 @@ class Venue:
             return None
         return found.connection, found.places[frame_no]
 
+    def epochs(self, connection: int) -> list[int]:
+        """Return the feeds that read a connection: one, or none."""
+        return [epoch for epoch, found in self._matches.items() if found.connection == connection]
+
     def version(self, connection: int, place: int, nth: int, market: str) -> int | None:
         """Return the version a reader should hold after the n-th book record of a line; None if it states no such book."""
         said = self._sent[connection][place].versions

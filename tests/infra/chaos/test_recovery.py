@@ -75,6 +75,13 @@ def test_a_fault_of_one_venue_is_not_blamed_for_another():
     assert felt_s(done(act("kill", "ingest-kalshi")), {B: [(100.5, 102.0)]}, [], {}) is None
 
 
+def test_a_fault_of_one_connection_is_not_blamed_for_books_of_others():
+    one = done(act())
+    one.struck = frozenset({A})
+    assert felt_s(one, {A: [(100.5, 102.0)], "kalshi:C": [(100.5, 109.0)]}, [], {}) == pytest.approx(2.0)
+    assert felt_s(one, {A: [], "kalshi:C": [(100.5, 109.0)]}, [], {}) is None
+
+
 def test_what_was_dark_before_or_becomes_so_much_later_is_not_the_acts():
     assert felt_s(done(act()), {A: [(99.0, 103.0)]}, [], {}) is None
     assert felt_s(done(act()), {A: [(106.0, 107.0)]}, [], {}) is None
@@ -126,7 +133,7 @@ def test_what_nobody_noticed_is_counted_apart():
     first.felt_s, second.felt_s = 1.0, 3.0
     third.problem = "not done"
     assert by_class([first, second, done(act()), third]) == {
-        "gap": {"n": 2, "unnoticed": 1, "p50": 3.0, "p99": 3.0, "max": 3.0}
+        "gap": {"n": 2, "unnoticed": 1, "p50": 1.0, "p99": 3.0, "max": 3.0}
     }
 
 
