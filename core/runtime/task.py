@@ -358,7 +358,7 @@ class TaskLoop:
 
     def _is_next(self, slot: Slot, message: Message, offset: int) -> bool:
         """Say whether a record that is not at the slot's position may be handled: never, if a record is missing."""
-        if offset < slot.position:
+        if offset < slot.position or (slot.end is not None and offset >= slot.end):
             return False
         if not self._spec.remembers:
             return True

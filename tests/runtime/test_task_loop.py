@@ -282,7 +282,7 @@ def test_replay_handles_the_source_log_up_to_the_committed_offset(cluster):
     publish(cluster, [trade(n) for n in range(1, 6)])
     with running(loop_on(cluster)):
         until(lambda: committed(cluster, f"{cluster.run}.derive.book") == 5)
-    publish(cluster, [trade(100)])  # not handled by the source run
+    publish(cluster, [trade(n) for n in range(100, 103)])  # not handled by the source run
     replayed = []
 
     class Notes(RunningSum):
