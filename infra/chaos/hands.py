@@ -17,8 +17,8 @@ from infra.chaos.plan import Act
 from infra.demo.world import World
 from infra.stack.processes import Processes
 
-THREADS = 8
-FIND_S = 30.0
+THREADS = 32
+FIND_S = 60.0
 """How long a fault that finds nothing to act on is tried again."""
 FIND_PAUSE_S = 0.5
 

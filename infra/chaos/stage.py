@@ -86,6 +86,7 @@ class Chaos(Play):
         self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
         self._problems: list[str] = []
         self._stopped_ns = 0
+        self._heavy_s = float("-inf")
 
     def run(self) -> int:
         """Run all of it; return 0 when both oracles are content.
@@ -138,12 +139,19 @@ class Chaos(Play):
             f"in {options.seconds:.0f} s"
         )
         begin_ns = self._clock.now_ns()
-        began = time.monotonic()
+        began = turn = time.monotonic()
         waiting = list(self._plan)
-        while (now := time.monotonic() - began) < options.seconds:
-            while waiting and waiting[0].at_s <= now:
-                self._begin(view, waiting.pop(0), now)
-            self._look(view, self._phase(now))
+        while True:
+            before, turn = turn, time.monotonic()
+            is_due = bool(waiting) and waiting[0].at_s <= turn - began
+            if is_due and self._is_held(turn):
+                began += turn - before  # the plan's time stands still
+            elif is_due:
+                self._begin(view, waiting.pop(0), turn - began)
+                self._heavy_s = turn if plan.is_heavy(self._hands.done[-1].act) else self._heavy_s
+            if turn - began >= options.seconds:
+                break
+            self._look(view, self._phase(turn - began))
             time.sleep(TURN_S)
         self._hands.wait()
         return Window(begin_ns, self._clock.now_ns())
@@ -153,6 +161,11 @@ class Chaos(Play):
         where = f" {act.target}" if act.kind == "fault" else ""
         lasts = f" for {act.seconds:g} s" if act.seconds else ""
         view.say(f"{now_s:6.1f} s  {act.label}{where if act.kind == 'fault' else ' (' + act.target + ')'}{lasts}")
+
+    def _is_held(self, now_s: float) -> bool:
+        """Say whether what everything feels is still felt: a fault that finds no connection would do nothing."""
+        look = self._watch.looks[-1] if self._watch.looks else None
+        return now_s - self._heavy_s < self._chaos.recover_s and look is not None and look.usable < look.known
 
     def _phase(self, now_s: float) -> str:
         counts = Counter(one.act.kind for one in self._hands.done)
