@@ -6,7 +6,11 @@ request (they are made here), keeps at most 5 MiB per partition, and does not hi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +20,7 @@ from core.runtime.topics import TOPICS
 
 _PRODUCER = 0
 _ERROR_BYTES = 512
+_KNOCK_S = 0.02
 
 
 class MockCluster:
@@ -40,8 +45,31 @@ class MockCluster:
 
     def create_run(self, run: str, partitions: int) -> None:
         """Create all topics of a run."""
-        for topic in TOPICS:
-            self.create_topic(topic.name(run), partitions if topic.partitions == "hot" else 1)
+        with self._awake():
+            for topic in TOPICS:
+                self.create_topic(topic.name(run), partitions if topic.partitions == "hot" else 1)
+
+    @contextlib.contextmanager
+    def _awake(self) -> Iterator[None]:
+        """Keep the cluster's thread awake: it now and then misses that it was asked, and looks a second later.
+
+        What comes to its sockets it never misses.
+        """
+        host, port = self.bootstrap.split(",")[0].rsplit(":", 1)
+        done = threading.Event()
+
+        def knock() -> None:
+            while not done.wait(_KNOCK_S):
+                with contextlib.suppress(OSError):
+                    socket.create_connection((host, int(port)), 1.0).close()
+
+        thread = threading.Thread(target=knock, name="knock", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def broker_down(self, broker: int = 1) -> None:
         """Take a broker away: its connections close and new ones are refused."""

@@ -9,14 +9,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from core.domain.errors import Reject, Unavailable
 from core.runtime import log as logs
 from core.runtime import metrics, queues, topics
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.codec import PREFIX_BYTES, Codec
-from core.runtime.consumer import LogReader, consumer_config, key_text, value_bytes
+from core.runtime.consumer import LogReader, key_text, value_bytes
 from core.runtime.flow import Output
 from core.runtime.pressure import Pressure, PressureLimits
 from core.runtime.producer import Publisher
@@ -39,8 +39,7 @@ PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0
 LAG_INTERVAL_S = 1.0
 PATIENCE_MS_MAX = 200
-DEAF_S = 20.0
-"""Without a message for so long it is asked whether there is none."""
+COMMIT_AGAIN_S = 1.0
 _ACK_WAIT_S = 5.0
 _NOT_SUNK = frozenset(topic.noun for topic in (*topics.RAW_INSTRUMENT.values(), *topics.CHECKPOINT.values()))
 
@@ -110,6 +109,10 @@ class Sink:
         self._wanted: dict[tuple[str, bytes], bool] = {}
         self._batch = _Batch()
         self._owned: set[tuple[str, int]] = set()
+        self._written: dict[tuple[str, int], int] = {}
+        """(topic, partition) -> offset whose rows QuestDB has"""
+        self._behind: set[tuple[str, int]] = set()
+        """of which Kafka did not take the commit"""
         self._questdb_outage = _Outage("questdb")
         self._registry_outage = _Outage("registry")
         self._unread: deque[Message] = deque()
@@ -125,23 +128,18 @@ class Sink:
         queues.watch("sink unread", self, lambda sink: len(sink._unread), POLL_RECORDS_MAX)
         queues.watch("sink rows", self, lambda sink: len(sink._batch.rows), self._rows_max + POLL_RECORDS_MAX)
         self._stopping = False
-        self._read_s = self._doubted_s = clock.monotonic_s()
-        self._last_poll_s = self._last_flush_s = self._last_lag_s = clock.monotonic_s()
+        self._last_poll_s = self._last_flush_s = self._last_lag_s = self._committed_s = clock.monotonic_s()
         self._read: dict[tuple[str, int], tuple[int, int]] = {}  # (topic, partition) -> next offset, Kafka time in ms
         # A batch waits for its interval anyway; asking at every record would take the flow's share of the processor.
-        config = consumer_config(
+        self._reader = LogReader.joining(
             settings.bootstrap,
             group=f"{settings.writes}.{GROUP}",
-            joins=True,
+            topics=list(self._nouns),
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+            on_uncommitted=self._uncommitted,
             patience_ms=min(settings.flush_interval_ms, PATIENCE_MS_MAX),
-        )
-        consumer = Consumer(config)
-        self._reader = LogReader(consumer)
-        consumer.subscribe(
-            list(self._nouns),
-            on_assign=lambda _, places: self._assigned(places),
-            on_revoke=lambda _, places: self._revoked(places),
-            on_lost=lambda _, places: self._lost(places),
         )
 
     def run(self) -> None:
@@ -189,7 +187,6 @@ class Sink:
         if messages:
             metrics.BATCH.labels(STAGE).observe(len(messages))
             self._unread.extend(messages)
-            self._read_s = now
             if self._is_paused:
                 # Of partitions that came while nothing is to be fetched.
                 came = {(message.topic() or "", message.partition() or 0) for message in messages}
@@ -199,27 +196,12 @@ class Sink:
         if self._is_due(now):
             self._flush(now, wait=False)
         self._look_again(now)
+        if self._behind and now - self._committed_s >= COMMIT_AGAIN_S:
+            self._commit({}, wait=False)
         self._publisher.serve()
         if now - self._last_lag_s >= LAG_INTERVAL_S:
             self._last_lag_s = now
             self._measure_lag()
-        if now - max(self._read_s, self._doubted_s) >= DEAF_S and not self._is_paused:
-            self._doubted_s = now
-            self._require_hearing()
-
-    def _require_hearing(self) -> None:
-        """Look whether there is nothing to read, or this consumer has gone deaf.
-
-        Raises:
-            Unavailable: what it has not read stands in a log for all that time; a restart reads it.
-        """
-        for place in self._reader.committed([TopicPartition(*place) for place in sorted(self._owned)]):
-            first, end = self._reader.edges(TopicPartition(place.topic, place.partition))
-            if end > max(place.offset, first):
-                raise Unavailable(
-                    f"{place.topic} [{place.partition}] holds {end - max(place.offset, first)} records more, and nothing "
-                    f"was read for {DEAF_S:g} s"
-                )
 
     def _look_again(self, now_s: float) -> None:
         """End an outage nothing in hand asks about any more: what waited was another member's, and reading goes on."""
@@ -319,7 +301,7 @@ class Sink:
         metrics.RECORDS.labels(STAGE, "ok").inc(len(batch.rows) - len(refused))
         for table, count in Counter(row.table for row in batch.rows).items():
             metrics.EVENTS.labels(STAGE, f"rows_{table}").inc(count)
-        self._commit(batch, wait=wait)
+        self._commit(batch.ends, wait=wait)
         self._batch = _Batch()
         self._last_flush_s = self._clock.monotonic_s()
         self._proceed(self._questdb_outage)
@@ -337,13 +319,21 @@ class Sink:
                 self._publisher.publish(state_of(letter, "THROUGH", self._clock, records=1))
         return again
 
-    def _commit(self, batch: _Batch, *, wait: bool) -> None:
-        places = [TopicPartition(name, number, end) for (name, number), end in batch.ends.items()]
-        owned = [place for place in places if (place.topic, place.partition) in self._owned]
-        if owned:
-            refused = self._reader.commit(owned, wait=wait)
+    def _commit(self, ends: dict[tuple[str, int], int], *, wait: bool) -> None:
+        self._written |= ends
+        wanted = {place for place in (*ends, *self._behind) if place in self._owned}
+        places = [TopicPartition(*place, self._written[place]) for place in sorted(wanted)]
+        self._behind = set()
+        self._committed_s = self._clock.monotonic_s()
+        if places:
+            refused = self._reader.commit(places, wait=wait)
             if refused:
                 log.warning("commit.refused", reason=refused)
+
+    def _uncommitted(self, places: list[TopicPartition], reason: str) -> None:
+        """Keep what Kafka did not take, to be committed again: a log that is quiet now would stay behind for ever."""
+        log.warning("commit.failed", reason=reason, partitions=len(places))
+        self._behind |= {(place.topic, place.partition) for place in places} & self._owned
 
     def _hold(self, outage: _Outage, now_s: float, reason: str) -> None:
         """A server cannot be asked: keep what is in hand, read nothing more, try again later."""
@@ -402,6 +392,8 @@ class Sink:
         self._owned -= gone
         for place in gone:
             self._batch.ends.pop(place, None)
+            self._written.pop(place, None)
+            self._behind.discard(place)
             self._read.pop(place, None)
         self._unread = deque(m for m in self._unread if (m.topic(), m.partition()) not in gone)
         if not self._batch.ends:

@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.hearing import Hearing
 
 SEQ_HEADER = "seq"
 _FATAL = (KafkaError._FATAL, KafkaError._FENCED)
@@ -69,6 +70,7 @@ class LogReader:
     def __init__(self, consumer: Consumer, on_trimmed: Callable[[TopicPartition], None] | None = None) -> None:
         self._consumer = consumer
         self._on_trimmed = on_trimmed
+        self._hearing = Hearing(consumer)
 
     @classmethod
     def joining(
@@ -76,15 +78,18 @@ class LogReader:
         bootstrap: str,
         *,
         group: str,
-        topic: str,
+        topics: Sequence[str],
         on_assign: Callable[[list[TopicPartition]], None],
         on_revoke: Callable[[list[TopicPartition]], None],
         on_lost: Callable[[list[TopicPartition]], None],
         on_uncommitted: Callable[[list[TopicPartition], str], None] | None = None,
         reset: str = "earliest",
+        patience_ms: int = 0,
         ends: bool = True,
     ) -> LogReader:
-        """Join `group` on `topic`. The callbacks run inside `batch`; `on_assign` must call `take`.
+        """Join `group` on `topics`. The callbacks run inside `batch`; `on_assign` must call `take`.
+
+        One topic for whoever remembers: equal partitions of several would not stay together.
 
         `on_uncommitted` is told of the offsets of a `commit` that Kafka did not take, and why.
         """
@@ -94,10 +99,10 @@ class LogReader:
             if failed and on_uncommitted is not None:
                 on_uncommitted(failed, str(error or failed[0].error))
 
-        config = consumer_config(bootstrap, group=group, joins=True, reset=reset, ends=ends)
+        config = consumer_config(bootstrap, group=group, joins=True, reset=reset, patience_ms=patience_ms, ends=ends)
         reader = cls(Consumer(config | {"on_commit": committed}))
         reader._consumer.subscribe(
-            [topic],
+            list(topics),
             on_assign=lambda _, partitions: on_assign(partitions),
             on_revoke=lambda _, partitions: on_revoke(partitions),
             on_lost=lambda _, partitions: on_lost(partitions),
@@ -129,28 +134,34 @@ class LogReader:
             # Its other questions wait behind a fetch, and its end is said after one that brought nothing.
             config |= {"fetch.message.max.bytes": LARGE_BYTES, "fetch.wait.max.ms": 10}
         reader = cls(Consumer(config), on_trimmed)
-        reader._consumer.assign(list(positions))
+        if positions:
+            reader.take(list(positions))
         return reader
 
     def take(self, positions: list[TopicPartition]) -> None:
         """Accept newly assigned partitions at these offsets."""
         self._consumer.incremental_assign(positions)
+        self._hearing.begin(positions)
 
     def give_up(self, partitions: list[TopicPartition]) -> None:
         """Let revoked partitions go."""
         self._consumer.incremental_unassign(partitions)
+        self._hearing.end(partitions)
 
     def move(self, position: TopicPartition) -> None:
         """Go on reading one partition elsewhere."""
         self._consumer.incremental_unassign([TopicPartition(position.topic, position.partition)])
         self._consumer.incremental_assign([position])
+        self._hearing.begin([position])
 
     def batch(self, records_max: int, timeout_s: float) -> tuple[list[Message], list[TopicPartition]]:
         """Return what is there (waiting up to `timeout_s` for the first) and the partitions read to their end.
 
         Raises:
             Misconfigured: the topic or group is not usable as it stands.
+            Unavailable: the client has failed, or hears a partition no more; a new one may read on.
         """
+        self._hearing.look()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return [], []
@@ -203,10 +214,12 @@ class LogReader:
     def pause(self, partitions: list[TopicPartition]) -> None:
         """Fetch nothing from these until `resume`."""
         self._consumer.pause(partitions)
+        self._hearing.pause(partitions)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         """Fetch from these again."""
         self._consumer.resume(partitions)
+        self._hearing.resume(partitions)
 
     def seek(self, place: TopicPartition) -> bool:
         """Go on reading at another offset; False while fetching has not begun: ask again."""

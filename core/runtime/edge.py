@@ -328,7 +328,7 @@ class EdgeReader:
             reader = LogReader.joining(
                 self._bootstrap,
                 group=self._group,
-                topic=self._name,
+                topics=[self._name],
                 on_assign=assigned,
                 on_revoke=dropped,
                 on_lost=dropped,

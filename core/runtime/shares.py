@@ -129,7 +129,12 @@ class SharedTable:
             reader.give_up(partitions)
 
         reader = LogReader.joining(
-            self._bootstrap, group=self._group, topic=self._name, on_assign=assigned, on_revoke=dropped, on_lost=dropped
+            self._bootstrap,
+            group=self._group,
+            topics=[self._name],
+            on_assign=assigned,
+            on_revoke=dropped,
+            on_lost=dropped,
         )
         reader.partition_count(self._name)
         return reader

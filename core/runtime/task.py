@@ -156,7 +156,7 @@ class TaskLoop:
         self._reader = LogReader.joining(
             self._bootstrap,
             group=self._spec.group(self._publisher.run),
-            topic=self._topic,
+            topics=[self._topic],
             on_assign=self._assigned,
             on_revoke=self._revoked,
             on_lost=self._lost,

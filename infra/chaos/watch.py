@@ -14,19 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
-from core.domain.errors import Reject
 from core.runtime import topics
-from core.runtime.consumer import consumer_config, value_bytes
 from infra.cli.reach import Reach
+from infra.demo.tail import Tail
 from infra.stack.servers import is_ready
 from schemas.derived import Quote, Tick
+from schemas.record import Record
 
 TICK_AGE_S = 1.0
 """A tick this old vouches for nothing, as for every reader of quotes."""
-BATCH = 500
-POLL_S = 0.1
 LOOK_S = 0.5
 SCRAPE_TIMEOUT_S = 0.4
 LAG_S_MAX = 1.0
@@ -145,55 +142,28 @@ class Watch:
         self._reach = reach
         self._folder = folder
         self._stop = threading.Event()
-        self._kinds: dict[bytes, bool] = {}
-        self._threads = [
-            threading.Thread(target=self._read, name="books", daemon=True),
-            threading.Thread(target=self._look_on, name="looks", daemon=True),
-        ]
+        self._tail = Tail(
+            reach,
+            name="watch",
+            topics=[topics.DERIVED_BOOK.name(reach.run)],
+            take=self._take,
+            wanted=lambda kind, _: kind in _KINDS,
+        )
+        self._thread = threading.Thread(target=self._look_on, name="looks", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        for thread in self._threads:
-            thread.start()
+        self._tail.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """End both threads."""
         self._stop.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(5.0)
+        self._tail.stop()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
 
-    # Books
-
-    def _read(self) -> None:
-        reach = self._reach
-        consumer = Consumer(consumer_config(reach.bootstrap, group=f"{reach.run}.watch", joins=False))
-        try:
-            name = topics.DERIVED_BOOK.name(reach.run)
-            consumer.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in range(reach.partitions)])
-            while not self._stop.is_set():
-                first = consumer.poll(POLL_S)
-                if first is None:
-                    continue
-                for message in [first, *consumer.consume(BATCH - 1, 0)]:
-                    value = value_bytes(message) if message.error() is None else None
-                    if value is not None:
-                        self._take(value, message.partition() or 0)
-        except KafkaException as e:
-            print(f"the watch of books ended: {e}", flush=True)
-        finally:
-            consumer.close()
-
-    def _take(self, value: bytes, partition: int) -> None:
-        try:
-            wanted = self._kinds.get(value[:5])
-            if wanted is None:
-                wanted = self._kinds[value[:5]] = self._reach.codec.record_name(value) in _KINDS
-            if not wanted:
-                return
-            record = self._reach.codec.decode(value)
-        except Reject:
-            return
+    def _take(self, record: Record, partition: int) -> None:
         now_s = time.time()
         if isinstance(record, Quote):
             self.books.quote(now_s, partition, record.instrument, record.state, record.cause)

@@ -4,16 +4,12 @@ It joins no group and commits nothing. Behind by a batch, it looks at a part of 
 the flow may not wait for it.
 """
 
-import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
-
-from core.domain.errors import Reject
 from core.runtime import topics
-from core.runtime.consumer import consumer_config, value_bytes
 from infra.cli.reach import Reach
+from infra.demo.tail import Tail
 from schemas.decision import Edge, Grant, Ledger, Saga
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
@@ -28,11 +24,10 @@ TAPPED = (
     topics.ORDER_EVENT,
     topics.ORDER_FRAME,
 )
-WANTED = {
-    kind.schema_name: kind for kind in (Quote, Edge, Grant, Saga, Ledger, Submitting, OrderUpdate, Fill, VenueCall)
-}
+WANTED = frozenset(
+    kind.schema_name for kind in (Quote, Edge, Grant, Saga, Ledger, Submitting, OrderUpdate, Fill, VenueCall)
+)
 HOPS = ("ingest", "normalize", "derive", "strategies", "accounts", "gateway", "sent")
-BATCH = 500
 SKIP_QUOTES = 4
 """While behind, one quote of so many is looked at."""
 SAMPLES_MAX = 4_000
@@ -81,68 +76,36 @@ PATIENCE_MS = 200
 
 
 class Tap:
-    """A thread that keeps `figures` up to date."""
+    """Keeps `figures` up to date."""
 
     def __init__(self, reach: Reach) -> None:
         self.figures = Figures()
-        self._reach = reach
-        self._stop = threading.Event()
-        self._kinds: dict[bytes, str] = {}
         self._sent: dict[str, Submitting] = {}
         self._entries: set[str] = set()
         self._seen: set[str] = set()
         self._quotes = 0
-        self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
+        self._tail = Tail(
+            reach,
+            name="tap",
+            topics=[topic.name(reach.run) for topic in TAPPED],
+            take=lambda record, _: self.take(record),
+            wanted=self._is_wanted,
+            patience_ms=PATIENCE_MS,
+        )
 
     def start(self) -> None:
         """Begin reading."""
-        self._thread.start()
+        self._tail.start()
 
     def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        """End reading."""
+        self._tail.stop()
 
-    def _run(self) -> None:
-        reach = self._reach
-        consumer = Consumer(
-            consumer_config(reach.bootstrap, group=f"{reach.run}.tap", joins=False, patience_ms=PATIENCE_MS)
-        )
-        try:
-            known = consumer.list_topics(timeout=10).topics
-            names = [topic.name(reach.run) for topic in TAPPED]
-            consumer.assign(
-                [TopicPartition(name, n, OFFSET_BEGINNING) for name in names for n in known[name].partitions]
-            )
-            while not self._stop.is_set():
-                first = consumer.poll(0.2)
-                if first is None:
-                    continue
-                batch = [first, *consumer.consume(BATCH - 1, 0)]
-                for message in batch:
-                    value = value_bytes(message) if message.error() is None else None
-                    if value is not None:
-                        self._look(value, behind=len(batch) == BATCH)
-        except KafkaException:
-            return  # the view ends; the check at the end says what is wrong
-        finally:
-            consumer.close()
-
-    def _look(self, value: bytes, *, behind: bool) -> None:
-        try:
-            kind = self._kinds.get(value[:5])
-            if kind is None:
-                kind = self._kinds[value[:5]] = self._reach.codec.record_name(value)
-            if kind not in WANTED:
-                return
-            if kind == Quote.schema_name:
-                self._quotes += 1
-                if behind and self._quotes % SKIP_QUOTES:
-                    return
-            self.take(self._reach.codec.decode(value))
-        except Reject:
-            return  # whose log it is, dead-letters it
+    def _is_wanted(self, kind: str, behind: bool) -> bool:
+        if kind == Quote.schema_name:
+            self._quotes += 1
+            return not behind or self._quotes % SKIP_QUOTES == 0
+        return kind in WANTED
 
     def take(self, record: Record) -> None:
         """Take in one record."""

@@ -115,7 +115,8 @@ def test_books_are_polled_while_sockets_are_refused_and_no_longer(in_world, new_
             (closed,) = [one for one in crew.of_kind(Closed) if one.epoch == epoch]
             assert closed.reason == "a socket feed took over"
             assert sorted(crew.fed()) == sorted(items)
-            assert not worker.health()["degraded"]
+            # Said a moment after its Closed is written.
+            await crew.until(lambda: not worker.health()["degraded"])
             numbers = [one.frame_no for one in crew.log.records(RAW_FRAME) if one.epoch == epoch]
             assert numbers == list(range(1, len(numbers) + 1))
             await crew.dismiss()
