@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DEMO_S ?=
 CHAOS_S ?=
 SEED ?=
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts test test-fast demo chaos bench lock
@@ -46,7 +47,7 @@ contracts: env
 
 test: env ## all tests, with real servers on free ports
 	$(BIN)/python -m infra.stack fetch
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
 test-fast: env ## the tests that need no server
 	$(BIN)/python -m pytest -q -m "not broker"

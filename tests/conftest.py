@@ -1,5 +1,7 @@
 """What many tests share: the real servers, and the folder with recorded venue messages."""
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -17,6 +19,25 @@ settings.register_profile("crossbook", deadline=None, suppress_health_check=[Hea
 settings.load_profile("crossbook")
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a test marked `alone` while no other worker of this session runs one; most of the rest only wait.
+
+    Outermost, so that waiting for one's turn is not counted as the test's own time.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    # The folder of a worker's temporary files stands in that of its session.
+    folder: Path = item.config._tmp_path_factory.getbasetemp().parent
+    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with contextlib.ExitStack() as locks:
+        # Who waits to be alone keeps the door shut for all who come later.
+        with (folder / "door").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(locks.enter_context((folder / "room").open("w")), kind)
+        return (yield)
 
 
 def pytest_sessionstart() -> None:

@@ -10,7 +10,7 @@ import pytest
 from infra.stack.settings import PROJECT
 from infra.stack.temporary import TemporaryStack
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 RUN = "demo-chaos"
 SEEDS = (1, 2, 3)

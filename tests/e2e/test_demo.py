@@ -17,7 +17,7 @@ from infra.stack.processes import Processes
 from infra.stack.settings import PROJECT
 from simulate.replay import replay, verify
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(420)]
 
 RUN = "demo-e2e"
 KILLED = ("normalize", "derive", "strategies", "accounts", "execute-kalshi", "execute-polymarket", "observe")

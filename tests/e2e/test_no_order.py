@@ -31,7 +31,7 @@ from schemas.order import OrderUpdate, Submitting, VenueCall
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
 from venues import VENUES
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
 
 RUN = "test-no-order"
 MARKETS = 12

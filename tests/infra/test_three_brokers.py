@@ -191,6 +191,7 @@ def partitions(bootstrap: str, topic: str):
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_every_topic_of_a_run_stands_on_three_brokers_and_needs_two(three: TemporaryStack):
     admin = AdminClient({"bootstrap.servers": three.bootstrap})
@@ -204,6 +205,7 @@ def test_every_topic_of_a_run_stands_on_three_brokers_and_needs_two(three: Tempo
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_brokers_killed_one_by_one_lose_nothing_and_the_flow_goes_on_within_five_seconds(three: TemporaryStack):
     admin = AdminClient({"bootstrap.servers": three.bootstrap})

@@ -12,6 +12,7 @@ S = 1_000_000_000
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_workers_that_come_die_and_freeze_leave_each_instrument_one_current_epoch(stack, record_property) -> None:
     found = asyncio.run(play(stack.bootstrap, stack.registry_url, "test-reshard", markets=40))

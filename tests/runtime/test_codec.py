@@ -155,7 +155,7 @@ def registered_stack_url(registered_stack) -> str:
 @pytest.mark.broker
 @pytest.mark.parametrize("name", sorted(schema_texts()))
 def test_confluents_own_classes_read_what_we_write_and_write_what_we_read(name, registered_stack_url):
-    client = SchemaRegistryClient({"url": registered_stack_url})
+    client = SchemaRegistryClient({"url": registered_stack_url, "timeout": 10})
     ours = Codec(HttpRegistry(registered_stack_url))
     record = _sample(name)
     fields = msgspec.to_builtins(record, builtin_types=(bytes,))

@@ -22,7 +22,7 @@ from schemas.derived import Depth, Quote, Tick
 from schemas.market import Trade
 from schemas.order import OrderUpdate
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.alone]
 
 # A log that holds market data and order events, so that one test sees both kinds of source.
 LOG = dataclasses.replace(topics.DECISION_INPUT, records=(*topics.DECISION_INPUT.records, OrderUpdate))
