@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,16 @@ from infra.stack.processes import Processes
 from infra.stack.temporary import OWNER_FILE, PREFIX, free_ports, sweep
 
 
-def abandoned(tmp_path: Path, owner: int) -> tuple[Path, Processes]:
-    folder = tmp_path / f"{PREFIX}x"
+@pytest.fixture
+def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files in which sockets have room for their names."""
+    with tempfile.TemporaryDirectory(prefix="cb-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def abandoned(path: Path, owner: int) -> tuple[Path, Processes]:
+    folder = path / f"{PREFIX}x"
     folder.mkdir()
     (folder / OWNER_FILE).write_text(str(owner))
     processes = Processes(folder / "data")
@@ -24,20 +33,18 @@ def abandoned(tmp_path: Path, owner: int) -> tuple[Path, Processes]:
     return folder, processes
 
 
-def test_a_stack_whose_owner_was_killed_is_stopped_and_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_stack_whose_owner_was_killed_is_stopped_and_deleted(short_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    folder, processes = abandoned(tmp_path, gone.pid)
+    folder, processes = abandoned(short_path, gone.pid)
     (pid,) = processes.list()["kafka"]
     assert sweep() == 1
     assert not psutil.pid_exists(pid)
     assert not folder.exists()
 
 
-def test_a_stack_whose_owner_lives_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    folder, processes = abandoned(tmp_path, os.getpid())
+def test_a_stack_whose_owner_lives_is_left_alone(short_path: Path) -> None:
+    folder, processes = abandoned(short_path, os.getpid())
     try:
         assert sweep() == 0
         assert len(processes.list()["kafka"]) == 1
