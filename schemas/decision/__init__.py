@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, LinkStatus, Outcome, Polarity, Purpose, SagaState, Side, StrategyStatus, TimeInForce, TradingState
+from schemas.enums import EdgePhase, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Side, StrategyStatus, TimeInForce, TradingState
 from schemas.record import Record
 
 __all__ = ["Beat", "Cancel", "Clock", "Edge", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "Profile", "Saga", "Strategy"]
@@ -228,7 +228,7 @@ class Limit(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Link(Record, frozen=True, kw_only=True, gc=False):
-    """Two instruments that pay by one event, approved by a human."""
+    """Instruments that pay by one event: a pair of two venues, or the outcomes of one event. Approved by a human."""
 
     schema_name: ClassVar[str] = "crossbook.decision.Link"
 
@@ -250,6 +250,35 @@ class Link(Record, frozen=True, kw_only=True, gc=False):
     approved_ts_ns: int
     expires_ts_ns: int = 0
     """0: with the instruments"""
+    kind: LinkKind = "PAIR"
+    """of an EVENT the fields of a and b are empty, of a PAIR instruments, payouts_e6 and rules_hashes"""
+    instruments: list[str] = field(default_factory=list)
+    """of an EVENT: its outcomes, in the order of the columns"""
+    payouts_e6: list[int] = field(default_factory=list)
+    """of an EVENT, state-major: for each state one entry for each instrument, what one YES of it pays"""
+    rules_hashes: list[str] = field(default_factory=list)
+    """of an EVENT: for each instrument; empty: not recorded"""
+    exhaustive: bool = False
+    """of an EVENT: a human holds that one of these outcomes must win or all are void"""
+    event_group: str = ""
+    """of an EVENT: the venue's event, as market.Instrument says it"""
+    sources: list[str] = field(default_factory=list)
+    """for each instrument, who or what decides it, as approved"""
+    cutoffs_ns: list[int] = field(default_factory=list)
+    """for each instrument, its close_ts_ns as approved; 0 or empty: not recorded"""
+    weak_states: list[str] = field(default_factory=list)
+    """states that may pay less than the cost: they do not count in the guaranteed minimum, in return for haircut_e6, up to cap_e6"""
+    haircut_e6: int = 0
+    """of a contract, taken from the guaranteed minimum of the other states"""
+    cap_e6: int = 0
+    """capital this link may bind; 0: no bound of its own, which weak states do not allow"""
+    evidence: list[str] = field(default_factory=list)
+    """reasons for (+) and against (-), as they stood when it was proposed"""
+    reason: str = ""
+    """why it has its status, by whoever set it"""
+    set_by: str = ""
+    """who proposed, rejected, suspended or expired it"""
+    set_ts_ns: int = 0
 
 
 class Profile(Record, frozen=True, kw_only=True, gc=False):
