@@ -76,6 +76,22 @@ class Edge(Record, frozen=True, kw_only=True, gc=False):
     input_offset: int
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
+    instruments: list[str] = field(default_factory=list)
+    """of each leg, in the order of execution; of an edge with other than two legs buy_ and sell_instrument are empty"""
+    sides: list[str] = field(default_factory=list)
+    """of each leg, in YES terms of its own instrument"""
+    prices_e6: list[int] = field(default_factory=list)
+    """of each leg, average YES price"""
+    costs_e6: list[int] = field(default_factory=list)
+    """of each leg, the capital it needs, fee included"""
+    places: list[str] = field(default_factory=list)
+    """of each leg, where that capital must lie: the venue, and its shard where it has several"""
+    release_ts_ns: int = 0
+    """when the last leg's capital is free again in the worst case, dispute and redemption included; 0: not known"""
+    annual_e6: int = 0
+    """profit over capital, scaled from now until the release to a year, millionths; 0: not known"""
+    tradable: bool = True
+    """false: it needs what is no order kind (on-chain conversion), it is reported only"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
@@ -150,6 +166,8 @@ class Leg(Record, frozen=True, kw_only=True, gc=False):
     level_prices: list[int]
     level_sizes: list[int]
     """taken from each level"""
+    reduces: bool = False
+    """closes what is held instead of opening; only in intents of one leg"""
 
 
 class Intent(Record, frozen=True, kw_only=True, gc=False):
@@ -162,6 +180,7 @@ class Intent(Record, frozen=True, kw_only=True, gc=False):
     id: str
     strategy: str
     link: str
+    """or, of an intent of one leg that no link backs, its instrument"""
     account_set: str
     edge: str = ""
     """id of the Edge behind it"""
@@ -170,7 +189,7 @@ class Intent(Record, frozen=True, kw_only=True, gc=False):
     legs: list[Leg]
     """in the order of execution: the uncertain leg first"""
     profit_e6: int
-    """guaranteed: the minimum over the link's states, net of fees"""
+    """guaranteed: the minimum over the link's states, net of fees; without a link 0"""
     input_partition: int
     """of decision.input"""
     input_offset: int
@@ -298,7 +317,7 @@ class Profile(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Saga(Record, frozen=True, kw_only=True, gc=False):
-    """State of one multi-leg order."""
+    """State of one order of one or more legs. SECOND_LEG: a later leg is under way."""
 
     schema_name: ClassVar[str] = "crossbook.decision.Saga"
     has_trail: ClassVar[bool] = True
@@ -322,6 +341,10 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     log_offset: int
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
+    filled_e6: list[int] = field(default_factory=list)
+    """of each leg, what its entries and hedges filled (of a leg that reduces: what it closed)"""
+    standing_e6: list[int] = field(default_factory=list)
+    """of each leg, what stands of that: failed settlements and unwinds taken off"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
@@ -338,3 +361,5 @@ class Strategy(Record, frozen=True, kw_only=True, gc=False):
     account_set: str
     params: str
     """JSON text of the kind's typed parameters"""
+    instruments: list[str] = field(default_factory=list)
+    """whose books and trades it sees beside those of the approved links"""
