@@ -101,7 +101,13 @@ DERIVED_CHECKPOINT = Topic(
 
 DECISION_STRATEGY = Topic("decision.strategy", (decision.Strategy,), "strategy", "one", "compact")
 DECISION_LINK = Topic("decision.link", (decision.Link,), "link", "one", "compact")
-DECISION_LIMIT = Topic("decision.limit", (decision.Limit,), "account set", "one", "compact")
+DECISION_LIMIT = Topic(
+    "decision.limit",
+    (decision.Limit, decision.Budget, decision.Command),
+    "account set; of a Budget or Command its id",
+    "one",
+    "compact",
+)
 DECISION_PROFILE = Topic("decision.profile", (decision.Profile,), "venue account", "one", "compact")
 DECISION_INPUT = Topic(
     "decision.input",
@@ -129,6 +135,8 @@ DECISION_ACCOUNT = Topic(
         decision.Intent,
         decision.Link,
         decision.Limit,
+        decision.Budget,
+        decision.Command,
         decision.Profile,
         market.Instrument,
         derived.Quote,
@@ -146,7 +154,9 @@ DECISION_ACCOUNT = Topic(
 DECISION_ORDER = Topic(
     "decision.order", (decision.Grant, decision.Cancel, decision.Beat), "venue account", retention_ms=90 * DAY_MS
 )
-DECISION_LEDGER = Topic("decision.ledger", (decision.Ledger,), "ledger entry", cleanup="compact")
+DECISION_LEDGER = Topic(
+    "decision.ledger", (decision.Ledger, decision.Entry, decision.Standing), "ledger entry", cleanup="compact"
+)
 DECISION_SAGA = Topic("decision.saga", (decision.Saga,), "intent", cleanup="compact")
 DECISION_CHECKPOINT = Topic(
     "decision.checkpoint",

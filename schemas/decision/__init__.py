@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Side, StrategyStatus, TimeInForce, TradingState
+from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState
 from schemas.record import Record
 
-__all__ = ["Beat", "Cancel", "Clock", "Edge", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "Profile", "Saga", "Strategy"]
+__all__ = ["Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "Profile", "Saga", "Standing", "Strategy"]
 
 class Beat(Record, frozen=True, kw_only=True, gc=False):
     """Accounts is alive; gateways stop without it."""
@@ -17,6 +17,34 @@ class Beat(Record, frozen=True, kw_only=True, gc=False):
     account: str
     account_set: str
     now_ns: int
+
+
+class Budget(Record, frozen=True, kw_only=True, gc=False):
+    """What one part of an account set may use, beside its Limit. Each figure that is -1 is not limited."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Budget"
+
+    id: str
+    """<account set>|<scope>|<name>"""
+    account_set: str
+    scope: Scope
+    """of what: SHARD names are <venue>/<exchange index>"""
+    name: str
+    """* holds for each that has no record of its own"""
+    notional_max_e6: int = -1
+    """cost of what is held and reserved"""
+    worst_loss_max_e6: int = -1
+    """EVENT: cost less what the worst outcome pays; what is reserved counts in full"""
+    day_loss_max_e6: int = -1
+    """STRATEGY: loss of the UTC day from which it is halted"""
+    orders_per_min: int = -1
+    """VENUE: orders of new intents; hedges and unwinds count, and are never refused"""
+    orders_burst: int = 0
+    """VENUE: how many may come at once; 0: as many as in a minute"""
+    set_by: str
+    approved_by: str = ""
+    """the second person"""
+    reason: str
 
 
 class Cancel(Record, frozen=True, kw_only=True, gc=False):
@@ -43,6 +71,24 @@ class Clock(Record, frozen=True, kw_only=True, gc=False):
     schema_name: ClassVar[str] = "crossbook.decision.Clock"
 
     now_ns: int
+
+
+class Command(Record, frozen=True, kw_only=True, gc=False):
+    """A human's word on who may trade: RUNNING takes back what a command, a limit or silence had stopped."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Command"
+
+    id: str
+    """<account set>|<scope>|<name>"""
+    account_set: str
+    scope: Scope
+    """SET, STRATEGY, VENUE or INSTRUMENT"""
+    name: str = ""
+    """empty: the whole set"""
+    state: TradingState
+    set_by: str
+    reason: str
+    ts_ns: int
 
 
 class Edge(Record, frozen=True, kw_only=True, gc=False):
@@ -92,6 +138,32 @@ class Edge(Record, frozen=True, kw_only=True, gc=False):
     """profit over capital, scaled from now until the release to a year, millionths; 0: not known"""
     tradable: bool = True
     """false: it needs what is no order kind (on-chain conversion), it is reported only"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Entry(Record, frozen=True, kw_only=True, gc=False):
+    """Money or holdings of an account that moved otherwise than by a fill."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Entry"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    account: str
+    kind: EntryKind
+    instrument: str = ""
+    """empty: cash alone"""
+    outcome: Outcome
+    size: int = 0
+    """change of the holding, at -6"""
+    cash_e6: int = 0
+    """change of cash"""
+    reason: str = ""
+    as_of_ns: int = 0
+    """the venue's own time"""
+    now_ns: int
+    log_partition: int
+    log_offset: int
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
@@ -244,6 +316,20 @@ class Limit(Record, frozen=True, kw_only=True, gc=False):
     """per saga"""
     set_by: str
     reason: str
+    day_loss_reduce_e6: int = -1
+    """loss of the UTC day from which only hedges and exits are granted; -1: not limited"""
+    day_loss_halt_e6: int = -1
+    """loss of the UTC day from which nothing is granted; -1: not limited"""
+    silence_reduce_ms: int = -1
+    """a gateway of the set that was not heard of for so long: only hedges and exits; -1: not limited"""
+    silence_halt_ms: int = -1
+    """a gateway that was not heard of for so long: nothing, until a human resumes; -1: not limited"""
+    heal_max_e6: int = -1
+    """a lasting difference from the venue's reports up to this is healed, a larger one freezes; -1: only said"""
+    two_people: bool = False
+    """what allows more than before needs approved_by, another than set_by"""
+    approved_by: str = ""
+    """the second person"""
 
 
 class Link(Record, frozen=True, kw_only=True, gc=False):
@@ -345,6 +431,38 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     """of each leg, what its entries and hedges filled (of a leg that reduces: what it closed)"""
     standing_e6: list[int] = field(default_factory=list)
     """of each leg, what stands of that: failed settlements and unwinds taken off"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Standing(Record, frozen=True, kw_only=True, gc=False):
+    """How an account set, or a part of it that is limited or stopped, stands. Written when it changed."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Standing"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    """<account set>|<scope>|<name>"""
+    account_set: str
+    scope: Scope
+    name: str = ""
+    """empty: the whole set"""
+    state: TradingState
+    cause: str = ""
+    """of a state that is not RUNNING"""
+    notional_e6: int = 0
+    """cost of what is held and reserved"""
+    notional_max_e6: int = -1
+    worst_loss_e6: int = 0
+    worst_loss_max_e6: int = -1
+    day_pnl_e6: int = 0
+    """since the UTC day began: linked quantity at its worst-case payout, the rest at LIVE prices"""
+    day_loss_max_e6: int = -1
+    stale: int = 0
+    """holdings that need a mark and have none that is young"""
+    now_ns: int
+    log_partition: int
+    log_offset: int
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
