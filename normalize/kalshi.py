@@ -283,6 +283,7 @@ def describe(description: raw.Description) -> market.Instrument:
         open_ts_ns=stated_ns(ours.open_ns),
         close_ts_ns=stated_ns(ours.close_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
+        exclusive=event is not None and event.mutually_exclusive,
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,
     )
