@@ -2,8 +2,8 @@
 
 A link is a payout table: a row for each joint state of the world, a column for each instrument, what one YES of it pays
 there. A PAIR keeps its two columns in fields of their own, an EVENT keeps its columns side by side (`payouts_e6`,
-state-major); here both are rows. What legs are worth together is the minimum over the rows (`worst_e6`). States that a
-human named weak do not count in the guaranteed minimum, in return for a haircut and a cap (`floor_e6`).
+state-major); here both are rows. What legs are worth together is the minimum over the rows. States that a human named
+weak do not count in it, in return for a haircut and a cap (`edges.floor_of`).
 
 `fault` says why a link may not be traded now. Its first word is one of `Fault`. A link with a fault is suspended there
 and then; what cannot heal by itself (`LASTING`) is written down as SUSPENDED too, so that only a human ends it.
@@ -11,7 +11,7 @@ and then; what cannot heal by itself (`LASTING`) is written down as SUSPENDED to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -108,33 +108,19 @@ def states_of(link: Link) -> list[State]:
 
 
 def worst_e6(link: Link, sides: Mapping[str, Side]) -> int:
-    """Return what one contract of each leg pays together in the worst state, weak states included.
+    """Return what one contract of each leg pays together in the worst state, weak states included, at 1e-6.
+
+    What counts as guaranteed is `edges.floor_of`; this is what can be lost.
 
     Args:
         link: a link whose table is sound.
         sides: side of each leg by instrument, in YES terms. Instruments without a leg pay nothing.
     """
-    return min(paid for _, paid in _paid(link, sides))
-
-
-def floor_e6(link: Link, sides: Mapping[str, Side]) -> int:
-    """Return what counts as guaranteed: the worst state, or the worst that is not weak less the haircut if that is more."""
-    paid = list(_paid(link, sides))
-    worst = min(amount for _, amount in paid)
-    if not link.weak_states or link.haircut_e6 <= 0 or link.cap_e6 <= 0:
-        return worst
-    weak = set(link.weak_states)
-    strong = min((amount for name, amount in paid if name not in weak), default=worst)
-    return max(worst, strong - link.haircut_e6)
-
-
-def _paid(link: Link, sides: Mapping[str, Side]) -> Iterator[tuple[str, int]]:
     columns = [(column, sides[name]) for column, name in enumerate(instruments_of(link)) if name in sides]
-    for state in states_of(link):
-        yield (
-            state.name,
-            sum(state.pays_e6[column] if side == "BUY" else MICRO - state.pays_e6[column] for column, side in columns),
-        )
+    return min(
+        sum(pays_e6[column] if side == "BUY" else MICRO - pays_e6[column] for column, side in columns)
+        for _, pays_e6 in states_of(link)
+    )
 
 
 # --- whether it may be traded
@@ -211,8 +197,6 @@ def _event_fault(link: Link, states: list[State]) -> str:
     none_wins = [state.name for state in states if not any(state.pays_e6)]
     if link.exhaustive and none_wins:
         return f"it is held to be exhaustive, but nothing pays in state {none_wins[0]!r}"
-    if not link.exhaustive and not none_wins:
-        return "it is not held to be exhaustive, but has no state in which nothing pays"
     for column, name in enumerate(link.instruments):
         if not any(state.pays_e6[column] == MICRO for state in states):
             return f"{name} pays a dollar in no state"

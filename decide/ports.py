@@ -27,7 +27,7 @@ class View(Protocol):
     """Place of the record in hand."""
 
     def links(self) -> Sequence[Link]:
-        """Return the approved links of which both instruments are known, in the order of their ids."""
+        """Return the approved links without a fault (`links.fault`), in the order of their ids."""
         ...
 
     def links_of(self, instrument: str) -> Sequence[Link]:
@@ -83,7 +83,10 @@ class Strategy(Protocol):
         ...
 
     def on_timer(self, view: View) -> Iterable[Decision]:
-        """Decide on time alone; called on every time record of the log."""
+        """Decide on time alone; called on every time record of the log, and at once when a link went away.
+
+        What was begun on a link that `view.link` no longer returns is to be ended here.
+        """
         ...
 
     def on_stop(self, view: View) -> Iterable[Decision]:

@@ -9,6 +9,7 @@ only the newest quote of each instrument goes on, with its depth; trades and sta
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
+from decide.links import instruments_of
 from schemas.decision import Link, Profile, Strategy
 from schemas.record import Record
 
@@ -46,8 +47,7 @@ class StrategyPlan:
             if partition_of(record.id, self._partitions) == self._partition:
                 self._strategies.add(record.id)
         elif isinstance(record, Link) and record.status == "APPROVED":
-            self._keys.add(record.instrument_a.encode())
-            self._keys.add(record.instrument_b.encode())
+            self._keys.update(instrument.encode() for instrument in instruments_of(record))
 
     def active(self) -> bool:
         """Say whether the shard has a strategy, whatever its status."""

@@ -18,6 +18,7 @@ import msgspec
 
 from core.domain.errors import StateUnreadable
 from core.runtime.flow import StateCodec, StateItems
+from decide.links import Instruments, fault, instruments_of
 from decide.ports import Remembers
 from decide.ports import Strategy as Running
 from schemas.decision import Link, Strategy
@@ -85,7 +86,7 @@ class State:
 
     books: dict[str, Book] = field(default_factory=dict)
     ticks: dict[int, int] = field(default_factory=dict)
-    instruments: dict[str, Instrument] = field(default_factory=dict)
+    instruments: Instruments = field(default_factory=Instruments)
     status_ns: dict[str, int] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     accounts: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -96,33 +97,86 @@ class State:
     changed_links: set[str] = field(default_factory=set)
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
+    _sound: dict[str, Link] = field(default_factory=dict)
+    """approved and without a fault; follows from links and instruments, so it is not written down"""
+    _sound_of: dict[str, dict[str, Link]] = field(default_factory=dict)
+    """instrument -> those of it"""
+    _concerned: dict[str, set[str]] = field(default_factory=dict)
+    """instrument or event -> links that stand or fall with it, or did once"""
+    _is_judged: bool = True
+    """False: taken from a checkpoint, and not looked at yet"""
     _ready: list[Link] | None = None
-    _ready_of: dict[str, list[Link]] = field(default_factory=dict)
+    """`_sound` in order; thousands of links arrive one by one at the start"""
 
     def ready(self) -> list[Link]:
-        """Return the approved links of which both instruments are known."""
+        """Return the approved links without a fault, in the order of their ids."""
+        self._judge_all()
         if self._ready is None:
-            self._ready = [
-                link
-                for _, link in sorted(self.links.items())
-                if link.status == "APPROVED"
-                and link.instrument_a in self.instruments
-                and link.instrument_b in self.instruments
-            ]
-            self._ready_of = {}
-            for link in self._ready:
-                self._ready_of.setdefault(link.instrument_a, []).append(link)
-                self._ready_of.setdefault(link.instrument_b, []).append(link)
+            self._ready = [link for _, link in sorted(self._sound.items())]
         return self._ready
 
     def ready_of(self, instrument: str) -> Sequence[Link]:
         """Return those of one instrument."""
-        self.ready()
-        return self._ready_of.get(instrument, ())
+        self._judge_all()
+        found = self._sound_of.get(instrument)
+        return [link for _, link in sorted(found.items())] if found else ()
 
-    def forget_ready(self) -> None:
-        """Find them again at the next use; thousands of links arrive one by one at the start."""
+    def ready_link(self, link: str) -> Link | None:
+        """Return one of them."""
+        self._judge_all()
+        return self._sound.get(link)
+
+    def learn_link(self, link: Link) -> bool:
+        """Take a link in; say whether it was ready and no longer is."""
+        known = self.links.get(link.id)
+        if known is not None and link.version < known.version:
+            return False
+        self._judge_all()
+        was_ready = link.id in self._sound
+        self.links[link.id] = link
+        self.changed_links.add(link.id)
+        return bool(self._judge(link)) and was_ready
+
+    def learn_instrument(self, instrument: Instrument) -> dict[str, str]:
+        """Take what is known of an instrument in; return the links this struck, with their faults."""
+        self._judge_all()
+        known = self.instruments.get(instrument.instrument)
+        self.instruments[instrument.instrument] = instrument
+        self.changed_instruments.add(instrument.instrument)
+        names: set[str] = set()
+        for key in (instrument.instrument, instrument.event_group, known.event_group if known is not None else ""):
+            names |= self._concerned.get(key, set())
+        struck = {}
+        for name in sorted(names):
+            was_ready = name in self._sound
+            reason = self._judge(self.links[name])
+            if was_ready and reason:
+                struck[name] = reason
+        return struck
+
+    def _judge_all(self) -> None:
+        if self._is_judged:
+            return
+        self._is_judged = True
+        for link in self.links.values():
+            self._judge(link)
+
+    def _judge(self, link: Link) -> str:
+        """Note whether a link is ready; return why it is not."""
+        for key in (*instruments_of(link), link.event_group):
+            if key:
+                self._concerned.setdefault(key, set()).add(link.id)
+        known = self._sound.pop(link.id, None)
+        if known is not None:
+            for instrument in instruments_of(known):
+                del self._sound_of[instrument][link.id]
+        reason = fault(link, self.instruments) if link.status == "APPROVED" else f"it is {link.status}"
+        if not reason:
+            self._sound[link.id] = link
+            for instrument in instruments_of(link):
+                self._sound_of.setdefault(instrument, {})[link.id] = link
         self._ready = None
+        return reason
 
     # What is written down
 
@@ -163,6 +217,7 @@ class State:
             StateUnreadable: one was written by another version.
             Reject: a strategy cannot be made any more.
         """
+        self._is_judged = False
         for name, data in items:
             kind, _, key = name.partition("/")
             match kind:

@@ -15,6 +15,7 @@ from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
+from decide.links import is_lasting, suspended, suspension_key
 from decide.ports import Decision, StrategyKind
 from decide.ports import Strategy as Running
 from decide.strategies_state import Book, Slot, State
@@ -47,10 +48,8 @@ class _View:
         return [link for link in self._state.ready_of(instrument) if not self._has_expired(link)]
 
     def link(self, link: str) -> Link | None:
-        found = self._state.links.get(link)
-        if found is None or found.status != "APPROVED" or self._has_expired(found):
-            return None
-        return found
+        found = self._state.ready_link(link)
+        return None if found is None or self._has_expired(found) else found
 
     def instrument(self, instrument: str) -> Instrument | None:
         return self._state.instruments.get(instrument)
@@ -76,6 +75,11 @@ class _View:
 
     def _has_expired(self, link: Link) -> bool:
         return 0 < link.expires_ts_ns <= self.now_ns
+
+
+def _look_again(running: Running, view: _View) -> Iterable[Decision]:
+    """Let a strategy end what it began on links that went away, as it does with time."""
+    return running.on_timer(view)
 
 
 class StrategiesTask:
@@ -130,8 +134,7 @@ class StrategiesTask:
                 return self._on_saga(record, item)
             case Strategy():
                 return self._on_strategy(record, item)
-        self._learn(record)
-        return ()
+        return self._learn(record, item)
 
     # The market
 
@@ -162,36 +165,40 @@ class StrategiesTask:
 
     # What is known
 
-    def _learn(self, record: object) -> None:
+    def _learn(self, record: object, item: Input) -> Iterable[Output]:
         state = self._state
         match record:
             case Link():
-                known = state.links.get(record.id)
-                if known is not None and record.version < known.version:
-                    return
-                state.links[record.id] = record
-                state.changed_links.add(record.id)
-                state.forget_ready()
+                # Rejected, expired, suspended, or approved anew on other terms: what was begun by it ends here.
+                return self._each(item, _look_again) if state.learn_link(record) else ()
             case Instrument():
-                is_new = record.instrument not in state.instruments
-                state.instruments[record.instrument] = record
-                state.changed_instruments.add(record.instrument)
-                if is_new:
-                    state.forget_ready()
+                return self._learn_instrument(record, item)
             case Profile():
                 state.accounts[record.account_set, record.venue] = record.id
             case Status():
-                self._learn_status(record)
+                return self._learn_status(record, item)
             case _:
                 # Another record type is for readers of later versions.
-                return
+                pass
+        return ()
 
-    def _learn_status(self, status: Status) -> None:
+    def _learn_instrument(self, instrument: Instrument, item: Input) -> Iterable[Output]:
+        """Take it in; end the edges of links this struck, and write down what only a human may end."""
+        struck = self._state.learn_instrument(instrument)
+        if not struck:
+            return ()
+        written = [
+            Output(topics.DECISION_LINK, suspension_key(name), suspended(self._state.links[name], reason, item.log_ns))
+            for name, reason in struck.items()
+            if is_lasting(reason)
+        ]
+        return [*self._each(item, _look_again), *written]
+
+    def _learn_status(self, status: Status, item: Input) -> Iterable[Output]:
         """Apply what changed, newest venue time wins whichever feed brought it."""
         known = self._state.instruments.get(status.instrument)
         if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
-            return
-        self._state.changed_instruments.add(status.instrument)
+            return ()
         self._state.status_ns[status.instrument] = status.venue_ts_ns
         if status.status != "UNKNOWN":
             known = msgspec.structs.replace(known, status=status.status)
@@ -199,7 +206,7 @@ class StrategiesTask:
             known = msgspec.structs.replace(
                 known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
             )
-        self._state.instruments[status.instrument] = known
+        return self._learn_instrument(known, item)
 
     # Strategies
 
