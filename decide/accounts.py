@@ -163,12 +163,14 @@ class AccountsTask:
             return
         # The limit is there: without one the intent was refused.
         budget_e6 = accounts.limit.unwind_budget_e6 if accounts.limit is not None else 0
-        first, second = (trim(leg, walked) for leg, walked in zip(intent.legs, admitted.walk.legs, strict=True))
-        legs = (LegState(first, admitted.instruments[0]), LegState(second, admitted.instruments[1]))
+        legs = tuple(
+            LegState(trim(leg, walked), instrument, reduces=leg.reduces)
+            for leg, walked, instrument in zip(intent.legs, admitted.walk.legs, admitted.instruments, strict=True)
+        )
         saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6)
         accounts.add_saga(saga)
-        for index, leg in enumerate((first, second)):
-            accounts.claims.take(reservation_name(saga, index), leg)
+        for index, leg in enumerate(legs):
+            accounts.claims.take(reservation_name(saga, index), leg.leg)
         accounts.reserve(saga)
         self._advance(accounts, saga, turn)
 
@@ -259,7 +261,7 @@ class AccountsTask:
         accounts.changed_sagas.add(saga.intent.id)
         step = advance(saga, turn.now_ns)
         if isinstance(step, Place):
-            self._place(accounts, saga, step, turn)
+            self._place(accounts, saga, step, turn, set())
         elif step is not None:
             saga.state, saga.reason = step.state, step.reason
         accounts.note_state(saga)
@@ -272,16 +274,22 @@ class AccountsTask:
             saga.said = figures
             turn.saga(_record(saga, figures, turn))
 
-    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: _Turn) -> None:
+    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: _Turn, blocked: set[int]) -> None:
+        """Grant the order, or, when something stands in its way, that of a leg nothing does; else wait."""
         saga.state = place.state
-        if place.purpose == "HEDGE" and not saga.hedge_until_ns:
-            saga.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
-        obstacle = "" if place.purpose == "ENTRY" else _obstacle(accounts, saga, place, turn.now_ns)
+        leg = saga.legs[place.leg]
+        if place.purpose == "HEDGE" and not leg.hedge_until_ns:
+            leg.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
+        obstacle = "" if saga.state == "FIRST_LEG" else _obstacle(accounts, saga, place, turn.now_ns)
         if obstacle:
-            accounts.waiting[saga.intent.id] = obstacle
+            blocked.add(place.leg)
+            other = advance(saga, turn.now_ns, blocked)
+            if isinstance(other, Place) and other.leg not in blocked:
+                self._place(accounts, saga, other, turn, blocked)
+            else:
+                accounts.waiting[saga.intent.id] = obstacle
             return
         accounts.waiting.pop(saga.intent.id, None)
-        leg = saga.legs[place.leg]
         grant_id = turn.new_id(place.leg, len(leg.orders) + 1)
         grant = make_grant(
             saga, place, grant_id=grant_id, now_ns=turn.now_ns, recv_ts_ns=turn.recv_ts_ns, trail=turn.trail
@@ -398,9 +406,11 @@ def _record(saga: Saga, figures: Figures, turn: _Turn) -> decision.Saga:
         account_set=intent.account_set,
         state=figures.state,
         reason=figures.reason,
-        filled_first=figures.filled_first,
-        filled_second=figures.filled_second,
-        unwound=figures.unwound,
+        filled_first=figures.filled[0],
+        filled_second=figures.filled[1] if len(figures.filled) > 1 else 0,
+        unwound=sum(figures.filled) - sum(figures.standing),
+        filled_e6=list(figures.filled),
+        standing_e6=list(figures.standing),
         cash_e6=figures.cash_e6,
         fees_e6=figures.fees_e6,
         now_ns=turn.now_ns,

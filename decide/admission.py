@@ -5,13 +5,15 @@ A refusal is a word of a closed set, said in a Saga record; it is never an error
 
 from collections.abc import Callable
 from enum import StrEnum
+from math import lcm
 from typing import NamedTuple
 
 import msgspec
 
 from decide.account_set import AccountSet
 from decide.conduct import is_open, is_tradable, open_cost_e6
-from decide.edges import Level, OpenLeg, SizedLeg, Walk, payout_floor, size_walk
+from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
+from decide.links import instruments_of
 from schemas.decision import Intent, Leg, Link
 from schemas.market import Instrument
 
@@ -34,7 +36,7 @@ class Refusal(StrEnum):
     LATE = "LATE"
     """its orders could not leave within 500 ms of the input that triggered it"""
     MALFORMED = "MALFORMED"
-    """not two legs of its link, or sizes that do not add up"""
+    """not legs of its link, each instrument once; or sizes that do not add up"""
     UNKNOWN_LINK = "UNKNOWN_LINK"
     LINK_NOT_APPROVED = "LINK_NOT_APPROVED"
     """or expired"""
@@ -60,6 +62,10 @@ class Refusal(StrEnum):
     """the worst state of the link loses, fees included"""
     ORDER_NOTIONAL = "ORDER_NOTIONAL"
     MARKET_NOTIONAL = "MARKET_NOTIONAL"
+    LINK_CAP = "LINK_CAP"
+    """more capital than its link may bind"""
+    NOT_HELD = "NOT_HELD"
+    """it reduces more than is held, confirmed and in no other order"""
     CAPITAL = "CAPITAL"
     """not enough free cash for all legs at once"""
     SELF_CROSS = "SELF_CROSS"
@@ -78,7 +84,7 @@ class Admitted(NamedTuple):
 
     walk: Walk
     floor_e6: int
-    instruments: tuple[Instrument, Instrument]
+    instruments: tuple[Instrument, ...]
 
 
 Check = Callable[[Intent, AccountSet, Known, int], Refusal | None]
@@ -115,9 +121,9 @@ def _state(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> R
     limit = accounts.limit
     if limit is None:
         return Refusal.NO_LIMIT
-    if limit.state == "REDUCING":
+    if limit.state == "REDUCING" and not is_exit(intent):
         return Refusal.REDUCING
-    if limit.state != "RUNNING":
+    if limit.state not in {"RUNNING", "REDUCING"}:
         return Refusal.HALTED
     if any(
         saga.intent.strategy == intent.strategy and saga.intent.link == intent.link for saga in accounts.open_sagas()
@@ -133,12 +139,32 @@ def _time(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Re
 
 
 def _link(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    """Hold the intent against its link. One leg alone may name its instrument instead: then no link backs it."""
+    if is_directional(intent):
+        return None
     link = known.links.get(intent.link)
     if link is None:
         return Refusal.UNKNOWN_LINK
     if link.status != "APPROVED" or 0 < link.expires_ts_ns <= now_ns:
         return Refusal.LINK_NOT_APPROVED
-    if len(intent.legs) != 2 or {leg.instrument for leg in intent.legs} != {link.instrument_a, link.instrument_b}:
+    names, joined = {leg.instrument for leg in intent.legs}, set(instruments_of(link))
+    # A pair is traded whole; of an event's outcomes any may be left out, its payout table says what that is worth.
+    is_of_link = names <= joined if link.kind == "EVENT" else names == joined
+    return None if is_of_link and not any(leg.reduces for leg in intent.legs) else Refusal.MALFORMED
+
+
+def is_directional(intent: Intent) -> bool:
+    """Say whether no link backs an intent: one leg, named by its instrument."""
+    return len(intent.legs) == 1 and intent.link == intent.legs[0].instrument
+
+
+def is_exit(intent: Intent) -> bool:
+    """Say whether an intent only closes what is held."""
+    return is_directional(intent) and intent.legs[0].reduces
+
+
+def _legs(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    if not intent.legs or len({leg.instrument for leg in intent.legs}) != len(intent.legs):
         return Refusal.MALFORMED
     for leg in intent.legs:
         instrument = known.instruments.get(leg.instrument)
@@ -177,7 +203,7 @@ def _accounts(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -
     return None
 
 
-_CHECKS: tuple[Check, ...] = (_state, _time, _link, _accounts)
+_CHECKS: tuple[Check, ...] = (_state, _time, _link, _legs, _accounts)
 
 
 # --- sizes and money
@@ -185,25 +211,34 @@ _CHECKS: tuple[Check, ...] = (_state, _time, _link, _accounts)
 
 def _size(intent: Intent, accounts: AccountSet, known: Known) -> Admitted | Refusal:
     """Size the intent by what of its levels is not taken already, and see what the worst state brings."""
-    first, second = intent.legs
-    link = known.links[intent.link]
+    directional = is_directional(intent)
     sides = {leg.instrument: leg.side for leg in intent.legs}
-    floor_e6 = payout_floor(link, sides[link.instrument_a], sides[link.instrument_b])
-    instruments = (known.instruments[first.instrument], known.instruments[second.instrument])
-    left = (accounts.claims.left(first), accounts.claims.left(second))
-    step = max(instruments[0].size_step, instruments[1].size_step)
-    size = min(first.size, second.size, sum(left[0]), sum(left[1])) // step * step
-    is_whole = size == first.size == second.size
+    floor_e6 = 0 if directional else floor_of(known.links[intent.link], sides)
+    instruments = tuple(known.instruments[leg.instrument] for leg in intent.legs)
+    left = [accounts.claims.left(leg) for leg in intent.legs]
+    step = lcm(*(instrument.size_step for instrument in instruments))
+    size = min(*(leg.size for leg in intent.legs), *(sum(remaining) for remaining in left)) // step * step
+    is_whole = all(leg.size == size for leg in intent.legs)
     if not is_whole and size == 0:
         return Refusal.TAKEN
-    walk = size_walk(
-        _open_leg(first, instruments[0], left[0]), _open_leg(second, instruments[1], left[1]), size, floor_e6=floor_e6
-    )
+    legs = [_open_leg(leg, one, rest) for leg, one, rest in zip(intent.legs, instruments, left, strict=True)]
+    walk = size_walk(legs, size, floor_e6=floor_e6)
     if walk is None:
         return Refusal.OFF_GRID if is_whole else Refusal.TAKEN
-    if walk.profit_e6 <= 0:
+    if walk.profit_e6 <= 0 and not directional:
         return Refusal.NO_PROFIT if is_whole else Refusal.TAKEN
+    leg = intent.legs[0]
+    if is_exit(intent) and accounts.closable(leg.account, leg.instrument, leg.side) < size:
+        return Refusal.NOT_HELD
+    link = None if directional else known.links[intent.link]
+    if link is not None and 0 < link.cap_e6 < walk.cost_e6 + walk.fees_e6 + _bound_e6(link, accounts):
+        return Refusal.LINK_CAP
     return Admitted(walk, floor_e6, instruments)
+
+
+def _bound_e6(link: Link, accounts: AccountSet) -> int:
+    """Return what the link's instruments bind already."""
+    return sum(accounts.exposure_e6(account, name) for account in accounts.ledgers for name in instruments_of(link))
 
 
 def _open_leg(leg: Leg, instrument: Instrument, left: list[int]) -> OpenLeg:
@@ -218,6 +253,9 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | 
         cost_e6 = open_cost_e6(leg.side, walked.limit, sized.walk.size)
         if limit is None or cost_e6 > limit.order_notional_max_e6:
             return Refusal.ORDER_NOTIONAL
+        if leg.reduces:
+            # It takes risk away and is paid with what is held.
+            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit) else None
         if accounts.exposure_e6(leg.account, leg.instrument) + cost_e6 > limit.market_notional_max_e6:
             return Refusal.MARKET_NOTIONAL
         if accounts.crosses_own(leg.instrument, leg.side, walked.limit):

@@ -428,9 +428,9 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
     filled_e6: list[int] = field(default_factory=list)
-    """of each leg, what its entries and hedges filled (of a leg that reduces: what it closed)"""
+    """of each leg, what its entries and hedges filled (of a leg that reduces: what it closed), failed settlements taken off"""
     standing_e6: list[int] = field(default_factory=list)
-    """of each leg, what stands of that: failed settlements and unwinds taken off"""
+    """of each leg, what stands of that, unwinds taken off"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
