@@ -24,6 +24,7 @@ from decide.account_set import AccountSet
 from decide.admission import Known
 from decide.claims import Claim, Place
 from decide.ledger import Account, Booked
+from decide.links import Instruments
 from decide.saga import Saga
 from schemas.decision import Limit, Link, Profile
 from schemas.enums import Settlement
@@ -119,7 +120,7 @@ class Refused:
 class State:
     """All of it; `changed_known` names links and instruments (`link/<id>`) that are not written down as they are."""
 
-    known: Known = field(default_factory=lambda: Known({}, {}))
+    known: Known = field(default_factory=lambda: Known({}, Instruments()))
     sets: dict[str, AccountSet] = field(default_factory=dict)
     set_of: dict[str, AccountSet] = field(default_factory=dict)
     """venue account -> its set"""

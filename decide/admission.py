@@ -13,7 +13,7 @@ import msgspec
 from decide.account_set import AccountSet
 from decide.conduct import is_open, is_tradable, open_cost_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
-from decide.links import instruments_of
+from decide.links import Instruments, fault, instruments_of
 from schemas.decision import Intent, Leg, Link
 from schemas.market import Instrument
 
@@ -40,6 +40,8 @@ class Refusal(StrEnum):
     UNKNOWN_LINK = "UNKNOWN_LINK"
     LINK_NOT_APPROVED = "LINK_NOT_APPROVED"
     """or expired"""
+    LINK_SUSPENDED = "LINK_SUSPENDED"
+    """something is not as it was approved (`links.fault`)"""
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
     """not described, or its costs cannot be bounded"""
     NOT_OPEN = "NOT_OPEN"
@@ -76,7 +78,7 @@ class Known(NamedTuple):
     """Reference data of the log: links and instruments by id."""
 
     links: dict[str, Link]
-    instruments: dict[str, Instrument]
+    instruments: Instruments
 
 
 class Admitted(NamedTuple):
@@ -145,12 +147,20 @@ def _link(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Re
     link = known.links.get(intent.link)
     if link is None:
         return Refusal.UNKNOWN_LINK
+    if link.status == "SUSPENDED":
+        return Refusal.LINK_SUSPENDED
     if link.status != "APPROVED" or 0 < link.expires_ts_ns <= now_ns:
         return Refusal.LINK_NOT_APPROVED
     names, joined = {leg.instrument for leg in intent.legs}, set(instruments_of(link))
     # A pair is traded whole; of an event's outcomes any may be left out, its payout table says what that is worth.
     is_of_link = names <= joined if link.kind == "EVENT" else names == joined
     return None if is_of_link and not any(leg.reduces for leg in intent.legs) else Refusal.MALFORMED
+
+
+def _sound(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    """Hold the link against its instruments; what a leg itself lacks is said before, by name."""
+    link = known.links.get(intent.link)
+    return Refusal.LINK_SUSPENDED if link is not None and fault(link, known.instruments) else None
 
 
 def is_directional(intent: Intent) -> bool:
@@ -203,7 +213,7 @@ def _accounts(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -
     return None
 
 
-_CHECKS: tuple[Check, ...] = (_state, _time, _link, _legs, _accounts)
+_CHECKS: tuple[Check, ...] = (_state, _time, _link, _legs, _sound, _accounts)
 
 
 # --- sizes and money
