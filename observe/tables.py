@@ -361,6 +361,7 @@ TABLES: tuple[Table, ...] = (
     Table(decision.Budget, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Command, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Profile, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.ManualTicket, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Clock, "now_ns", ("log", "log_partition"), place=True),
     Table(decision.Edge, "now_ns", ("id", "phase")),
     Table(decision.Intent, "now_ns", ("id",)),

@@ -109,6 +109,7 @@ DECISION_LIMIT = Topic(
     "compact",
 )
 DECISION_PROFILE = Topic("decision.profile", (decision.Profile,), "venue account", "one", "compact")
+DECISION_TICKET = Topic("decision.ticket", (decision.ManualTicket,), "ticket", "one", retention_ms=-1)
 DECISION_INPUT = Topic(
     "decision.input",
     (
@@ -200,6 +201,7 @@ TOPICS: tuple[Topic, ...] = (
     DECISION_LINK,
     DECISION_LIMIT,
     DECISION_PROFILE,
+    DECISION_TICKET,
     DECISION_INPUT,
     DECISION_EDGE,
     DECISION_ACCOUNT,

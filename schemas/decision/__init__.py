@@ -7,7 +7,7 @@ from msgspec import field
 from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState
 from schemas.record import Record
 
-__all__ = ["Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "Profile", "Saga", "Standing", "Strategy"]
+__all__ = ["Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
 
 class Beat(Record, frozen=True, kw_only=True, gc=False):
     """Accounts is alive; gateways stop without it."""
@@ -384,6 +384,33 @@ class Link(Record, frozen=True, kw_only=True, gc=False):
     set_by: str = ""
     """who proposed, rejected, suspended or expired it"""
     set_ts_ns: int = 0
+
+
+class ManualTicket(Record, frozen=True, kw_only=True, gc=False):
+    """A trade a human made at the venue by hand, written down so that it can be explained. It moves nothing: what the venue reports does."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.ManualTicket"
+
+    id: str
+    account: str
+    instrument: str
+    side: Side
+    """in YES terms"""
+    size: int
+    """at -6"""
+    price_e6: int
+    """of YES"""
+    fee_e6: int = 0
+    strategy: str = ""
+    """empty: none"""
+    reference: str = ""
+    """the venue's id of it"""
+    traded_ts_ns: int
+    set_by: str
+    reason: str
+    withdrawn: bool = False
+    """it was written down by mistake"""
+    ts_ns: int
 
 
 class Profile(Record, frozen=True, kw_only=True, gc=False):
