@@ -13,9 +13,8 @@ from yarl import URL
 
 from core.domain.errors import OutcomeUnknown, Reject, Unavailable
 from core.runtime.clock import NS_PER_S, Clock
-from execute.journal import Journal
 from execute.limiter import Limiter
-from execute.ports import Lane, Reply, Request, Venue
+from execute.ports import Frames, Lane, Reply, Request, Venue
 from schemas.order import VenueCall
 from venues.refusal import Outcome, VenueError
 
@@ -73,7 +72,7 @@ class Http:
         *,
         base: str,
         venue: Venue,
-        journal: Journal,
+        journal: Frames,
         limiter: Limiter,
         clock: Clock,
         timeout_s: float,

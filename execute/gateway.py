@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.domain.errors import Halt, Reject, Retry, Unknown
 from core.runtime import log
@@ -21,6 +22,7 @@ from execute.checks import Limits, Market
 from execute.follow import Follower
 from execute.health import START, Health
 from execute.journal import Journal
+from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
 from execute.ports import LogReader, LogWriter, Request, Venue
@@ -84,8 +86,12 @@ class Gateway:
         timing: Timing,
         clock: Clock,
         market: Market,
+        halt_file: Path | None = None,
     ) -> None:
-        """`base` is the venue's REST address for orders, without a path; `market` is filled from here."""
+        """`base` is the venue's REST address for orders, without a path; `market` is filled from here.
+
+        `halt_file` stops it while it exists: the kill switch of this machine, which needs no Kafka.
+        """
         self.writer = f"{account}/{clock.random_bits(64):016x}"
         self.orders = Orders(account)
         self.market = market
@@ -97,6 +103,8 @@ class Gateway:
         self._limits = limits
         self._timing = timing
         self._clock = clock
+        self._halt_file = halt_file
+        self._look_for_halt()
         self._limiter = Limiter(venue.budgets, clock)
         self._http = Http(
             base=base,
@@ -347,6 +355,7 @@ class Gateway:
         was_ready, said_s = False, 0.0
         was_stopped = False
         while True:
+            self._look_for_halt()
             stopped = self.health.is_stopped()
             if stopped and not was_stopped:
                 self._cancel_all()
@@ -358,6 +367,10 @@ class Gateway:
                 was_ready, said_s = ready, now_s
                 say_alive(journal=self.journal, health=self.health, clock=self._clock)
             await asyncio.sleep(WATCH_S)
+
+    def _look_for_halt(self) -> None:
+        if self._halt_file is not None:
+            self.health.halt_by_hand(read_halt(self._halt_file))
 
     def _cancel_all(self) -> None:
         # Followers cancel what is theirs while the gateway is stopped; they need only look.

@@ -25,6 +25,7 @@ from execute.ports import (
     Reply,
     Report,
     Request,
+    Resting,
     Stream,
     Subject,
     View,
@@ -125,6 +126,10 @@ class KalshiVenue:
         """Return the cancel request; without the ticker it would go to shard 0."""
         query = orders.cancel_query(ticker=_ticker(subject.instrument))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
+
+    def cancel_all(self) -> Request:
+        """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""
+        return self._request("DELETE", hosts.ORDERS_PATH)
 
     def _request(self, method: str, path: str, body: bytes = b"") -> Request:
         bucket = "write" if rules.is_write(method) else "read"
@@ -242,15 +247,25 @@ class KalshiVenue:
                     )
             if not cursor:
                 break
-        resting: list[str] = []
+        resting = await self.open_orders(caller)
+        return Report(
+            as_of_ns=as_of_ns,
+            cash_e6=balance.total,
+            holdings=tuple(holdings),
+            open_orders=tuple(one.venue_order for one in resting),
+        )
+
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every resting order, of all subaccounts and shards."""
+        resting: list[Resting] = []
         cursor = ""
         for _ in range(PAGES_MAX):
             path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
             states, cursor = account.decode_orders(await self._get(caller, path))
-            resting += [state.order_id for state in states]
+            resting += [Resting(state.order_id, _instrument(state.ticker), state.client_order_id) for state in states]
             if not cursor:
-                break
-        return Report(as_of_ns=as_of_ns, cash_e6=balance.total, holdings=tuple(holdings), open_orders=tuple(resting))
+                return tuple(resting)
+        raise Unavailable(f"kalshi lists more than {PAGES_MAX * PAGE} resting orders: not all of them were read")
 
     async def _fills(self, caller: Caller, query: str, order: str = "") -> list[View]:
         views: list[View] = []

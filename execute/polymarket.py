@@ -25,6 +25,7 @@ from execute.ports import (
     Reply,
     Report,
     Request,
+    Resting,
     SettledView,
     Stream,
     Subject,
@@ -147,6 +148,10 @@ class PolymarketVenue:
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request."""
         return Request("DELETE", hosts.ORDER_PATH, orders.cancel_body(subject.venue_order), "", "cancel", 1)
+
+    def cancel_all(self) -> Request:
+        """Return the cancel of all open orders of the API key's address."""
+        return Request("DELETE", hosts.CANCEL_ALL_PATH, b"", "", "cancel", 1)
 
     # --- answers
 
@@ -272,6 +277,10 @@ class PolymarketVenue:
         resting = tuple(state.order_id for state in await self._open(caller))
         return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting)
 
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every open order."""
+        return tuple(Resting(state.order_id, f"polymarket:{state.market}") for state in await self._open(caller))
+
     async def _open(self, caller: Caller) -> list[account.OrderUpdate]:
         found: list[account.OrderUpdate] = []
         cursor = CURSOR_START
@@ -281,8 +290,8 @@ class PolymarketVenue:
             )
             found += page
             if cursor in {"", account.END_CURSOR}:
-                break
-        return found
+                return found
+        raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of open orders: not all of them were read")
 
     async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []

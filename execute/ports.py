@@ -16,7 +16,7 @@ from core.runtime.topics import Topic
 from schemas.decision import Grant
 from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
 from schemas.market import Instrument
-from schemas.order import Holding
+from schemas.order import Holding, VenueCall
 from schemas.record import Record
 from venues.refusal import Outcome as Refusal
 from venues.refusal import VenueError
@@ -94,6 +94,19 @@ class Reply(NamedTuple):
     sent_ts_ns: int
     recv_ts_ns: int
     date_ns: int = 0
+
+
+class Frames(Protocol):
+    """Keeps what was exchanged with a venue: the journal of a gateway, a file where there is no Kafka."""
+
+    @property
+    def account(self) -> str:
+        """The venue account."""
+        ...
+
+    def frame(self, record: VenueCall) -> None:
+        """Keep one request and its answer, secrets removed."""
+        ...
 
 
 class Caller(Protocol):
@@ -226,6 +239,14 @@ class Held(NamedTuple):
     token: str
 
 
+class Resting(NamedTuple):
+    """An order the venue lists as open, whoever sent it; `instrument` is empty where it does not say."""
+
+    venue_order: str
+    instrument: str
+    client_id: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
@@ -287,6 +308,14 @@ class Venue(Protocol):
 
     def read_cancel(self, subject: Subject, reply: Reply) -> Answer:
         """Return what the answer to a cancel means."""
+        ...
+
+    def cancel_all(self) -> Request:
+        """Return the request that takes back every open order of the account."""
+        ...
+
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every open order of the account; raises rather than to return an incomplete list."""
         ...
 
     def refusal(self, reply: Reply) -> VenueError:

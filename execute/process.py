@@ -19,6 +19,7 @@ from core.runtime.worker import Parts, assemble, presence, wait_for
 from execute.checks import Limits, Market
 from execute.gateway import Gateway, Logs, Timing
 from execute.kalshi import KalshiVenue
+from execute.kill import halt_file
 from execute.polymarket import PolymarketVenue
 from execute.ports import Venue
 from execute.settings import ExecuteSettings, Resolved, load_credentials, resolve_endpoints
@@ -161,6 +162,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         timing=timing_of(settings),
         clock=parts.clock,
         market=market,
+        halt_file=halt_file(settings.halt_dir, settings.writes, settings.account),
     )
 
     def facts() -> dict[str, object]:

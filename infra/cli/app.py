@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED, dead
+from infra.cli import EXIT_REFUSED, dead, kill
 
 app = typer.Typer(
     name="crossbook",
@@ -121,6 +121,7 @@ def topics_show(
 
 
 app.add_typer(dead.app, name="dead")
+kill.register(app)
 
 
 @app.command()

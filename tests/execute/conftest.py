@@ -190,17 +190,18 @@ class Bench:
         self.life_ms = 500
         self.beats = True
         self.ticks = True
+        self.halt_file: Path | None = None
         self.running: list[Running] = []
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
         if venue == "kalshi":
             self.exchange: Any = world.kalshi.exchange
-            self.faults = world.kalshi.faults
+            self.faults = world.kalshi.mishaps
             self.place: Any = self.exchange.markets[0]
             self.instrument = kalshi_instrument(self.place)
         else:
             self.exchange = world.clob.exchange
-            self.faults = world.clob.faults
+            self.faults = world.clob.mishaps
             self.place = self.exchange.markets[0]
             self.instrument = polymarket_instrument(self.place)
 
@@ -395,6 +396,7 @@ class Bench:
             timing=self.timing,
             clock=self.clock,
             market=market,
+            halt_file=self.halt_file,
         )
         task = asyncio.create_task(gateway.run())
         running = Running(gateway, task, out, readers)
