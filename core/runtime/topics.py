@@ -110,6 +110,9 @@ DECISION_LIMIT = Topic(
 )
 DECISION_PROFILE = Topic("decision.profile", (decision.Profile,), "venue account", "one", "compact")
 DECISION_TICKET = Topic("decision.ticket", (decision.ManualTicket,), "ticket", "one", retention_ms=-1)
+DECISION_JURISDICTION = Topic(
+    "decision.jurisdiction", (decision.Jurisdiction,), "entity, venue, category", "one", "compact"
+)
 DECISION_INPUT = Topic(
     "decision.input",
     (
@@ -153,7 +156,10 @@ DECISION_ACCOUNT = Topic(
     retention_ms=-1,
 )
 DECISION_ORDER = Topic(
-    "decision.order", (decision.Grant, decision.Cancel, decision.Beat), "venue account", retention_ms=90 * DAY_MS
+    "decision.order",
+    (decision.Grant, decision.Cancel, decision.Amend, decision.Beat),
+    "venue account",
+    retention_ms=90 * DAY_MS,
 )
 DECISION_LEDGER = Topic(
     "decision.ledger", (decision.Ledger, decision.Entry, decision.Standing), "ledger entry", cleanup="compact"
@@ -201,6 +207,7 @@ TOPICS: tuple[Topic, ...] = (
     DECISION_LINK,
     DECISION_LIMIT,
     DECISION_PROFILE,
+    DECISION_JURISDICTION,
     DECISION_TICKET,
     DECISION_INPUT,
     DECISION_EDGE,

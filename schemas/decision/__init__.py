@@ -4,10 +4,38 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState
+from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
-__all__ = ["Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
+__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
+
+class Amend(Record, frozen=True, kw_only=True, gc=False):
+    """Change an order that rests. Where the venue does not offer it the order is cancelled, and its last event says what was filled: what replaces it is a new Grant."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Amend"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    order: str
+    account: str
+    instrument: str
+    price: int
+    """YES price, mantissa at price_exp"""
+    size: int
+    """the total: what is filled already and what is to remain"""
+    price_exp: int
+    size_exp: int
+    expires_s: int = 0
+    """0: as it was"""
+    reason: str
+    now_ns: int
+    send_by_ns: int
+    """not a byte leaves after this"""
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
 
 class Beat(Record, frozen=True, kw_only=True, gc=False):
     """Accounts is alive; gateways stop without it."""
@@ -201,6 +229,8 @@ class Grant(Record, frozen=True, kw_only=True, gc=False):
     timestamp_ms: int
     expires_s: int = 0
     neg_risk: bool = False
+    post_only: bool = False
+    """never takes: refused where it would cross"""
     fee_max_e6: int
     version_offset: int
     """of the Depth it is based on"""
@@ -269,6 +299,28 @@ class Intent(Record, frozen=True, kw_only=True, gc=False):
     """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Jurisdiction(Record, frozen=True, kw_only=True, gc=False):
+    """Whether a legal entity may trade a category of a venue, signed off by a human; none means it may not."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Jurisdiction"
+
+    id: str
+    """<entity>/<venue>/<category>"""
+    entity: str
+    """legal entity, as the account's profile names it"""
+    venue: str
+    category: str
+    """as the instrument states it; *: every category without a record of its own"""
+    verdict: Verdict
+    signed_by: str
+    """the human who signed it off"""
+    reason: str
+    """what it rests on: counsel's note, a licence, a ticket"""
+    signed_ts_ns: int
+    expires_ts_ns: int = 0
+    """from then on as if it were not there; 0: never"""
 
 
 class Ledger(Record, frozen=True, kw_only=True, gc=False):
