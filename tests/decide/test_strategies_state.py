@@ -11,7 +11,7 @@ from core.runtime.flow import Source, TaskContext
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
-from schemas.decision import Edge, Intent, Saga
+from schemas.decision import Edge, Intent, Link, Saga
 from schemas.derived import Tick
 from schemas.market import Status, Trade
 
@@ -43,7 +43,8 @@ def random_log(make, seed):
     for _ in range(80):
         versions += 1
         match dice.choice(
-            ["book"] * 8 + ["saga", "saga", "clock", "tick", "tick", "config", "link", "status", "trade", "repeat"]
+            ["book"] * 8
+            + ["saga", "saga", "clock", "tick", "tick", "config", "link", "instrument", "status", "trade", "repeat"]
         ):
             case "book":
                 name = dice.choice([make.KALSHI, make.POLY, OTHER])
@@ -71,9 +72,16 @@ def random_log(make, seed):
                         id=dice.choice(["L1", "L2"]),
                         version=dice.randrange(1, 4),
                         status=dice.choice(["APPROVED", "APPROVED", "SUSPENDED"]),
+                        rules_hash_a=dice.choice(["", "", "r"]),
                         **({} if dice.random() < 0.5 else {"expires_ts_ns": log.now_ns + 10**9}),
                     )
                 )
+            case "instrument":
+                # A rule text that changes and comes back; what a suspension writes comes back through the log.
+                name = dice.choice([make.KALSHI, make.POLY])
+                for record in log.feed(make.instrument(name, rules_hash=dice.choice(["r", "r", "s"]))):
+                    if isinstance(record, Link) and dice.random() < 0.7:
+                        log.feed(record)
             case "status":
                 log.feed(status(dice.choice([make.KALSHI, make.POLY]), dice, log.now_ns))
             case "trade":
@@ -123,15 +131,17 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
-    phases, intents, busy = set(), 0, 0
+    phases, intents, busy, suspensions = set(), 0, 0, 0
     for seed in range(30):
         log = random_log(make, seed)
         phases |= {edge.phase for edge in log.all(Edge)}
         intents += len(log.all(Intent))
         busy += any(slot.busy for slot in log.task._slots.values())
+        suspensions += len(log.all(Link))
     assert phases == {"BEGIN", "REFRESH", "END"}
     assert intents > 60
     assert busy > 5
+    assert suspensions > 5
 
 
 def test_only_what_changed_is_written_again(make):
