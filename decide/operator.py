@@ -8,13 +8,16 @@ One file may hold any of these lists; money and sizes are integers at 1e-6:
                      "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
      "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}}],
      "links":      [{"key": "…", "kalshi": {"ticker": "…"}, "polymarket": {"condition_id": "…"}, "polarity": "SAME",
-                     "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]}]}
+                     "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]},
+                    {"kind": "EVENT", "key": "…", "instruments": ["kalshi:…", …], "exhaustive": true,
+                     "table": [{"state": "…", "pays_e6": [1000000, 0, …]}, …]}]}
 
-A link names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
-`payouts` it gets the table of `default_payouts`; who approves the link approves that.
+A pair names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
+`payouts` it gets the table of `default_payouts`, an event without `table` that of `event_payouts`; who approves the link approves that.
+Rule texts that are not recorded here are not compared: for simulated markets only, `crossbook links approve` records them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +26,7 @@ from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.flow import Output
+from decide.links import table_fault
 from schemas import decision
 from venues import VENUES
 
@@ -35,6 +39,11 @@ class _Payout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     b_e6: int
 
 
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    state: str
+    pays_e6: list[int]
+
+
 class _Kalshi(msgspec.Struct, frozen=True):
     ticker: str
 
@@ -44,7 +53,9 @@ class _Polymarket(msgspec.Struct, frozen=True):
 
 
 class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    polarity: Literal["SAME", "OPPOSITE"]
+    polarity: Literal["SAME", "OPPOSITE", "UNKNOWN"] = "UNKNOWN"
+    """of a pair; an event has none"""
+    kind: Literal["PAIR", "EVENT"] = "PAIR"
     key: str = ""
     a: str = ""
     b: str = ""
@@ -57,6 +68,18 @@ class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_ts_ns: int = 0
     rules_hash_a: str = ""
     rules_hash_b: str = ""
+    instruments: list[str] = []
+    table: list[_Row] = []
+    """of an event what `payouts` is of a pair"""
+    rules_hashes: list[str] = []
+    exhaustive: bool = False
+    event_group: str = ""
+    sources: list[str] = []
+    cutoffs_ns: list[int] = []
+    weak_states: list[str] = []
+    haircut_e6: int = 0
+    cap_e6: int = 0
+    reason: str = ""
 
 
 class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,14 +163,52 @@ def default_payouts(polarity: str) -> list[tuple[str, int, int]]:
     return [("yes", MICRO, yes_b), ("no", 0, no_b), ("void", HALF, HALF)]
 
 
+def event_payouts(instruments: Sequence[str], *, exhaustive: bool) -> list[tuple[str, list[int]]]:
+    """Return (state, payout of YES of each) of an event: each outcome wins, none does unless exhaustive, all are void.
+
+    A void event pays each outcome its even share of a dollar, rounded down.
+    """
+    width = len(instruments)
+    table = [
+        (name.partition(":")[2], [MICRO if column == row else 0 for column in range(width)])
+        for row, name in enumerate(instruments)
+    ]
+    if not exhaustive:
+        table.append(("none", [0] * width))
+    return [*table, ("void", [MICRO // max(width, 1)] * width)]
+
+
 def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
+    made = _event(link) if link.kind == "EVENT" else _pair(link)
+    approved_by = link.approved_by or approver
+    if link.status == "APPROVED" and not approved_by.strip():
+        raise Misconfigured(f"link {made.id}: approved_by is empty; a human approves a link, name who did")
+    made = msgspec.structs.replace(
+        made,
+        approved_by=approved_by,
+        approved_ts_ns=now_ns if link.status == "APPROVED" else 0,
+        sources=link.sources,
+        cutoffs_ns=link.cutoffs_ns,
+        weak_states=link.weak_states,
+        haircut_e6=link.haircut_e6,
+        cap_e6=link.cap_e6,
+        reason=link.reason,
+        set_by=approved_by,
+        set_ts_ns=now_ns,
+    )
+    reason = table_fault(made)
+    if reason:
+        raise Misconfigured(f"link {made.id}: {reason}")
+    return made
+
+
+def _pair(link: _Link) -> decision.Link:
     a, b = _instruments(link)
     name = link.key or f"{a}|{b}"
     if a == b:
         raise Misconfigured(f"link {name}: both instruments are {a!r}; a link joins two")
-    approved_by = link.approved_by or approver
-    if link.status == "APPROVED" and not approved_by.strip():
-        raise Misconfigured(f"link {name}: approved_by is empty; a human approves a link, name who did")
+    if link.polarity == "UNKNOWN":
+        raise Misconfigured(f"link {name}: polarity is missing: SAME if YES of a is YES of b, else OPPOSITE")
     table = [(row.state, row.a_e6, row.b_e6) for row in link.payouts] or default_payouts(link.polarity)
     _check_payouts(name, link.polarity, table)
     return decision.Link(
@@ -162,8 +223,37 @@ def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
         payout_b_e6=[paid for _, _, paid in table],
         rules_hash_a=link.rules_hash_a,
         rules_hash_b=link.rules_hash_b,
-        approved_by=approved_by,
-        approved_ts_ns=now_ns if link.status == "APPROVED" else 0,
+        approved_by="",
+        approved_ts_ns=0,
+        expires_ts_ns=link.expires_ts_ns,
+    )
+
+
+def _event(link: _Link) -> decision.Link:
+    name = link.key or link.event_group
+    for instrument in link.instruments:
+        _check_instrument(name or "?", "of an event", instrument)
+    table = [(row.state, row.pays_e6) for row in link.table] or event_payouts(
+        link.instruments, exhaustive=link.exhaustive
+    )
+    return decision.Link(
+        id=name,
+        version=link.version,
+        status=link.status,
+        instrument_a="",
+        instrument_b="",
+        polarity="UNKNOWN",
+        states=[state for state, _ in table],
+        payout_a_e6=[],
+        payout_b_e6=[],
+        kind="EVENT",
+        instruments=link.instruments,
+        payouts_e6=[paid for _, row in table for paid in row],
+        rules_hashes=link.rules_hashes,
+        exhaustive=link.exhaustive,
+        event_group=link.event_group,
+        approved_by="",
+        approved_ts_ns=0,
         expires_ts_ns=link.expires_ts_ns,
     )
 
@@ -172,13 +262,16 @@ def _instruments(link: _Link) -> tuple[str, str]:
     a = link.a or (f"kalshi:{link.kalshi.ticker}" if link.kalshi else "")
     b = link.b or (f"polymarket:{link.polymarket.condition_id}" if link.polymarket else "")
     for side, name in (("a", a), ("b", b)):
-        venue, _, rest = name.partition(":")
-        if venue not in VENUES or not rest:
-            raise Misconfigured(
-                f"link {link.key or a or b or '?'}: instrument {side}: expected <venue>:<id> with a venue of "
-                f"{', '.join(VENUES)}, found {name!r}"
-            )
+        _check_instrument(link.key or a or b or "?", side, name)
     return a, b
+
+
+def _check_instrument(link: str, side: str, name: str) -> None:
+    venue, _, rest = name.partition(":")
+    if venue not in VENUES or not rest:
+        raise Misconfigured(
+            f"link {link}: instrument {side}: expected <venue>:<id> with a venue of {', '.join(VENUES)}, found {name!r}"
+        )
 
 
 def _check_payouts(name: str, polarity: str, table: list[tuple[str, int, int]]) -> None:

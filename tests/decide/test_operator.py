@@ -106,6 +106,63 @@ def test_link_that_cannot_be_right_is_refused_by_name(changes, words):
         records(changes)
 
 
+EVENT = {
+    "kind": "EVENT",
+    "key": "E1",
+    "instruments": ["kalshi:EV-A", "kalshi:EV-B", "kalshi:EV-C"],
+    "event_group": "kalshi:EV",
+    "rules_hashes": ["a", "b", "c"],
+    "cutoffs_ns": [1, 2, 3],
+}
+
+
+def event(**changes):
+    (link,) = [
+        output.record
+        for output in operator.records(operator.read(json.dumps({"approved_by": "x", "links": [{**EVENT, **changes}]})), now_ns=NOW_NS)
+    ]  # fmt: skip
+    return link
+
+
+def test_event_gets_a_state_for_each_winner_for_none_and_for_void():
+    link = event()
+    assert link.states == ["EV-A", "EV-B", "EV-C", "none", "void"]
+    assert link.payouts_e6 == [10**6, 0, 0, 0, 10**6, 0, 0, 0, 10**6, 0, 0, 0, 333_333, 333_333, 333_333]
+    assert (link.kind, link.exhaustive, link.instrument_a, link.event_group) == ("EVENT", False, "", "kalshi:EV")
+    assert "none" not in event(exhaustive=True).states
+
+
+def test_event_may_state_its_own_table():
+    rows = [{"state": name, "pays_e6": [10**6 * (name == other) for other in "abc"]} for name in "abc"]
+    link = event(
+        exhaustive=True, table=[*rows, {"state": "tie", "pays_e6": [500_000, 500_000, 0]}], weak_states=["tie"],
+        haircut_e6=1, cap_e6=9,
+    )  # fmt: skip
+    assert (link.states[-1], link.payouts_e6[-3:]) == ("tie", [500_000, 500_000, 0])
+    assert (link.weak_states, link.haircut_e6, link.cap_e6) == (["tie"], 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"instruments": ["kalshi:EV-A"]}, "two or more"),
+        ({"instruments": ["kalshi:EV-A", "nyse:X"]}, "nyse:X"),
+        ({"rules_hashes": ["a"]}, "expected 3 rules_hashes"),
+        ({"weak_states": ["void"]}, "need a haircut and a cap"),
+        ({"table": [{"state": "a", "pays_e6": [1, 2]}]}, "expected 1 states of 3"),
+        ({"kind": "TRIPLE"}, "kind"),
+    ],
+)
+def test_event_that_cannot_be_right_is_refused_by_name(changes, words):
+    with pytest.raises(Misconfigured, match=words):
+        event(**changes)
+
+
+def test_pair_without_polarity_is_refused():
+    with pytest.raises(Misconfigured, match="polarity is missing"):
+        records({"polarity": "UNKNOWN"})
+
+
 def test_link_nobody_approved_is_refused():
     with pytest.raises(Misconfigured, match="approved_by is empty"):
         records(approved_by=" ")
