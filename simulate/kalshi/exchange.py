@@ -1,5 +1,6 @@
 """Kalshi's matching and bookkeeping: orders in, book changes, trades and private messages out."""
 
+import asyncio
 import time
 import uuid
 from typing import Any, NamedTuple, cast
@@ -21,6 +22,7 @@ from simulate.matching import (
     Side,
     TimeInForce,
 )
+from simulate.mishaps import Mishaps
 from simulate.truth import TruthLog
 from simulate.universe import LinkedMarket
 
@@ -63,6 +65,8 @@ class NewOrder(NamedTuple):
 
 class KalshiExchange:
     """All markets and accounts."""
+
+    mishaps: Mishaps
 
     def __init__(
         self,
@@ -108,14 +112,33 @@ class KalshiExchange:
         )
         if not account.can_afford(order, market, worst_fee):
             raise OrderRefused(400, "insufficient_balance")
-        own = OwnOrder(order, market, new.client_order_id, new.body, now_ns)
+        own = OwnOrder(account, order, market, new.client_order_id, new.body, now_ns)
         order.tag = (account, own)
         account.orders[order.order_id] = own
         if new.client_order_id:
             account.by_client_id[new.client_order_id] = own
         self._truth.note("orders", venue="kalshi", event="accepted", account=account.name, **_identity(own))
+        withdrawn = self.mishaps.strike("reject_after_accept", account.name, market.ticker)
+        if withdrawn is not None:
+            self._never_enter(own, withdrawn["delay_ms"])
+            return _created(own, now_ns)
+        self.apply(market, self.mishaps.thin(market.matcher, order, account.name, market.ticker))
         self.apply(market, market.matcher.submit(order))
         return _created(own, now_ns)
+
+    def _never_enter(self, own: OwnOrder, delay_ms: int) -> None:
+        """Acknowledge an order that does not reach the book: it is taken out later, or at once if it may not rest."""
+        self._rested(own.engine)
+        self._stream.user_order(own.account, own)
+        if own.engine.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}:
+            self._withdraw(own, CancelReason.VENUE)
+        else:
+            asyncio.get_running_loop().call_later(delay_ms / 1_000, self._withdraw, own, CancelReason.VENUE)
+
+    def _withdraw(self, own: OwnOrder, reason: CancelReason) -> None:
+        if own.resting:
+            self._canceled(Canceled(own.engine, own.engine.remaining, NEVER_RESTED, reason), time.time_ns())
+            self._stream.user_order(own.account, own)
 
     def cancel(self, account: KalshiAccount, own: OwnOrder) -> dict[str, Any]:
         """Cancel a resting order and return the 200 body.
@@ -127,6 +150,7 @@ class KalshiExchange:
             raise OrderRefused(404, "not_found")
         reduced = own.engine.remaining
         self.apply(own.market, own.market.matcher.cancel(own.engine))
+        self._withdraw(own, CancelReason.USER)
         body = {
             "order_id": own.engine.order_id,
             "reduced_by": count_text(reduced),

@@ -66,7 +66,7 @@ def _order(own: OwnOrder) -> dict[str, Any]:
 
 
 def _trade(trade: Trade, account: PolymarketAccount) -> dict[str, Any]:
-    is_taker = trade.taker is not None and trade.taker.account is account
+    is_taker = trade.taker is not None and trade.taker.account.name == account.name
     return {
         "id": trade.trade_id,
         "taker_order_id": trade.taker_order_id,
