@@ -10,7 +10,7 @@ from math import lcm
 from typing import NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, fee_max_e6, on_grid, open_cost_e6, unit_cost
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, on_grid, open_cost_e6, unit_cost
 from decide.links import State, instruments_of, states_of
 from schemas.decision import Link
 from schemas.derived import Depth
@@ -18,6 +18,11 @@ from schemas.enums import Side
 from schemas.market import Instrument
 
 E4_TO_E6 = 100
+NS_PER_DAY = 86_400 * 1_000_000_000
+NS_PER_YEAR = 365 * NS_PER_DAY
+RELEASE_AFTER_CLOSE_NS: Mapping[str, int] = {"kalshi": 7 * NS_PER_DAY, "polymarket": 14 * NS_PER_DAY}
+"""From an instrument's close until its capital is free again, at the worst. No venue states a bound, so these are ours:
+Kalshi's settlement timer with a dispute and an amendment; Polymarket's proposal, two disputes, the vote, redemption."""
 
 
 class Level(NamedTuple):
@@ -28,11 +33,15 @@ class Level(NamedTuple):
 
 
 class OpenLeg(NamedTuple):
-    """One leg before it is sized: which side of which instrument, and the levels that can be taken, best first."""
+    """One leg before it is sized: which side of which instrument, and the levels that can be taken, best first.
+
+    One that `reduces` closes what is held: it may be smaller than the venue's minimum, as it trades at once.
+    """
 
     instrument: Instrument
     side: Side
     levels: Sequence[Level]
+    reduces: bool = False
 
 
 class SizedLeg(NamedTuple):
@@ -148,16 +157,31 @@ def size_walk(legs: Sequence[OpenLeg], size: int, *, floor_e6: int) -> Walk | No
     return Walk(size, tuple(sized), profit)
 
 
+def release_ns(instruments: Sequence[Instrument]) -> int:
+    """Return when the last of their capital is free again in the worst case, 0 where one states no close."""
+    if not all(instrument.close_ts_ns for instrument in instruments):
+        return 0
+    return max(one.close_ts_ns + RELEASE_AFTER_CLOSE_NS[one.venue] for one in instruments)
+
+
+def annual_e6(profit_e6: int, capital_e6: int, now_ns: int, release_ts_ns: int) -> int:
+    """Return profit over capital scaled to a year, millionths, rounded down; 0 where the release is not known."""
+    left_ns = release_ts_ns - now_ns
+    return profit_e6 * MICRO * NS_PER_YEAR // (capital_e6 * left_ns) if left_ns > 0 and capital_e6 > 0 else 0
+
+
 def size_leg(leg: OpenLeg, size: int) -> SizedLeg | None:
     """Return one leg cut to `size`, None where it cannot be ordered."""
     instrument = leg.instrument
-    if size <= 0 or size < instrument.size_min or size % instrument.size_step:
+    if size <= 0 or size % instrument.size_step or (size < instrument.size_min and not leg.reduces):
         return None
     taken = cut(leg.levels, size)
     if not taken:
         return None
     limit = taken[-1].price
-    if not on_grid(instrument, limit) or open_cost_e6(leg.side, limit, size) < instrument.notional_min_e6:
+    # What closes sells the other token: its money is what the opposite side would have paid for it.
+    token_side = OPPOSITE[leg.side] if leg.reduces else leg.side
+    if not on_grid(instrument, limit) or open_cost_e6(token_side, limit, size) < instrument.notional_min_e6:
         return None
     bound = CONDUCTS[instrument.venue].fee_bound
     return SizedLeg(

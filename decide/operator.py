@@ -6,7 +6,7 @@ One file may hold any of these lists; money and sizes are integers at 1e-6:
      "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0}],
      "limits":     [{"id": "main", "state": "RUNNING", "order_notional_max_e6": …, "market_notional_max_e6": …,
                      "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
-     "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}}],
+     "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}, "instruments": [watched, …]}],
      "links":      [{"key": "…", "kalshi": {"ticker": "…"}, "polymarket": {"condition_id": "…"}, "polarity": "SAME",
                      "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]},
                     {"kind": "EVENT", "key": "…", "instruments": ["kalshi:…", …], "exhaustive": true,
@@ -108,6 +108,7 @@ class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["RUNNING", "DRAINING", "STOPPED"] = "RUNNING"
     account_set: str = ""
     params: dict[str, Any] = {}
+    instruments: list[str] = []
 
 
 class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -338,6 +339,7 @@ def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:
         status=strategy.status,
         account_set=strategy.account_set or desk.account_set,
         params=msgspec.json.encode(strategy.params).decode(),
+        instruments=strategy.instruments,
     )
 
 

@@ -32,7 +32,7 @@ ACCOUNT_SOURCES = (
 
 
 class StrategyPlan:
-    """One shard of strategies: the books of all linked instruments, with the ticks of every partition."""
+    """One shard of strategies: the books of all linked instruments and of those a strategy names, with all ticks."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition = partition
@@ -46,6 +46,7 @@ class StrategyPlan:
         if isinstance(record, Strategy):
             if partition_of(record.id, self._partitions) == self._partition:
                 self._strategies.add(record.id)
+                self._keys.update(instrument.encode() for instrument in record.instruments)
         elif isinstance(record, Link) and record.status == "APPROVED":
             self._keys.update(instrument.encode() for instrument in instruments_of(record))
 

@@ -16,10 +16,10 @@ from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from decide.links import is_lasting, suspended, suspension_key
-from decide.ports import Decision, StrategyKind
+from decide.ports import Decision, Remembers, StrategyKind
 from decide.ports import Strategy as Running
 from decide.strategies_state import Book, Slot, State
-from schemas.decision import Clock, Edge, Intent, Link, Profile, Saga, Strategy
+from schemas.decision import Clock, Edge, Link, Profile, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
 
@@ -72,6 +72,9 @@ class _View:
 
     def may_trade(self) -> bool:
         return self.strategy.status == "RUNNING"
+
+    def may_exit(self) -> bool:
+        return self.strategy.status in {"RUNNING", "DRAINING"}
 
     def _has_expired(self, link: Link) -> bool:
         return 0 < link.expires_ts_ns <= self.now_ns
@@ -148,7 +151,7 @@ class StrategiesTask:
         self._state.changed_books.add(quote.instrument)
         book.quote = quote
         book.partition = item.source.partition if item.source is not None else item.partition
-        if not self._state.ready_of(quote.instrument):
+        if not self._state.ready_of(quote.instrument) and not self._is_watched(quote.instrument):
             return ()
         return self._each(item, lambda running, view: running.on_quote(quote, view))
 
@@ -162,6 +165,9 @@ class StrategiesTask:
         self._state.changed_books.add(depth.instrument)
         book.depth = depth
         return self._each(item, lambda running, view: running.on_depth(depth, view))
+
+    def _is_watched(self, instrument: str) -> bool:
+        return any(instrument in slot.config.instruments for slot in self._slots.values())
 
     # What is known
 
@@ -217,19 +223,29 @@ class StrategiesTask:
         if slot is not None and slot.config == config:
             return ()
         running = slot.running if slot is not None else None
-        fresh = config.status in {"RUNNING", "DRAINING"} and (
-            running is None or slot is None or (slot.config.kind, slot.config.params) != (config.kind, config.params)
-        )
+        had = (slot.config.kind, slot.config.params) if slot is not None else ("", "")
+        is_other = running is None or had != (config.kind, config.params)
+        fresh = is_other and config.status in {"RUNNING", "DRAINING"}
         # Made before anything changes: a configuration that does not parse leaves the running one alone.
         made = self._make(config) if fresh else running
         outputs: list[Output] = []
-        if slot is not None and running is not None and (fresh or config.status == "STOPPED"):
+        if (
+            slot is not None
+            and running is not None
+            and slot.config.status != "STOPPED"
+            and (fresh or config.status == "STOPPED")
+        ):
             view = _View(self._state, slot, item, lambda: self._new_id(item))
             outputs = list(self._published(slot, running.on_stop(view)))
+        if fresh and had[0] == config.kind and isinstance(running, Remembers) and isinstance(made, Remembers):
+            # Other parameters of the same kind: what it holds and waits for is still so.
+            made.recall(running.remember())
         if slot is None:
             slot = self._slots[config.id] = Slot(config, None)
         slot.config = config
-        slot.running = None if config.status == "STOPPED" else made
+        # One that remembers is kept while it is stopped: it hears what becomes of its orders, and knows it later.
+        is_kept = config.status != "STOPPED" or (isinstance(made, Remembers) and not is_other)
+        slot.running = made if is_kept else None
         return outputs
 
     def _make(self, config: Strategy) -> Running:
@@ -256,16 +272,19 @@ class StrategiesTask:
     def _each(self, item: Input, call: Callable[[Running, _View], Iterable[Decision]]) -> Iterable[Output]:
         outputs: list[Output] = []
         for _, slot in sorted(self._slots.items()):
-            if slot.running is not None:
+            if slot.running is not None and slot.config.status != "STOPPED":
                 view = _View(self._state, slot, item, lambda: self._new_id(item))
                 outputs.extend(self._published(slot, call(slot.running, view)))
         return outputs
 
     def _published(self, slot: Slot, decisions: Iterable[Decision]) -> Iterator[Output]:
+        status = slot.config.status
         for decision in decisions:
             if isinstance(decision, Edge):
                 yield Output(topics.DECISION_EDGE, decision.link, decision)
-            elif isinstance(decision, Intent) and slot.config.status == "RUNNING" and decision.link not in slot.busy:
+            elif decision.link not in slot.busy and (
+                status == "RUNNING" or (status == "DRAINING" and all(leg.reduces for leg in decision.legs))
+            ):
                 slot.busy[decision.link] = decision.id
                 yield Output(topics.DECISION_ACCOUNT, decision.account_set, decision)
 

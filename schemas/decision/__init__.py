@@ -131,15 +131,15 @@ class Edge(Record, frozen=True, kw_only=True, gc=False):
     link: str
     phase: EdgePhase
     buy_instrument: str
-    """YES bought here"""
+    """YES bought here; empty for the outcomes of an event"""
     sell_instrument: str
-    """YES sold here"""
+    """YES sold here; empty for the outcomes of an event"""
     size: int
     """executable, at -6"""
     buy_price_e6: int
-    """average"""
+    """average; of an event what one of each leg costs together"""
     sell_price_e6: int
-    """average"""
+    """average; of an event what they pay at the least"""
     cost_e6: int
     """capital all legs need"""
     fees_e6: int
@@ -151,7 +151,7 @@ class Edge(Record, frozen=True, kw_only=True, gc=False):
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
     instruments: list[str] = field(default_factory=list)
-    """of each leg, in the order of execution; of an edge with other than two legs buy_ and sell_instrument are empty"""
+    """of each leg, in the order of execution"""
     sides: list[str] = field(default_factory=list)
     """of each leg, in YES terms of its own instrument"""
     prices_e6: list[int] = field(default_factory=list)
