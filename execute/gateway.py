@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from core.runtime.topics import ORDER_EVENT
 from execute.calls import Http
 from execute.checks import Limits, Market
 from execute.follow import Follower
+from execute.guards import Funds, Guards, Jurisdiction, VenueState
 from execute.health import START, Health
 from execute.journal import Journal
 from execute.kill import read_halt
@@ -27,7 +28,7 @@ from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
 from execute.ports import LogReader, LogWriter, Request, Venue
 from execute.private import PrivateStream
-from execute.reports import Reporter, say_alive
+from execute.reports import UNREAD, Reporter, say_alive
 from execute.submission import Refusal, Submitter
 from execute.unreadable import Undertaker
 from execute.upkeep import Upkeep, outcomes_held
@@ -59,6 +60,8 @@ class Logs:
     decisions: LogReader
     books: LogReader
     instruments: LogReader
+    sign_offs: Sequence[LogReader] = ()
+    """Jurisdictions and profiles."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,24 @@ class Gateway:
         clock: Clock,
         market: Market,
         halt_file: Path | None = None,
+        sign_off_required: bool = False,
     ) -> None:
         """`base` is the venue's REST address for orders, without a path; `market` is filled from here.
 
-        `halt_file` stops it while it exists: the kill switch of this machine, which needs no Kafka.
+        `halt_file` stops it while it exists: the kill switch of this machine, which needs no Kafka. `sign_off_required`:
+        without a human's word that the legal entity may trade here nothing is sent.
         """
         self.writer = f"{account}/{clock.random_bits(64):016x}"
         self.orders = Orders(account)
         self.market = market
         self.health = Health(clock=clock, ack_age_s=logs.out.ack_age_s, stop_after_s=timing.stop_after_s)
         self.journal = Journal(writer=self.writer, account=account, out=logs.out, orders=self.orders, clock=clock)
+        self.guards = Guards(
+            VenueState(),
+            Jurisdiction(account=account, required=sign_off_required, asked=venue.asks_standing),
+            Funds(),
+        )
+        self.health.fault(UNREAD, "the account's cash was not read yet")
         self._account = account
         self._venue = venue
         self._logs = logs
@@ -124,6 +135,7 @@ class Gateway:
             caller=self._http,
             health=self.health,
             clock=clock,
+            guards=self.guards,
         )
         self._follower = Follower(
             venue=venue,
@@ -167,6 +179,8 @@ class Gateway:
                 group.create_task(self._read_events())
                 group.create_task(self._read_books())
                 group.create_task(self._read_instruments())
+                for reader in self._logs.sign_offs:
+                    group.create_task(self._read_sign_offs(reader))
                 await self._reach_mark()
                 self._whole_until_ns = self._since_ns()
                 for tracked in list(self.orders):
@@ -193,10 +207,13 @@ class Gateway:
                     clock=self._clock,
                     held=lambda: outcomes_held(self.orders, self.market),
                     interval_s=self._timing.report_s,
+                    funds=self.guards.funds,
                 )
                 group.create_task(reporter.run())
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
+                group.create_task(self._upkeep.watch_status(self.guards.venue_state))
+                group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()
         except* Halt as broken:
             log.get().critical("gateway.halted", reason=str(broken.exceptions[0]))
@@ -272,6 +289,11 @@ class Gateway:
         async for batch in self._logs.instruments.batches():
             for item in batch:
                 self.market.apply(item)
+
+    async def _read_sign_offs(self, reader: LogReader) -> None:
+        async for batch in reader.batches():
+            for item in batch:
+                self.guards.jurisdiction.apply(item.record)
 
     def unreadable(self, found: Unreadable) -> None:
         """Take in a record of `decision.order` that cannot be decoded."""
@@ -356,6 +378,7 @@ class Gateway:
         was_stopped = False
         while True:
             self._look_for_halt()
+            self.health.fault("jurisdiction", self.guards.jurisdiction.start_reason(self._clock.now_ns()))
             stopped = self.health.is_stopped()
             if stopped and not was_stopped:
                 self._cancel_all()

@@ -21,11 +21,15 @@ from execute.ports import (
     Held,
     Lane,
     Lookup,
+    Mode,
     OrderView,
+    Purse,
     Reply,
     Report,
     Request,
     Resting,
+    Standing,
+    Status,
     Stream,
     Subject,
     View,
@@ -36,7 +40,7 @@ from schemas.enums import Outcome as Token
 from schemas.market import Instrument
 from schemas.order import Holding
 from venues.environment import Endpoints
-from venues.kalshi import account, control, hosts, orders, rules, wire
+from venues.kalshi import account, control, hosts, orders, rest, rules, wire
 from venues.kalshi.auth import Signer
 from venues.refusal import Outcome, VenueError
 from venues.text import decode, instant_ns
@@ -49,6 +53,7 @@ LOOK_BACK_S = 5
 """A list is asked from so long before the order was submitted: the venue's clock is not ours."""
 DATA_AGE_PATH = f"{hosts.API_ROOT}/exchange/user_data_timestamp"
 BALANCE_PATH = f"{hosts.API_ROOT}/portfolio/balance"
+STATUS_PATH = f"{hosts.API_ROOT}/exchange/status"
 LIMITS_PATH = f"{hosts.API_ROOT}/account/limits"
 
 
@@ -68,6 +73,7 @@ class _Limits(msgspec.Struct):
 
 _LIMITS = msgspec.json.Decoder(_Limits)
 _DATA_AGE = msgspec.json.Decoder(_DataAge)
+_PAUSED = frozenset({"trading_is_paused", "exchange_is_paused", "trading_paused", "exchange_paused"})
 _TIME_IN_FORCE: dict[str, orders.TimeInForce] = {
     "GTC": "good_till_canceled",
     "GTD": "good_till_canceled",
@@ -84,6 +90,8 @@ class KalshiVenue:
     # An acknowledgement was never seen later than some hundred milliseconds; reads lag by about as much.
     acceptance_window_s = 3.0
     settles = False
+    # It has no answer of its own: who may trade it checks when the account is made, and refuses orders with 403.
+    asks_standing = False
     clock_remedy = (
         "check CROSSBOOK_*_CREDENTIALS_FILE (key id, key of the same environment) and this machine's clock "
         "(chrony: the venue accepts some 5 s of difference)"
@@ -194,6 +202,29 @@ class KalshiVenue:
             for name, bucket in (("read", limits.read), ("write", limits.write))
         }
 
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole exchange."""
+        return Mode.CANCEL_ONLY if error.code.lower() in _PAUSED else None
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Ask the exchange; a pause for maintenance stands in the body of a 5xx, too."""
+        reply = await caller.call(self._request("GET", STATUS_PATH)._replace(is_public=True), lane=Lane.REPORT)
+        if reply.status not in {200, 500, 503, 504}:
+            raise self._unavailable(reply)
+        found = rest.decode_exchange_status(reply.body)
+        if found.exchange_active and found.trading_active:
+            return Status(Mode.OPEN, shards_paused=frozenset(found.shards_paused))
+        what = "trading" if found.exchange_active else "the exchange"
+        return Status(Mode.CANCEL_ONLY, f"{what} is paused", frozenset(found.shards_paused))
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return nothing: no refusal of this venue speaks of the account's right to trade at all."""
+        return None
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Return that the venue offers no such answer."""
+        return Standing("UNKNOWN", "kalshi offers no such answer")
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
         as_of_ns = await self._data_age(caller, Lane.HEDGE)
@@ -253,6 +284,10 @@ class KalshiVenue:
             cash_e6=balance.total,
             holdings=tuple(holdings),
             open_orders=tuple(one.venue_order for one in resting),
+            # `balance` is what orders may use: the collateral of resting ones is out of it.
+            purse=Purse(
+                as_of_ns=as_of_ns, cash_e6=balance.by_shard or {0: balance.total}, tokens=None, resting_is_out=True
+            ),
         )
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:

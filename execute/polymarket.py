@@ -21,12 +21,16 @@ from execute.ports import (
     Held,
     Lane,
     Lookup,
+    Mode,
     OrderView,
+    Purse,
     Reply,
     Report,
     Request,
     Resting,
     SettledView,
+    Standing,
+    Status,
     Stream,
     Subject,
     View,
@@ -35,8 +39,8 @@ from schemas.decision import Grant
 from schemas.enums import OrderStatus
 from schemas.market import Instrument
 from schemas.order import Holding
-from venues.environment import Endpoints
-from venues.polymarket import account, auth, control, hosts, orders, rules
+from venues.environment import Endpoints, Environment
+from venues.polymarket import account, auth, control, hosts, orders, regions, rules
 from venues.polymarket.events import Side
 from venues.refusal import Outcome, VenueError
 
@@ -69,6 +73,7 @@ class PolymarketVenue:
     # A taker's delay holds an order up to a second; then it is listed.
     acceptance_window_s = 5.0
     settles = True
+    asks_standing = True
     clock_remedy = "check CROSSBOOK_*_CREDENTIALS_FILE (private key, and the API key made for its address) and this machine's clock"
 
     def __init__(
@@ -89,6 +94,8 @@ class PolymarketVenue:
         self._funder = funder
         self._signature_type = signature_type
         self._chain_id = chain_id
+        self._is_simulated = endpoints.environment is Environment.SIMULATED
+        self._geoblock = f"{endpoints.order_rest}{hosts.GEOBLOCK_PATH}" if self._is_simulated else hosts.GEOBLOCK_URL
         self._ws = f"{endpoints.private_ws}{hosts.USER_WS_PATH}"
         self._instruments = instruments
         self._balances: dict[str, int] = {}
@@ -216,6 +223,38 @@ class PolymarketVenue:
         """Return nothing: the tier stands in headers of throttled answers only."""
         return {}
 
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole venue: the matching engine restarts, then takes post-only orders first."""
+        if error.code == "post_only_mode" or "post-only mode" in error.message:
+            return Mode.POST_ONLY
+        if error.status == 425 or error.message.startswith("Trading is currently"):
+            return Mode.CANCEL_ONLY
+        return None
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Return None: the venue has no such page for programs."""
+        return None
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return what a refused order says of this address."""
+        if regions.BANNED in error.message:
+            return Standing("FORBIDDEN", error.message)
+        return Standing("CLOSE_ONLY", error.message) if regions.CLOSED_ONLY in error.message else None
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Ask by which address we come (geoblock), then whether the account may only close."""
+        reply = await caller.call(Request("GET", self._geoblock, b"", "", "read", 1, is_public=True), lane=Lane.REPORT)
+        if reply.status == 404 and self._is_simulated:
+            return Standing("UNKNOWN", "this simulated venue has no such answer")
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        where = regions.decode_geoblock(reply.body)
+        if where.blocked:
+            return Standing("CLOSE_ONLY", f"the address is in {where.country} {where.region}".strip())
+        if regions.decode_closed_only(await self._get(caller, hosts.CLOSED_ONLY_PATH)):
+            return Standing("CLOSE_ONLY", "the account is in closed only mode")
+        return Standing("ALLOWED", f"the address is in {where.country} {where.region}".strip())
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
         as_of_ns = await self._venue_time(caller, subject.order)
@@ -275,7 +314,14 @@ class PolymarketVenue:
             if self._balances.get(one.token)
         )
         resting = tuple(state.order_id for state in await self._open(caller))
-        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting)
+        purse = Purse(
+            as_of_ns=as_of_ns,
+            cash_e6={0: cash.balance},
+            allowance_e6=cash.allowance,
+            tokens=dict(self._balances),
+            resting_is_out=False,
+        )
+        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting, purse=purse)
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every open order."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from core.runtime.flow import BY_KEY, Input
 from core.runtime.topics import Topic
 from schemas.decision import Grant
-from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
+from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side, Verdict
 from schemas.market import Instrument
 from schemas.order import Holding, VenueCall
 from schemas.record import Record
@@ -71,7 +71,8 @@ class Request(NamedTuple):
     """The exact bytes of one request, its headers aside; those are signed when it leaves.
 
     Attributes:
-        path: with the query.
+        path: with the query; a whole address where another host of the venue answers (public reads only: the
+            signature of the account never goes there).
         venue_order: the venue's id of the order where it is known before sending.
         bucket: which of the venue's budgets it draws on, `cost` tokens.
         is_public: answered to anybody, so that its answer says nothing of the key.
@@ -248,6 +249,24 @@ class Resting(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Purse:
+    """What a venue says may be spent.
+
+    Attributes:
+        cash_e6: by shard; a venue without shards has shard 0.
+        allowance_e6: what its exchanges may move, None: without a bound or not stated.
+        tokens: what may be sold, by token, at 1e-6; None where the venue nets and none is needed.
+        resting_is_out: cash and tokens bound by resting orders are taken out of the figures already.
+    """
+
+    as_of_ns: int
+    cash_e6: Mapping[int, int]
+    allowance_e6: int | None = None
+    tokens: Mapping[str, int] | None = None
+    resting_is_out: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
 
@@ -255,6 +274,35 @@ class Report:
     cash_e6: int
     holdings: tuple[Holding, ...]
     open_orders: tuple[str, ...]
+    purse: Purse | None = None
+
+
+class Mode(IntEnum):
+    """What a venue takes, from everything to nothing new."""
+
+    OPEN = 0
+    POST_ONLY = 1
+    CANCEL_ONLY = 2
+
+
+class Status(NamedTuple):
+    """What a venue's own status page says; shards that do not trade while the venue does."""
+
+    mode: Mode
+    why: str = ""
+    shards_paused: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a venue itself says of an address and an account.
+
+    Attributes:
+        verdict: ALLOWED, CLOSE_ONLY or FORBIDDEN; UNKNOWN where the venue offers no such answer.
+    """
+
+    verdict: Verdict
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -287,6 +335,8 @@ class Venue(Protocol):
     settles: bool
     """Fills are final only after a settlement."""
     budgets: Mapping[str, Budget]
+    asks_standing: bool
+    """The venue has an answer of its own to where an address may trade."""
     clock_remedy: str
     """What to do about a refused signature or clock, for the operator."""
 
@@ -336,6 +386,22 @@ class Venue(Protocol):
 
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
         """Return orders and fills since a time: what a private stream may have missed."""
+        ...
+
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole venue, None where it is about its order only."""
+        ...
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Ask whether the venue trades; None where it has no such page."""
+        ...
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return what a refusal says of this account's right to trade, None where it says nothing of it."""
+        ...
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
         ...
 
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:

@@ -3,7 +3,7 @@
 1. Nothing stands on order.event for it, it is not late, not cancelled, and the checks agree.
 2. The exact body is built and written as Submitting; Kafka acknowledges it, and it is read back as the first record of
    any type for this order, with our own writer id.
-3. `send_by`, Cancel, the stop conditions and the book are looked at again when a connection is there, just before the
+3. `send_by`, Cancel, the stop conditions, the book, the law and the venue's state are looked at again when a connection is there, just before the
    write: Kafka, the rate budget and the connection took their time.
 4. The answer becomes a record. Where there is none, the order is followed until it is known (`follow.py`).
 """
@@ -18,10 +18,11 @@ from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.calls import TooLate
 from execute.checks import Limits, Market, refuse, refuse_book
+from execute.guards import Guards
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
-from execute.ports import Caller, Lane, OrderView, Request, Venue
+from execute.ports import Answer, Caller, Lane, Mode, OrderView, Request, Venue
 from schemas.decision import Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
@@ -51,8 +52,10 @@ class Submitter:
         caller: Caller,
         health: Health,
         clock: Clock,
+        guards: Guards,
     ) -> None:
         self._venue = venue
+        self._guards = guards
         self._orders = orders
         self._market = market
         self._limits = limits
@@ -78,15 +81,19 @@ class Submitter:
         if not reason and grant.purpose == "ENTRY":
             reason = self._health.not_ready_reason()
         now = self._clock.now_ns()
-        reason = reason or refuse(grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now)
+        reason = reason or refuse(
+            grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now, guards=self._guards
+        )
         if reason:
             return Refusal(reason)
+        instrument = self._market.instruments[grant.instrument]
         try:
-            request = self._venue.build(grant, self._market.instruments[grant.instrument])
+            request = self._venue.build(grant, instrument)
         except Reject as e:
             return Refusal(str(e))
         # Counted here: the next Grant of the same batch is decided on before this one's Submitting is read back.
         self._orders.hold(tracked, now)
+        self._guards.funds.sent(grant, instrument, now)
         return request
 
     async def refuse(self, tracked: Tracked, refusal: Refusal, *, at_once: bool) -> None:
@@ -160,6 +167,7 @@ class Submitter:
                 reason = str(e)
                 continue
             answer = self._venue.read_answer(grant, request, reply)
+            self._hear(answer)
             if answer.refusal is None and answer.views:
                 tracked.left = tracked.answered = True
                 self._journal.views(answer.views, reply.recv_ts_ns, order=tracked)
@@ -183,6 +191,19 @@ class Submitter:
         self._journal.unsent(tracked, reason)
         return False
 
+    def _hear(self, answer: Answer) -> None:
+        """Learn from an answer what concerns the next orders, too."""
+        now = self._clock.now_ns()
+        if answer.error is None:
+            self._guards.venue_state.heard(Mode.OPEN, "", now)
+            return
+        mode = self._venue.mode(answer.error)
+        if mode is not None:
+            self._guards.venue_state.heard(mode, answer.error.message, now, wait_s=answer.error.retry_after_s)
+        standing = self._venue.standing(answer.error)
+        if standing is not None:
+            self._guards.jurisdiction.hear(standing, now)
+
     def _doubt(self, tracked: Tracked, reason: str) -> None:
         tracked.left = True
         if not tracked.answered:
@@ -200,10 +221,14 @@ class Submitter:
 
     def _why_not_now(self, tracked: Tracked, grant: Grant) -> str:
         """Return what became of a checked order since, that its bytes must not leave; empty if nothing."""
+        now = self._clock.now_ns()
+        instrument = self._market.instruments[grant.instrument]
         return (
             self._why_unsent(tracked, grant)
             or self._health.stop_reason()
-            or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=self._clock.now_ns())
+            or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=now)
+            or self._guards.jurisdiction.why_not(grant, instrument, now)
+            or self._guards.venue_state.why_not(grant, instrument, now)
         )
 
     def _left_s(self, grant: Grant) -> float:

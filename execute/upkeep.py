@@ -8,6 +8,7 @@ from core.domain.errors import Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.checks import Market
+from execute.guards import Jurisdiction, VenueState
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders
@@ -17,6 +18,10 @@ SETTLEMENT_POLL_S = 10.0
 SETTLEMENT_AGE_NS = 15 * NS_PER_S
 """A settlement is asked for when its end was not heard of for so long."""
 LAST_CANCEL_S = 3.0
+STATUS_POLL_S = 10.0
+STANDING_POLL_S = 3_600.0
+STANDING_AGAIN_S = 60.0
+"""After a question about jurisdiction that was not answered."""
 BUDGET_PAUSES_S = (1.0, 5.0, 30.0)
 
 
@@ -38,6 +43,34 @@ class Upkeep:
                 return
             except (Reject, Retry, Unknown) as e:
                 log.get().warning("gateway.budgets_not_read", reason=str(e))
+            await asyncio.sleep(pause_s)
+
+    async def watch_status(self, state: VenueState) -> None:
+        """Ask now and then whether the venue trades, until cancelled; returns where it has no such page."""
+        while True:
+            try:
+                found = await self._venue.status(self._caller)
+                if found is None:
+                    return
+                state.polled(found.mode, found.why, self._clock.now_ns(), shards_paused=found.shards_paused)
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.status_not_read", reason=str(e))
+            await asyncio.sleep(STATUS_POLL_S)
+
+    async def watch_standing(self, jurisdiction: Jurisdiction) -> None:
+        """Ask the venue at the start and every hour where this address and account may trade, until cancelled."""
+        said = ""
+        while self._venue.asks_standing:
+            pause_s = STANDING_POLL_S
+            try:
+                standing = await self._venue.ask_standing(self._caller)
+                jurisdiction.hear(standing, self._clock.now_ns())
+                if said != f"{standing.verdict} {standing.reason}":
+                    said = f"{standing.verdict} {standing.reason}"
+                    log.get().info("gateway.standing", verdict=standing.verdict, reason=standing.reason)
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.standing_not_known", reason=str(e))
+                pause_s = STANDING_AGAIN_S
             await asyncio.sleep(pause_s)
 
     async def chase_settlements(self) -> None:

@@ -101,6 +101,8 @@ class ExchangeStatus(msgspec.Struct, frozen=True):
     exchange_active: bool
     trading_active: bool
     resume_ns: int
+    shards_paused: tuple[int, ...] = ()
+    """Shards (`exchange_index`) that do not trade; what stands above is shard 0's."""
 
 
 class _Range(msgspec.Struct):
@@ -179,10 +181,17 @@ class _Events(msgspec.Struct):
     cursor: str = ""
 
 
+class _ShardStatus(msgspec.Struct):
+    exchange_index: int
+    exchange_active: bool = True
+    trading_active: bool = True
+
+
 class _Status(msgspec.Struct):
     exchange_active: bool
     trading_active: bool
     exchange_estimated_resume_time: str | None = None
+    exchange_index_statuses: list[_ShardStatus] | None = None
 
 
 _MARKET, _MARKETS = msgspec.json.Decoder(_Market), msgspec.json.Decoder(_Markets)
@@ -225,7 +234,12 @@ def decode_exchange_status(body: bytes) -> ExchangeStatus:
     """Return the exchange's state; `resume_ns` is 0 where it states no time."""
     raw = decode(_STATUS, body, "kalshi exchange status")
     resume = instant_ns(raw.exchange_estimated_resume_time or "", "exchange status")
-    return ExchangeStatus(raw.exchange_active, raw.trading_active, resume)
+    paused = tuple(
+        shard.exchange_index
+        for shard in raw.exchange_index_statuses or ()
+        if not (shard.exchange_active and shard.trading_active)
+    )
+    return ExchangeStatus(raw.exchange_active, raw.trading_active, resume, paused)
 
 
 def _event(raw: _Event) -> Event:
