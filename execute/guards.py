@@ -55,6 +55,10 @@ class VenueState:
         self._polled = (mode, why, now_ns + self.POLL_HOLDS_NS)
         self._shards = shards_paused
 
+    def mode(self, now_ns: int) -> Mode:
+        """Return what the venue takes now, as far as is known."""
+        return max((mode for mode, _, until_ns in (self._heard, self._polled) if now_ns < until_ns), default=Mode.OPEN)
+
     def why_not(self, grant: Grant, instrument: Instrument, now_ns: int) -> str:
         """Return why the venue takes no such order now, empty if nothing is known against it."""
         if grant.purpose in RISK_LESS:

@@ -191,6 +191,7 @@ class Bench:
         self.beats = True
         self.ticks = True
         self.halt_file: Path | None = None
+        self.sign_off_required = False
         self.running: list[Running] = []
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
@@ -386,17 +387,19 @@ class Bench:
             self.log.reader(topics.DERIVED_BOOK, from_end=True),
             self.log.reader(topics.MARKET_INSTRUMENT),
         ]
+        sign_offs = [self.log.reader(topics.DECISION_JURISDICTION), self.log.reader(topics.DECISION_PROFILE)]
         market = market or Market(self.name)
         gateway = Gateway(
             account=self.account,
             venue=venue or self.venue(market),
             base=self.endpoints.order_rest,
-            logs=Logs(out, *readers),
+            logs=Logs(out, *readers, sign_offs=sign_offs),
             limits=self.limits,
             timing=self.timing,
             clock=self.clock,
             market=market,
             halt_file=self.halt_file,
+            sign_off_required=self.sign_off_required,
         )
         task = asyncio.create_task(gateway.run())
         running = Running(gateway, task, out, readers)
