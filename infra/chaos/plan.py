@@ -91,6 +91,24 @@ def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -
     return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
 
 
+MONEY = ("strategies", "accounts", *(f"execute-{venue}" for venue in VENUES))
+"""Workers that decide and send."""
+
+
+def strikes(seed: int, seconds: float, count: int) -> list[Act]:
+    """Return so many kills and freezes, in turn, of workers that decide and send, each of them before any comes again."""
+    rng = random.Random(f"strikes/{seed}")
+    targets = list(_take(rng, MONEY, count / len(MONEY)))
+    targets += rng.choices(MONEY, k=max(count - len(targets), 0))
+    acts = [
+        Act(0, "kill", target, draw=rng.random())
+        if number % 2 == 0
+        else Act(0, "freeze", target, "", round(rng.uniform(FREEZE_S[0], FREEZE_S[0] + 3.0), 1), rng.random())
+        for number, target in enumerate(targets[:count])
+    ]
+    return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
+
+
 def _killed(brokers: Sequence[str]) -> list[str]:
     return ["registry", "questdb", *brokers, *STAGES]
 

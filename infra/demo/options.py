@@ -18,6 +18,8 @@ class Options:
     rate_per_s: int = 1_000
     edges_per_s: float = 1.0
     seed: int = 1
+    kills: int = 0
+    """workers that decide and send are killed (-9) or frozen so often, by the seed"""
     drive: Path | None = None
     report: Path = PROJECT / "build" / "demo.json"
     screen: Path | None = None
