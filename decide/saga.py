@@ -267,10 +267,13 @@ def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
     """Return the order of the first later leg that is short of what stands on all before it and may be tried (again).
 
     A leg that is given up bounds those after it: they are completed at what it has, so that the least is taken back.
+    Once anything was taken back nothing is completed any more: it would only be bought again.
     """
+    if any(leg.unwound for leg in saga.legs):
+        return None
     target = saga.legs[0].exposure
     for index in range(1, len(saga.legs)):
-        if target <= 0 or saga.legs[index - 1].unwound:
+        if target <= 0:
             return None
         leg = saga.legs[index]
         if target > leg.exposure:

@@ -129,12 +129,12 @@ def intents(make, now_ns):
     ]
 
 
-def run(make, seed: int, *, shuffle: int, copies: float):
+def run(make, seed: int, *, shuffle: int, copies: float, start=None, wanted=intents):
     """Let the venues answer until nothing is open; `shuffle` orders what is heard, `copies` repeats it."""
-    log = make.accounts().start(cash=OPENING)
+    log = start(make, cash=OPENING) if start is not None else make.accounts().start(cash=OPENING)
     venues, dice = Venues(seed), random.Random(shuffle)
     heard = []
-    for intent in intents(make, log.now_ns):
+    for intent in wanted(make, log.now_ns):
         answered = len(log.all(Grant))
         pending = [[intent]]
         for _ in range(400):
