@@ -7,6 +7,8 @@ from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6
 from decide.ledger import Account
 from decide.orders import Order, Orders
+from decide.positions import Positions
+from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
 from schemas.decision import Limit, Profile
 from schemas.enums import Outcome, Side
@@ -29,6 +31,8 @@ class AccountSet:
     claims: Claims = field(default_factory=Claims)
     sagas: dict[str, Saga] = field(default_factory=dict)
     saga_of_order: dict[str, str] = field(default_factory=dict)
+    positions: Positions = field(default_factory=Positions)
+    risk: Risk = field(default_factory=Risk)
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)
@@ -49,7 +53,17 @@ class AccountSet:
 
     def is_halted(self) -> bool:
         """Say whether not even hedges may be granted."""
-        return self.limit is None or self.limit.state not in {"RUNNING", "REDUCING"}
+        return self.risk.whole(self.limit).state not in {"RUNNING", "REDUCING"}
+
+    def bars(self, account: str, instrument: str) -> bool:
+        """Say whether an order may not be granted there even to take risk away: the set, venue or instrument is HALTED."""
+        places: list[Place] = [("VENUE", self.profiles[account].venue), ("INSTRUMENT", instrument)]
+        return self.risk.stands(self.limit, places).state not in {"RUNNING", "REDUCING"}
+
+    def strategy_of(self, order: str) -> str:
+        """Return the strategy an order was granted to, empty if the order is not ours."""
+        name = self.saga_of_order.get(order)
+        return self.sagas[name].intent.strategy if name is not None else ""
 
     # Sagas
 

@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from decide import budgets
 from decide.account_set import AccountSet
+from decide.budgets import Need
 from decide.conduct import is_open, is_tradable, open_cost_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
 from decide.links import Instruments, fault, instruments_of
+from decide.risk import Place as RiskPlace
 from schemas.decision import Intent, Leg, Link
 from schemas.market import Instrument
 
@@ -31,6 +34,10 @@ class Refusal(StrEnum):
     HALTED = "HALTED"
     REDUCING = "REDUCING"
     """only hedges are allowed"""
+    STOPPED = "STOPPED"
+    """its strategy, a venue or an instrument is, by command, by limit or for a difference from the venue's report"""
+    STALE_MARK = "STALE_MARK"
+    """losses are limited, and what is held cannot be valued now"""
     OFF_TIME = "OFF_TIME"
     """decided more than a second away from log time"""
     LATE = "LATE"
@@ -70,6 +77,17 @@ class Refusal(StrEnum):
     """it reduces more than is held, confirmed and in no other order"""
     CAPITAL = "CAPITAL"
     """not enough free cash for all legs at once"""
+    BUDGET_STRATEGY = "BUDGET_STRATEGY"
+    """with this intent the budget of its strategy would be exceeded; the others likewise"""
+    BUDGET_EVENT = "BUDGET_EVENT"
+    BUDGET_CATEGORY = "BUDGET_CATEGORY"
+    BUDGET_VENUE = "BUDGET_VENUE"
+    BUDGET_SHARD = "BUDGET_SHARD"
+    BUDGET_INSTRUMENT = "BUDGET_INSTRUMENT"
+    BUDGET_WORST_LOSS = "BUDGET_WORST_LOSS"
+    """the worst outcome of its event would cost more than is allowed"""
+    BUDGET_RATE = "BUDGET_RATE"
+    """as many orders a minute as the venue's budget allows"""
     SELF_CROSS = "SELF_CROSS"
     """it would cross an order of our own"""
 
@@ -101,7 +119,7 @@ def admit(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     sized = _size(intent, accounts, known)
     if isinstance(sized, Refusal):
         return sized
-    return _afford(intent, sized, accounts) or sized
+    return _afford(intent, sized, accounts) or _within_budgets(intent, sized, accounts, known, now_ns) or sized
 
 
 def trim(leg: Leg, walked: SizedLeg) -> Leg:
@@ -123,15 +141,34 @@ def _state(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> R
     limit = accounts.limit
     if limit is None:
         return Refusal.NO_LIMIT
-    if limit.state == "REDUCING" and not is_exit(intent):
-        return Refusal.REDUCING
-    if limit.state not in {"RUNNING", "REDUCING"}:
-        return Refusal.HALTED
+    stopped = _stopped(intent, accounts)
+    if stopped is not None:
+        return stopped
     if any(
         saga.intent.strategy == intent.strategy and saga.intent.link == intent.link for saga in accounts.open_sagas()
     ):
         return Refusal.OPEN_SAGA
     return Refusal.SAGAS if len(accounts.open_sagas()) >= limit.open_sagas_max else None
+
+
+def _stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
+    """Say whether the set, or the part of it that the intent is about, may take new risk; an exit takes none."""
+    whole = accounts.risk.whole(accounts.limit).state
+    if whole not in {"RUNNING", "REDUCING"}:
+        return Refusal.HALTED
+    parts: list[RiskPlace] = [("STRATEGY", intent.strategy)]
+    parts += [("VENUE", leg.account.partition(":")[0]) for leg in intent.legs]
+    parts += [("INSTRUMENT", leg.instrument) for leg in intent.legs]
+    part = accounts.risk.stands(accounts.limit, parts).state
+    if part not in {"RUNNING", "REDUCING"}:
+        return Refusal.STOPPED
+    if is_exit(intent):
+        return None
+    if whole == "REDUCING":
+        return Refusal.REDUCING
+    if part == "REDUCING":
+        return Refusal.STOPPED
+    return Refusal.STALE_MARK if accounts.risk.needs_marks_of(accounts.limit, intent.strategy) else None
 
 
 def _time(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
@@ -253,7 +290,7 @@ def _bound_e6(link: Link, accounts: AccountSet) -> int:
 
 def _open_leg(leg: Leg, instrument: Instrument, left: list[int]) -> OpenLeg:
     levels = [Level(price, size) for price, size in zip(leg.level_prices, left, strict=True)]
-    return OpenLeg(instrument, leg.side, levels)
+    return OpenLeg(instrument, leg.side, levels, leg.reduces)
 
 
 def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | None:
@@ -275,3 +312,14 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | 
         if need > accounts.ledgers[account].usable_e6(accounts.profiles[account].capital_e6):
             return Refusal.CAPITAL
     return None
+
+
+def _within_budgets(intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    needs = [
+        Need(
+            leg.account, instrument, 0 if leg.reduces else open_cost_e6(leg.side, one.limit, one.size) + one.fee_max_e6
+        )
+        for leg, instrument, one in zip(intent.legs, sized.instruments, sized.walk.legs, strict=True)
+    ]
+    over = budgets.refuse(intent, needs, accounts, known, now_ns)
+    return Refusal(f"BUDGET_{over}") if over is not None else None
