@@ -317,7 +317,7 @@ async def test_allowance_that_does_not_cover_an_order_refuses(new_bench) -> None
 async def test_token_that_is_not_confirmed_is_not_sold(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
-        await refused(bench, "of token", side="SELL", token_side="SELL", price=4_500)  # noqa: S106  a side
+        await refused(bench, "of token", side="SELL", token_side="SELL", price=4_500)
 
 
 async def test_cash_of_another_shard_covers_nothing(new_bench) -> None:
