@@ -23,6 +23,8 @@ from schemas.enums import EdgePhase, Side
 from schemas.market import Instrument, Trade
 
 NS_PER_MS = 1_000_000
+CAP_TRIES = 4
+"""Sizes tried below a link's cap before the opportunity is left."""
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -184,7 +186,7 @@ class EdgeTrader(ABC):
     def sized(self, link: Link, legs: tuple[OpenLeg, ...], floor_e6: int) -> Walk | None:
         """Return the best size within the parameters and the link's cap, None if it does not bring enough."""
         size_max = self.params.size_max
-        for _ in range(2):
+        for _ in range(CAP_TRIES):
             found = walk(
                 *legs,
                 floor_e6=floor_e6,
@@ -196,7 +198,7 @@ class EdgeTrader(ABC):
             capital = found.cost_e6 + found.fees_e6
             if not 0 < link.cap_e6 < capital:
                 return found
-            # Better levels go first, so a smaller walk costs less a contract: this share of the size is within the cap.
+            # Better levels go first, so this share of the size is within the cap but for what fees round up.
             size_max = found.size * link.cap_e6 // capital
         return None
 
