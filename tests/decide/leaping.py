@@ -51,6 +51,12 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         # Small, so that a float can tell a microsecond.
         return (self.leaps.now_ns - START_NS) / NS_PER_S
 
+    def wall_ns(self) -> int:
+        return self.leaps.now_ns
+
+    def wall_s(self) -> float:
+        return self.leaps.now_ns / NS_PER_S
+
 
 class Process:
     """What would be one operating system process."""
@@ -138,10 +144,9 @@ def _make_task(loop: Any, coroutine: Any, context: contextvars.Context | None = 
 def run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run to the end on a loop that leaps, with every clock of this process showing its time."""
     loop = LeapingLoop()
-    leaps = loop.leaps
     with (
-        mock.patch.object(time, "time_ns", lambda: leaps.now_ns),
-        mock.patch.object(time, "time", lambda: leaps.now_ns / NS_PER_S),
+        mock.patch.object(time, "time_ns", loop.wall_ns),
+        mock.patch.object(time, "time", loop.wall_s),
         mock.patch.object(time, "monotonic", loop.time),
         asyncio.Runner(loop_factory=lambda: loop) as runner,
     ):
