@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED, dead, kill, links
+from infra.cli import EXIT_REFUSED, dead, jurisdiction, kill, links
 
 app = typer.Typer(
     name="crossbook",
@@ -122,6 +122,7 @@ def topics_show(
 
 app.add_typer(dead.app, name="dead")
 app.add_typer(links.app, name="links")
+app.add_typer(jurisdiction.app, name="jurisdiction")
 kill.register(app)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from core.domain.errors import Unavailable
@@ -192,6 +193,8 @@ class Bench:
         self.ticks = True
         self.halt_file: Path | None = None
         self.sign_off_required = False
+        self.front = ""
+        """Address of what stands between the gateway's REST calls and the venue."""
         self.running: list[Running] = []
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
@@ -372,6 +375,10 @@ class Bench:
 
     @property
     def endpoints(self) -> Any:
+        found = self._endpoints()
+        return msgspec.structs.replace(found, order_rest=f"http://{self.front}") if self.front else found
+
+    def _endpoints(self) -> Any:
         if self.name == "kalshi":
             base = self.ready["kalshi"]["rest_url"].removeprefix("http://").partition("/")[0]
             return kalshi_hosts.endpoints(Environment.SIMULATED, simulated=base)

@@ -193,6 +193,7 @@ class refusing:  # noqa: N801  used as a context, like contextlib's
 
     def __init__(self, bench, paths, status=500):
         self.bench, self.paths, self.status = bench, paths, status
+        self.body = {"error": "no"}
 
     async def __aenter__(self):
         import aiohttp
@@ -212,7 +213,7 @@ class refusing:  # noqa: N801  used as a context, like contextlib's
 
     async def handle(self, request):
         if request.path in self.paths:
-            return web.json_response({"error": "no"}, status=self.status)
+            return web.json_response(self.body, status=self.status)
         ready = self.bench.ready
         to = ready["kalshi"]["rest_url"] if self.bench.name == "kalshi" else ready["polymarket"]["clob_url"]
         base = "/".join(to.split("/")[:3])
