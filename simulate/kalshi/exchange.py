@@ -110,7 +110,8 @@ class KalshiExchange:
         worst_fee = trade_fee(
             new.size_e6, new.price_e4, fee_type=market.fee_type, multiplier=market.multiplier, is_taker=True
         )
-        if not account.can_afford(order, market, worst_fee):
+        # Money is looked for on the market's own shard only.
+        if account.exchange_index != market.exchange_index or not account.can_afford(order, market, worst_fee):
             raise OrderRefused(400, "insufficient_balance")
         own = OwnOrder(account, order, market, new.client_order_id, new.body, now_ns)
         order.tag = (account, own)

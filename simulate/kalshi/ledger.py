@@ -102,6 +102,8 @@ class KalshiAccount:
     def __init__(self, name: str, user_id: str, cash_e6: int) -> None:
         self.name = name
         self.user_id = user_id
+        self.exchange_index = 0
+        """The shard its money lies on: on any other it has none."""
         self.cash_start_e6 = cash_e6
         self.cash_e6 = cash_e6
         self.fees_e6 = 0

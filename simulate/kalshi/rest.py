@@ -209,7 +209,7 @@ class KalshiServer:
             {
                 "balance": cash // 10_000,
                 "balance_dollars": text,
-                "balance_breakdown": [{"exchange_index": 0, "balance": text}],
+                "balance_breakdown": [{"exchange_index": account.exchange_index, "balance": text}],
                 "portfolio_value": value // 10_000,
                 "updated_ts": int(time.time()),
             }

@@ -241,7 +241,7 @@ async def test_delayed_order_cannot_be_cancelled_and_is_not_taken_for_gone(new_b
 
 async def test_cancel_names_its_market_so_that_it_reaches_the_right_shard(new_bench) -> None:
     async with new_bench("kalshi") as bench:
-        bench.place.exchange_index = 2
+        bench.place.exchange_index = bench.exchange.accounts["main"].exchange_index = 2
         bench.instrument = msgspec.structs.replace(bench.instrument, exchange_index=2)
         bench.log.append(MARKET_INSTRUMENT, bench.instrument.instrument, bench.instrument)
         await bench.start()

@@ -414,6 +414,9 @@ def test_delayed_order_cannot_be_cancelled_and_then_matches(desk):
 def test_cancel_without_its_market_goes_to_shard_0_and_finds_nothing(desk):
     async def scenario(desk):
         desk.market.exchange_index = 2
+        status, refused = await desk.buy(key="k0")
+        assert (status, refused["error"]["code"]) == (400, "insufficient_balance")
+        desk.account.exchange_index = 2
         _, body = await desk.buy()
         path = f"/portfolio/events/orders/{body['order_id']}"
         assert (await desk.client.call("DELETE", path))[0] == 404
