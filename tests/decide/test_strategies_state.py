@@ -149,7 +149,7 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
     phases, intents, busy, suspensions, acted = set(), 0, 0, 0, set()
-    for seed in range(40):
+    for seed in range(80):
         log = random_log(make, seed)
         phases |= {edge.phase for edge in log.all(Edge)}
         intents += len(log.all(Intent))
