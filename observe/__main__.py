@@ -9,7 +9,6 @@ from typing import cast
 from core.runtime import topics
 from core.runtime.producer import Publisher
 from core.runtime.worker import assemble, main, on_stop, presence, wait_for
-from observe import desk
 from observe.questdb import QuestDb
 from observe.settings import ObserveSettings
 from observe.stage import STAGE, Sink
@@ -40,5 +39,7 @@ def run_questdb(settings: ObserveSettings) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m observe", description=__doc__)
     parser.add_argument("sink", choices=["questdb", "postgres"])
-    chosen = desk.run if parser.parse_args().sink == "postgres" else run_questdb
+    chosen = run_questdb
+    if parser.parse_args().sink == "postgres":
+        from observe.desk import run as chosen
     sys.exit(main(ObserveSettings, lambda settings: chosen(cast("ObserveSettings", settings))))

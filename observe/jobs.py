@@ -63,22 +63,27 @@ class Jobs:
             run_job(self.database, self.clock, self.run, job, self._failed)
 
 
-def run_job(database: Postgres, clock: Clock, run: str, job: Job, failed: dict[str, str] | None = None) -> int:
+def run_job(
+    database: Postgres, clock: Clock, run: str, job: Job, failed: dict[str, str] | None = None, *, raises: bool = False
+) -> int:
     """Run one job and write down that it ran; return how many rows it wrote.
 
     Args:
         failed: what each job failed of before: the same failure is written down once.
+        raises: raise what the job failed of, after it is written down.
 
     Raises:
         Unavailable: PostgreSQL does not answer.
     """
     failed = {} if failed is None else failed
+    error: CrossbookError | None = None
     began = moment(clock.now_ns())
     try:
         rows, detail = job.run()
         outcome = "DONE"
         failed.pop(job.name, None)
     except CrossbookError as e:
+        error = e
         rows, detail, outcome = 0, str(e), "FAILED"
         if failed.get(job.name) == detail:
             return 0
@@ -89,6 +94,8 @@ def run_job(database: Postgres, clock: Clock, run: str, job: Job, failed: dict[s
             connection.execute(
                 _NOTE, (job.name, run, began, moment(clock.now_ns()), outcome, rows, detail.replace("\x00", "")[:1_000])
             )
+    if error is not None and raises:
+        raise error
     return rows
 
 

@@ -55,7 +55,7 @@ class Book:
     events: dict[str, str] = field(default_factory=dict)
     """instrument -> event group"""
     days: dict[tuple[date, str, str], Day] = field(default_factory=dict)
-    _costs: dict[Who, int] = field(default_factory=dict)
+    costs: dict[Who, int] = field(default_factory=dict)
 
     def add(self, trade: Trade) -> None:
         """Take in one trade; they come in their order."""
@@ -96,8 +96,8 @@ class Book:
         realised = position.trade(size_e6, cash_e6)
         day = self.days.setdefault((at.date(), *who), Day())
         day.realised_e6 += realised
-        self._costs[who] = self._costs.get(who, 0) + position.cost_e6 - before
-        day.open_cost_e6 = self._costs[who]
+        self.costs[who] = self.costs.get(who, 0) + position.cost_e6 - before
+        day.open_cost_e6 = self.costs[who]
         return day
 
 
@@ -185,7 +185,7 @@ class Performance:
             cursor.executemany(
                 _OPEN,
                 [
-                    (self.incarnation, now.date(), *who, book._costs.get(who, 0), gain, missing)
+                    (self.incarnation, now.date(), *who, book.costs.get(who, 0), gain, missing)
                     for who, (gain, missing) in open_now.items()
                 ],
             )

@@ -85,9 +85,13 @@ class Postgres:
 
         Raises:
             Unavailable: the server does not answer.
+            Misconfigured: the tables are not there yet.
         """
-        with self.transaction() as connection:
-            return connection.execute(statement.encode(), parameters).fetchall()
+        try:
+            with self.transaction() as connection:
+                return connection.execute(statement.encode(), parameters).fetchall()
+        except psycopg.errors.UndefinedTable as e:
+            raise Misconfigured("PostgreSQL has no tables of ours yet: `python -m observe postgres` makes them") from e
 
     def close(self) -> None:
         """Drop the connection."""
