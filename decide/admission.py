@@ -15,6 +15,7 @@ from decide.account_set import AccountSet
 from decide.budgets import Need
 from decide.conduct import is_open, is_tradable, open_cost_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
+from decide.fees import in_force
 from decide.links import Instruments, fault, instruments_of
 from decide.risk import Place as RiskPlace
 from schemas.decision import Intent, Leg, Link
@@ -116,7 +117,7 @@ def admit(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
         refusal = check(intent, accounts, known, now_ns)
         if refusal is not None:
             return refusal
-    sized = _size(intent, accounts, known)
+    sized = _size(intent, accounts, known, now_ns)
     if isinstance(sized, Refusal):
         return sized
     return _afford(intent, sized, accounts) or _within_budgets(intent, sized, accounts, known, now_ns) or sized
@@ -256,12 +257,14 @@ _CHECKS: tuple[Check, ...] = (_state, _time, _link, _legs, _sound, _accounts)
 # --- sizes and money
 
 
-def _size(intent: Intent, accounts: AccountSet, known: Known) -> Admitted | Refusal:
+def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Admitted | Refusal:
     """Size the intent by what of its levels is not taken already, and see what the worst state brings."""
     directional = is_directional(intent)
     sides = {leg.instrument: leg.side for leg in intent.legs}
     floor_e6 = 0 if directional else floor_of(known.links[intent.link], sides)
-    instruments = tuple(known.instruments[leg.instrument] for leg in intent.legs)
+    instruments = tuple(
+        in_force(known.instruments[leg.instrument], accounts.profiles[leg.account], now_ns) for leg in intent.legs
+    )
     left = [accounts.claims.left(leg) for leg in intent.legs]
     step = lcm(*(instrument.size_step for instrument in instruments))
     size = min(*(leg.size for leg in intent.legs), *(sum(remaining) for remaining in left)) // step * step

@@ -3,7 +3,9 @@
 One file may hold any of these lists; money and sizes are integers at 1e-6:
 
     {"approved_by": "who", "account_set": "main",
-     "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0}],
+     "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0,
+                     "fees": [{"instruments": "kalshi:KXNBA", "from_ts_ns": …, "until_ts_ns": 0, "taker_fee_e6": …,
+                               "share_e6": 1000000, "source": "…"}]}],
      "limits":     [{"id": "main", "state": "RUNNING", "order_notional_max_e6": …, "market_notional_max_e6": …,
                      "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
      "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}, "instruments": [watched, …]}],
@@ -82,6 +84,16 @@ class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class _FeeTerm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    instruments: str = ""
+    category: str = ""
+    from_ts_ns: int = 0
+    until_ts_ns: int = 0
+    taker_fee_e6: int = -1
+    share_e6: int = MICRO
+
+
 class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     venue: str
@@ -89,6 +101,7 @@ class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str
     capital_e6: int = 0
     account_set: str = ""
+    fees: list[_FeeTerm] = []
 
 
 class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -304,7 +317,21 @@ def _profile(profile: _Profile, desk: Desk) -> decision.Profile:
         entity=profile.entity,
         currency=profile.currency,
         capital_e6=profile.capital_e6,
+        fees=[_fee_term(profile.id, term) for term in profile.fees],
     )
+
+
+def _fee_term(profile: str, term: _FeeTerm) -> decision.FeeTerm:
+    where = f"profile {profile}: fees of {term.instruments or term.category or 'all'}"
+    if not term.source.strip():
+        raise Misconfigured(f"{where}: source is empty; say where these fees are written")
+    if term.taker_fee_e6 < -1 or term.share_e6 < 0:
+        raise Misconfigured(
+            f"{where}: expected a coefficient and a share of 0 or more, or -1 for the stated coefficient"
+        )
+    if 0 < term.until_ts_ns <= term.from_ts_ns:
+        raise Misconfigured(f"{where}: it ends at {term.until_ts_ns}, which is not after {term.from_ts_ns}")
+    return decision.FeeTerm(**msgspec.structs.asdict(term))
 
 
 def _limit(limit: _Limit, approver: str) -> decision.Limit:

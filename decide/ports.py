@@ -43,7 +43,7 @@ class View(Protocol):
         ...
 
     def instrument(self, instrument: str) -> Instrument | None:
-        """Return what is known of an instrument, with the newest ticks and status."""
+        """Return what is known of an instrument, with the newest ticks and status, and the fee the account pays now."""
         ...
 
     def depth(self, instrument: str) -> Depth | None:

@@ -21,11 +21,11 @@ from core.runtime.flow import StateCodec, StateItems
 from decide.links import Instruments, fault, instruments_of
 from decide.ports import Remembers
 from decide.ports import Strategy as Running
-from schemas.decision import Link, Strategy
+from schemas.decision import Link, Profile, Strategy
 from schemas.derived import Depth, Quote
 from schemas.market import Instrument
 
-VERSION = 1
+VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -51,8 +51,7 @@ class Slot:
 
 class _Own(msgspec.Struct, frozen=True):
     ticks: dict[int, int]
-    accounts: list[tuple[str, str, str]]
-    """account set, venue, venue account"""
+    profiles: list[Profile]
 
 
 class _Book(msgspec.Struct, frozen=True):
@@ -89,8 +88,8 @@ class State:
     instruments: Instruments = field(default_factory=Instruments)
     status_ns: dict[str, int] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
-    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(account set, venue) -> venue account"""
+    profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
+    """(account set, venue) -> its venue account"""
     slots: dict[str, Slot] = field(default_factory=dict)
     changed_books: set[str] = field(default_factory=set)
     changed_instruments: set[str] = field(default_factory=set)
@@ -203,8 +202,7 @@ class State:
                 yield name, data
 
     def _small(self) -> dict[str, bytes]:
-        accounts = [(account_set, venue, account) for (account_set, venue), account in self.accounts.items()]
-        small = {"": _OWN.encode(_Own(self.ticks, accounts))}
+        small = {"": _OWN.encode(_Own(self.ticks, list(self.profiles.values())))}
         for name, slot in self.slots.items():
             memory = slot.running.remember() if isinstance(slot.running, Remembers) else None
             small[f"strategy/{name}"] = _STRATEGIES.encode(_Strategy(slot.config, slot.busy, memory))
@@ -237,9 +235,7 @@ class State:
                 case "":
                     own = _OWN.decode(data)
                     self.ticks.update(own.ticks)
-                    self.accounts.update(
-                        {(account_set, venue): account for account_set, venue, account in own.accounts}
-                    )
+                    self.profiles.update({(profile.account_set, profile.venue): profile for profile in own.profiles})
                     self._last[name] = data
                 case _:
                     # Another version may know more; what this one wrote is all here.

@@ -15,6 +15,7 @@ from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
+from decide.fees import in_force
 from decide.links import is_lasting, suspended, suspension_key
 from decide.ports import Decision, Remembers, StrategyKind
 from decide.ports import Strategy as Running
@@ -52,7 +53,8 @@ class _View:
         return None if found is None or self._has_expired(found) else found
 
     def instrument(self, instrument: str) -> Instrument | None:
-        return self._state.instruments.get(instrument)
+        known = self._state.instruments.get(instrument)
+        return None if known is None else in_force(known, self._profile(known.venue), self.now_ns)
 
     def depth(self, instrument: str) -> Depth | None:
         book = self._state.books.get(instrument)
@@ -65,7 +67,11 @@ class _View:
         return book.depth if (book.depth.version_offset, book.depth.version_index) == named else None
 
     def account(self, venue: str) -> str | None:
-        return self._state.accounts.get((self.strategy.account_set, venue))
+        profile = self._profile(venue)
+        return None if profile is None else profile.id
+
+    def _profile(self, venue: str) -> Profile | None:
+        return self._state.profiles.get((self.strategy.account_set, venue))
 
     def is_busy(self, link: str) -> bool:
         return link in self._slot.busy
@@ -180,7 +186,7 @@ class StrategiesTask:
             case Instrument():
                 return self._learn_instrument(record, item)
             case Profile():
-                state.accounts[record.account_set, record.venue] = record.id
+                state.profiles[record.account_set, record.venue] = record
             case Status():
                 return self._learn_status(record, item)
             case _:

@@ -7,7 +7,7 @@ from msgspec import field
 from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
-__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
+__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
 
 class Amend(Record, frozen=True, kw_only=True, gc=False):
     """Change an order that rests. Where the venue does not offer it the order is cancelled, and its last event says what was filled: what replaces it is a new Grant."""
@@ -465,10 +465,32 @@ class ManualTicket(Record, frozen=True, kw_only=True, gc=False):
     ts_ns: int
 
 
+class FeeTerm(Record, frozen=True, kw_only=True, gc=False):
+    """What this account pays from one moment to another, where that is not what the venue states of the instrument."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.FeeTerm"
+
+    instruments: str = ""
+    """what instrument ids begin with; empty: all of the venue"""
+    category: str = ""
+    """of the instrument; empty: all"""
+    from_ts_ns: int = 0
+    """valid from then on"""
+    until_ts_ns: int = 0
+    """and before this; 0: until further notice"""
+    taker_fee_e6: int = -1
+    """coefficient in place of the stated one; -1: the stated one"""
+    share_e6: int = 1000000
+    """of the coefficient, what this account pays"""
+    source: str = ""
+    """where that is written"""
+
+
 class Profile(Record, frozen=True, kw_only=True, gc=False):
     """What one venue account is."""
 
     schema_name: ClassVar[str] = "crossbook.decision.Profile"
+    nested: ClassVar[bool] = True
 
     id: str
     """<venue>:<name>"""
@@ -479,6 +501,8 @@ class Profile(Record, frozen=True, kw_only=True, gc=False):
     currency: str
     capital_e6: int = 0
     """cash the account set may use; 0: all the venue reports"""
+    fees: list[FeeTerm] = field(default_factory=list)
+    """the last that is valid and fits counts; none: as the venue states"""
 
 
 class Saga(Record, frozen=True, kw_only=True, gc=False):
