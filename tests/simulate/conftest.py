@@ -96,6 +96,7 @@ class KalshiClient:
 class PolymarketClient:
     def __init__(self, ready: dict[str, Any], wallet: Any, session: aiohttp.ClientSession) -> None:
         self.urls = ready["polymarket"]
+        self.wallet_key = wallet.private_key
         self.wallet = Wallet(wallet.private_key)
         self.credentials = Credentials(api_key=wallet.api_key, secret=wallet.secret, passphrase=wallet.passphrase)
         self.session = session
