@@ -107,7 +107,7 @@ class World:
             "links_file": str(settings.links_file.resolve()),
             "truth_dir": str(settings.truth_dir.resolve()),
         }
-        _write(settings.links_file, links(self.universe))
+        _write(settings.links_file, links(self.universe, settings.events))
         self._tasks = [
             asyncio.create_task(self.flow.run()),
             asyncio.create_task(self._flush()),
