@@ -19,7 +19,7 @@ from decide.conduct import CONDUCTS
 from decide.grants import make_grant
 from decide.ledger import Booked
 from decide.orders import Order
-from decide.saga import HEDGE_WAIT_NS, Figures, LegState, Place, Saga, advance
+from decide.saga import HEDGE_WAIT_NS, End, Figures, LegState, Place, Saga, advance
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
 from schemas import decision
@@ -250,12 +250,19 @@ class AccountsTask:
             self._advance(accounts, saga, turn)
 
     def _advance(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
-        """Take the saga's next step if there is one and nothing stands in its way, then write down where it is."""
+        """Take the saga's next steps if nothing stands in their way, then write down where it is."""
         accounts.changed_sagas.add(saga.intent.id)
+        blocked: dict[int, str] = {}
         step = advance(saga, turn.now_ns)
-        if isinstance(step, Place):
-            self._place(accounts, saga, step, turn, set())
-        elif step is not None:
+        while isinstance(step, Place) and step.leg not in blocked:
+            obstacle = self._place(accounts, saga, step, turn)
+            if obstacle:
+                blocked[step.leg] = obstacle
+                accounts.waiting[saga.intent.id] = next(iter(blocked.values()))
+            elif not blocked:
+                accounts.waiting.pop(saga.intent.id, None)
+            step = advance(saga, turn.now_ns, blocked)
+        if isinstance(step, End):
             saga.state, saga.reason = step.state, step.reason
         accounts.note_state(saga)
         self._free_claims(accounts, saga)
@@ -267,22 +274,15 @@ class AccountsTask:
             saga.said = figures
             turn.saga(_record(saga, figures, turn))
 
-    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: Turn, blocked: set[int]) -> None:
-        """Grant the order, or, when something stands in its way, that of a leg nothing does; else wait."""
+    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: Turn) -> str:
+        """Grant the order; or return what stands in its way."""
         saga.state = place.state
         leg = saga.legs[place.leg]
         if place.purpose == "HEDGE" and not leg.hedge_until_ns:
             leg.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
         obstacle = "" if saga.state == "FIRST_LEG" else _obstacle(accounts, saga, place, turn.now_ns)
         if obstacle:
-            blocked.add(place.leg)
-            other = advance(saga, turn.now_ns, blocked)
-            if isinstance(other, Place) and other.leg not in blocked:
-                self._place(accounts, saga, other, turn, blocked)
-            else:
-                accounts.waiting[saga.intent.id] = obstacle
-            return
-        accounts.waiting.pop(saga.intent.id, None)
+            return obstacle
         if leg.orders or (place.purpose == "UNWIND" and not leg.reduces):
             # The first order of each leg was counted with the intent.
             charge(accounts.risk, leg.instrument.venue, 1, turn.now_ns)
@@ -293,6 +293,7 @@ class AccountsTask:
         leg.orders.append(accounts.orders.add(grant, place.cost_e6))
         accounts.saga_of_order[grant.id] = saga.intent.id
         turn.order(grant.account, grant)
+        return ""
 
     def _free_claims(self, accounts: AccountSet, saga: Saga) -> None:
         for index, leg in enumerate(saga.legs):

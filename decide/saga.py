@@ -217,29 +217,30 @@ Step = Place | End
 def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | None:
     """Return the next step, None while its orders are not complete.
 
+    Entries and hedges go one at a time: each is sized by those before. What is taken back goes together, leg by leg:
+    no unwind changes how much of another leg is to be taken back.
+
     Args:
         saga: as the log left it.
         now_ns: log time.
         blocked: legs no order of which can be granted now; the steps of others are preferred.
     """
-    if saga.is_waiting_for_orders:
+    if any(not order.complete for leg in saga.legs for order in leg.entries):
         return None
     first = saga.legs[0]
     if not first.orders:
         return Place(
             0, "UNWIND" if first.reduces else "ENTRY", first.leg.side, first.leg.price, saga.size, "FIRST_LEG", 0
         )
-    hedge = _next_hedge(saga, now_ns)
+    hedge = None if saga.is_waiting_for_orders else _next_hedge(saga, now_ns)
     if hedge is not None:
         return hedge
-    found: list[Step] = [
-        _unwind(saga, index, leg.exposure - saga.covered)
-        for index, leg in enumerate(saga.legs)
-        if leg.exposure > saga.covered
-    ]
+    found = _unwinds(saga)
     places = [step for step in found if isinstance(step, Place)]
     if places:
         return next((place for place in places if place.leg not in blocked), places[0])
+    if saga.is_waiting_for_orders:
+        return None
     # A late fill of an order thought dead, or a failed settlement after an unwind, can sell more than was bought:
     # then there is nothing to take back, and a person must look.
     if any(leg.exposure < 0 for leg in saga.legs):
@@ -337,8 +338,24 @@ def _worst_hedge(saga: Saga, index: int, size: int) -> int | None:
     return found
 
 
-def _unwind(saga: Saga, index: int, excess: int) -> Step:
-    """Return the order that takes back what the smallest leg does not cover, or why it is held."""
+def _unwinds(saga: Saga) -> list[Step]:
+    """Return what takes back, or holds, what each leg has beyond the smallest; legs whose orders are out are left out.
+
+    They share what is left of the budget, so that all can leave together; where a share is too little for any of them,
+    each is offered all of it.
+    """
+    left_e6, covered = saga.budget_left_e6, saga.covered
+    over = [index for index, leg in enumerate(saga.legs) if leg.exposure > covered and leg.is_complete]
+    found: list[Step] = []
+    for budget_e6 in (left_e6 // max(len(over), 1), left_e6):
+        found = [_unwind(saga, index, saga.legs[index].exposure - covered, budget_e6) for index in over]
+        if any(isinstance(step, Place) for step in found):
+            break
+    return found
+
+
+def _unwind(saga: Saga, index: int, excess: int, budget_e6: int) -> Step:
+    """Return the order that takes `excess` of a leg back, or why it is held."""
     leg = saga.legs[index]
     instrument = leg.instrument
     size = excess // instrument.size_step * instrument.size_step
@@ -347,7 +364,7 @@ def _unwind(saga: Saga, index: int, excess: int) -> Step:
     if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
         return End("HOLDING", "ATTEMPTS")
     side = OPPOSITE[leg.leg.side]
-    price = _worst_unwind(saga, leg, side, size)
+    price = _worst_unwind(leg, side, size, budget_e6)
     if price is None:
         return End("HOLDING", "OVER_BUDGET")
     # A size below the minimum is taken where it trades at once, which is what an unwind is for; too little money is not.
@@ -364,14 +381,13 @@ def _unwind_loss_e6(leg: LegState, side: Side, price: int, size: int) -> int:
     return paid - gets + CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
 
 
-def _worst_unwind(saga: Saga, leg: LegState, side: Side, size: int) -> int | None:
+def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int) -> int | None:
     """Return the worst price within budget and slip of the entry's limit."""
     instrument, entry = leg.instrument, leg.leg.price
     found: int | None = None
-    left_e6 = saga.budget_left_e6
     price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
     while price is not None and abs(price - entry) <= SLIP_E4_MAX:
-        if _unwind_loss_e6(leg, side, price, size) > left_e6:
+        if _unwind_loss_e6(leg, side, price, size) > budget_e6:
             break
         found = price
         price = worse_price(instrument, side, price, 1)

@@ -91,6 +91,39 @@ def test_last_leg_that_finds_nothing_has_all_before_it_taken_back(make):
     assert log.task.reserved_e6() == 0
 
 
+def test_legs_taken_back_together_share_one_budget(make):
+    log = started(make, limits=make.limit(unwind_budget_e6=600_000))
+    log.feed(buy_all(make))
+    for number in range(3):
+        log.done(log.last(Grant), 10 * ONE, 3_000, name=f"p{number}")
+    log.settle(log.all(Grant)[0], "p0", "FAILED")
+    first, second = log.all(Grant)[3:]
+    # By hand: .30 for the first. Ten at .29 lose .10 and a fee of .15; a cent further would be .20 and .15.
+    assert (first.price, first.size) == (2_900, 10 * ONE)
+    # And .35 are left for the second: at .28 it may lose those .20 and .15.
+    assert (second.price, second.size) == (2_800, 10 * ONE)
+    log.update(first, "CANCELLED", 0)
+    # What found nothing is there again, but what is out holds its .35.
+    assert (log.last(Grant).instrument, log.last(Grant).price) == (B, 2_900)
+    log.done(second, 10 * ONE, 2_800)
+    log.done(log.last(Grant), 10 * ONE, 2_900)
+    assert (log.last(SagaRecord).state, log.last(SagaRecord).reason) == ("DONE", "SETTLEMENT_FAILED")
+
+
+def test_budget_too_small_to_share_takes_one_leg_back(make):
+    log = started(make, limits=make.limit(unwind_budget_e6=200_000))
+    log.feed(buy_all(make))
+    for number in range(3):
+        log.done(log.last(Grant), 10 * ONE, 3_000, name=f"p{number}")
+    log.settle(log.all(Grant)[0], "p0", "FAILED")
+    # By hand: .10 does not pay the fee of .15 at .30, .20 does.
+    (alone,) = log.all(Grant)[3:]
+    assert (alone.instrument, alone.price) == (B, 3_000)
+    log.done(alone, 10 * ONE, 3_000)
+    saga = log.last(SagaRecord)
+    assert (saga.state, saga.reason, saga.standing_e6) == ("HOLDING", "OVER_BUDGET", [0, 0, 10 * ONE])
+
+
 def test_each_leg_has_its_own_time_to_be_granted(make):
     log = started(make)
     log.feed(buy_all(make))
@@ -114,10 +147,16 @@ def test_failed_settlement_of_the_first_leg_takes_back_all_others(make):
         log.done(log.last(Grant), 10 * ONE, 3_000, name=f"p{number}")
     assert log.last(SagaRecord).state == "DONE"
     log.settle(log.all(Grant)[0], "p0", "FAILED")
-    for name in (B, C):
-        unwind = log.last(Grant)
-        assert (unwind.instrument, unwind.purpose, unwind.size) == (name, "UNWIND", 10 * ONE)
-        log.done(unwind, 10 * ONE, 3_000)
+    # Nothing of one leg depends on the other any more: both leave at once.
+    unwinds = log.all(Grant)[3:]
+    assert [(one.instrument, one.purpose, one.size) for one in unwinds] == [
+        (B, "UNWIND", 10 * ONE),
+        (C, "UNWIND", 10 * ONE),
+    ]
+    log.done(unwinds[1], 10 * ONE, 3_000)
+    assert log.last(SagaRecord).state == "UNWINDING"
+    log.done(unwinds[0], 10 * ONE, 3_000)
+    assert len(log.all(Grant)) == 5
     saga = log.last(SagaRecord)
     assert (saga.state, saga.reason, saga.standing_e6) == ("DONE", "SETTLEMENT_FAILED", [0, 0, 0])
 
