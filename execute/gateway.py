@@ -32,7 +32,7 @@ from execute.reports import UNREAD, Reporter, say_alive
 from execute.submission import Refusal, Submitter
 from execute.unreadable import Undertaker
 from execute.upkeep import Upkeep, outcomes_held
-from schemas.decision import Beat, Cancel, Grant
+from schemas.decision import Amend, Beat, Cancel, Grant
 from schemas.order import Alive, Submitting
 from venues.refusal import VenueError
 
@@ -144,6 +144,7 @@ class Gateway:
             health=self.health,
             clock=clock,
             open_poll_s=timing.open_poll_s,
+            why_not_amend=self._submitter.why_not_amend,
             spawn=self._spawn,
         )
         self._undertaker = Undertaker(
@@ -309,10 +310,10 @@ class Gateway:
         async for batch in self._logs.decisions.batches():
             for item in batch:
                 record = item.record
-                if isinstance(record, Grant | Cancel | Beat) and record.account == self._account:
+                if isinstance(record, Grant | Cancel | Amend | Beat) and record.account == self._account:
                     self._decide(record)
 
-    def _decide(self, record: Grant | Cancel | Beat) -> None:
+    def _decide(self, record: Grant | Cancel | Amend | Beat) -> None:
         if isinstance(record, Beat):
             self.health.beat(record.now_ns)
         elif isinstance(record, Grant):
@@ -320,8 +321,22 @@ class Gateway:
                 # Left for the next gateway, which finds nothing said of it.
                 return
             self._grant(self.orders.grant(record))
+        elif isinstance(record, Amend):
+            self._amend(record)
         else:
             self._cancel(record)
+
+    def _amend(self, amend: Amend) -> None:
+        tracked = self.orders[amend.order]
+        tracked.amended = True
+        if tracked.terminal or self._clock.now_ns() > amend.send_by_ns:
+            return  # of an old log, or too late for anything
+        if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS and tracked.owner not in {"", self.writer}:
+            return  # the twin that sent the order is there: two that amend would cross each other
+        tracked.amend = amend
+        if tracked.submitting is not None and (tracked.left or tracked.owner != self.writer):
+            self._follower.start(tracked)
+        tracked.changed.set()
 
     def _grant(self, tracked: Tracked) -> None:
         request = self._submitter.prepare(tracked)

@@ -34,7 +34,7 @@ from execute.ports import (
     Subject,
     View,
 )
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
 from schemas.enums import Outcome as Token
 from schemas.market import Instrument
@@ -121,6 +121,7 @@ class KalshiVenue:
             price=grant.price,
             size=grant.size,
             time_in_force=time_in_force,
+            post_only=grant.post_only,
             expiration_s=grant.expires_s if grant.time_in_force == "GTD" else None,
             exchange_index=instrument.exchange_index,
         )
@@ -134,6 +135,17 @@ class KalshiVenue:
         """Return the cancel request; without the ticker it would go to shard 0."""
         query = orders.cancel_query(ticker=_ticker(subject.instrument))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
+
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return the amend request; only a smaller size or another expiry keep the place in the line."""
+        body = orders.amend_order_body(
+            ticker=_ticker(subject.instrument),
+            side="bid" if subject.side == "BUY" else "ask",
+            price=amend.price,
+            total=amend.size,
+            expiration_s=amend.expires_s or None,
+        )
+        return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
 
     def cancel_all(self) -> Request:
         """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""
@@ -181,7 +193,8 @@ class KalshiVenue:
             cancelled = account.decode_cancelled(reply.body)
         except MalformedFrame as e:
             return _unreadable(reply, e)
-        if not subject.size:
+        if not subject.size or subject.amended:
+            # How much it was of is not known for sure: what was filled is looked up.
             return Answer()
         view = OrderView(
             venue_order=subject.venue_order,
@@ -376,6 +389,8 @@ def _order_views(state: account.OrderState) -> list[View]:
             status=status,
             filled=state.filled,
             reason=state.reason,
+            price=state.price,
+            size=state.initial,
             venue_ts_ns=state.time_ns,
         )
     ]
@@ -408,6 +423,9 @@ def _is(subject: Subject, state: account.OrderState) -> bool:
 def _check_same(subject: Subject, state: account.OrderState) -> None:
     wanted = ("bid" if subject.side == "BUY" else "ask", subject.price, subject.size)
     found = (state.side, state.price, state.initial)
+    if subject.venue_order == state.order_id:
+        # The venue's own id says which it is; price and size may have been amended since.
+        found = (state.side, subject.price, subject.size)
     if subject.size and (found != wanted or state.ticker != _ticker(subject.instrument)):
         raise InvariantBroken(
             f"kalshi has another order under {subject.client_id}: expected {wanted} in {subject.instrument}, found"

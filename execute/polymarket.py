@@ -35,7 +35,7 @@ from execute.ports import (
     Subject,
     View,
 )
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
 from schemas.market import Instrument
 from schemas.order import Holding
@@ -139,7 +139,9 @@ class PolymarketVenue:
             signed = self._wallet.sign_order(order, neg_risk=grant.neg_risk, chain_id=self._chain_id)
         except CrossbookError as e:
             raise OffGrid(f"polymarket: not signed: {e}") from e
-        body = orders.order_body(signed, owner=self._credentials.api_key, order_type=order_type)
+        body = orders.order_body(
+            signed, owner=self._credentials.api_key, order_type=order_type, post_only=grant.post_only
+        )
         return Request("POST", hosts.ORDER_PATH, body, signed.order_id, "order", 1)
 
     def headers(self, request: Request, now_ns: int) -> dict[str, str]:
@@ -155,6 +157,10 @@ class PolymarketVenue:
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request."""
         return Request("DELETE", hosts.ORDER_PATH, orders.cancel_body(subject.venue_order), "", "cancel", 1)
+
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return None: the venue has no amendment; what is to change is cancelled and granted anew."""
+        return None
 
     def cancel_all(self) -> Request:
         """Return the cancel of all open orders of the API key's address."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from core.runtime.flow import BY_KEY, Input
 from core.runtime.topics import Topic
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side, Verdict
 from schemas.market import Instrument
 from schemas.order import Holding, VenueCall
@@ -140,13 +140,18 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderView:
-    """The state of an order. `filled` is the venue's cumulative figure at 1e-6; `client_id` may be empty."""
+    """The state of an order. `filled` is the venue's cumulative figure at 1e-6; `client_id` may be empty.
+
+    `price` (YES, 1e-4) and `size` (total, 1e-6) as they stand now, where the venue lets orders be amended; else 0.
+    """
 
     venue_order: str
     status: OrderStatus
     filled: int
     client_id: str = ""
     reason: str = ""
+    price: int = 0
+    size: int = 0
     venue_ts_ns: int = 0
 
     @property
@@ -230,6 +235,8 @@ class Subject:
     submitted_ns: int
     answered: bool
     """The venue spoke of it before: not finding it does not mean that it never arrived."""
+    amended: bool = False
+    """It was to be amended: price and size above may be older than what stands at the venue."""
 
 
 class Held(NamedTuple):
@@ -358,6 +365,13 @@ class Venue(Protocol):
 
     def read_cancel(self, subject: Subject, reply: Reply) -> Answer:
         """Return what the answer to a cancel means."""
+        ...
+
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return the request that changes an order that rests, None where the venue offers none.
+
+        Identical bytes may be repeated: the size is the total, so what is done twice is done once.
+        """
         ...
 
     def cancel_all(self) -> Request:

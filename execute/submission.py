@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+import msgspec
+
 from core.domain.errors import CrossbookError, OutcomeUnknown, Reject, Retry
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
@@ -23,7 +25,7 @@ from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
 from execute.ports import Answer, Caller, Lane, Mode, OrderView, Request, Venue
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
 
@@ -172,7 +174,9 @@ class Submitter:
                 tracked.left = tracked.answered = True
                 self._journal.views(answer.views, reply.recv_ts_ns, order=tracked)
                 return True
-            words = answer.error.message if answer.error else "an answer that says nothing of the order"
+            words = "an answer that says nothing of the order"
+            if answer.error is not None:
+                words = f"{answer.error.message} {answer.error.details}".strip()
             if answer.refusal is Outcome.THROTTLED and not tracked.left:
                 reason = f"venue: {words}"
                 continue
@@ -229,6 +233,29 @@ class Submitter:
             or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=now)
             or self._guards.jurisdiction.why_not(grant, instrument, now)
             or self._guards.venue_state.why_not(grant, instrument, now)
+        )
+
+    def why_not_amend(self, tracked: Tracked, amend: Amend) -> str:
+        """Return why an order must not be changed so: the checks of a new order of what is to stand, empty if none."""
+        grant, now = tracked.grant, self._clock.now_ns()
+        if grant is None:
+            return "its Grant is not known any more"
+        if now > amend.send_by_ns:
+            return f"send_by passed {(now - amend.send_by_ns) / NS_PER_S:.3f} s ago"
+        if (amend.price_exp, amend.size_exp) != (grant.price_exp, grant.size_exp):
+            return f"expected exponents {grant.price_exp}, {grant.size_exp}, found {amend.price_exp}, {amend.size_exp}"
+        if amend.size <= tracked.filled:
+            return f"the total {amend.size} is not above what is filled, {tracked.filled}: cancel it"
+        shrinks = amend.price == grant.price and amend.size <= grant.size
+        wanted = msgspec.structs.replace(grant, price=amend.price, size=amend.size)
+        if shrinks:
+            # It only takes risk away, or renews an expiry: money and limits were looked at.
+            wanted = msgspec.structs.replace(wanted, purpose="HEDGE")
+        reason = self._health.stop_reason()
+        if not reason and wanted.purpose == "ENTRY":
+            reason = self._health.not_ready_reason()
+        return reason or refuse(
+            wanted, market=self._market, orders=self._orders, limits=self._limits, now_ns=now, guards=self._guards
         )
 
     def _left_s(self, grant: Grant) -> float:

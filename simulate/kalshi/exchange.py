@@ -166,6 +166,36 @@ class KalshiExchange:
         for own in list(account.resting.values()):
             self.cancel(account, own)
 
+    def amend(self, account: KalshiAccount, own: OwnOrder, *, price_e4: int, total_e6: int, expires_ns: int) -> None:
+        """Change a resting order under its id; only a smaller size or another expiry keep its place in the line.
+
+        Raises:
+            OrderRefused: cash does not cover it.
+        """
+        engine, market = own.engine, own.market
+        before = (engine.price, engine.size, engine.remaining)
+        engine.price, engine.size, engine.remaining = price_e4, total_e6, total_e6 - engine.filled
+        short = account.reserved_e6() > account.cash_e6
+        engine.price, engine.size, engine.remaining = before
+        if short:
+            raise OrderRefused(400, "insufficient_balance")
+        own.updated_ns, own.reason = time.time_ns(), "Amend"
+        # What leaves its level is no cancel of the owner's order: nobody is told of one.
+        tag, engine.tag = engine.tag, None
+        if price_e4 == engine.price and total_e6 <= engine.size:
+            self.apply(market, market.matcher.reduce(engine, engine.size - total_e6))
+            market.matcher.redate(engine, expires_ns)
+            engine.tag, engine.size = tag, total_e6
+        else:
+            self.apply(market, market.matcher.cancel(engine))
+            engine.tag, engine.price, engine.size, engine.expires_ns = tag, price_e4, total_e6, expires_ns
+            engine.remaining = total_e6 - engine.filled
+            own.resting = False
+            account.resting.pop(engine.order_id, None)
+            self.apply(market, market.matcher.submit(engine))
+        self._truth.note("orders", venue="kalshi", event="amended", account=account.name, **_identity(own))
+        self._stream.user_order(account, own)
+
     def expire(self) -> None:
         """Cancel what has passed its time."""
         now_ns = time.time_ns()

@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 
 from simulate.buckets import TokenBucket
 from simulate.journal import Journal
+from simulate.kalshi.amend import amend
 from simulate.kalshi.auth import KeyRing, Refused
 from simulate.kalshi.catalogue import event_row, market_row, orderbook, series_row
 from simulate.kalshi.create import BadRequest, parse_create
@@ -111,6 +112,7 @@ class KalshiServer:
             ("POST", "/portfolio/events/orders", self.create),
             ("DELETE", "/portfolio/events/orders", self.cancel_all),
             ("DELETE", "/portfolio/events/orders/{order_id}", self.cancel),
+            ("POST", "/portfolio/events/orders/{order_id}/amend", self.amend),
             ("POST", "/portfolio/orders", self.gone),
             ("DELETE", "/portfolio/orders/{order_id}", self.gone),
         ):
@@ -270,6 +272,14 @@ class KalshiServer:
             return _not_found()
         return await self.mishaps.around(
             request, "cancel", account.name, own.market.ticker, lambda: reply(self.exchange.cancel(account, own))
+        )
+
+    async def amend(self, request: web.Request, account: KalshiAccount) -> web.StreamResponse:
+        own, raw = account.orders.get(request.match_info["order_id"]), await request.read()
+        if own is None:
+            return _not_found()
+        return await self.mishaps.around(
+            request, "create", account.name, own.market.ticker, lambda: reply(amend(self.exchange, account, own, raw))
         )
 
     async def cancel_all(self, request: web.Request, account: KalshiAccount) -> web.Response:
