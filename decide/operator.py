@@ -8,6 +8,7 @@ One file may hold any of these lists; money and sizes are integers at 1e-6:
                                "share_e6": 1000000, "source": "…"}]}],
      "limits":     [{"id": "main", "state": "RUNNING", "order_notional_max_e6": …, "market_notional_max_e6": …,
                      "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
+     "budgets":    [{"scope": "STRATEGY", "name": "*", "notional_max_e6": …, "day_loss_max_e6": …, "reason": "…"}],
      "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}, "instruments": [watched, …]}],
      "links":      [{"key": "…", "kalshi": {"ticker": "…"}, "polymarket": {"condition_id": "…"}, "polarity": "SAME",
                      "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]},
@@ -113,6 +114,27 @@ class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unwind_budget_e6: int
     reason: str
     set_by: str = ""
+    approved_by: str = ""
+    day_loss_reduce_e6: int = -1
+    day_loss_halt_e6: int = -1
+    silence_reduce_ms: int = -1
+    silence_halt_ms: int = -1
+    heal_max_e6: int = -1
+    two_people: bool = False
+
+
+class _Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    scope: Literal["STRATEGY", "EVENT", "CATEGORY", "VENUE", "SHARD", "INSTRUMENT"]
+    name: str
+    reason: str
+    account_set: str = ""
+    set_by: str = ""
+    approved_by: str = ""
+    notional_max_e6: int = -1
+    worst_loss_max_e6: int = -1
+    day_loss_max_e6: int = -1
+    orders_per_min: int = -1
+    orders_burst: int = 0
 
 
 class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +153,7 @@ class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account_set: str = "main"
     profiles: list[_Profile] = []
     limits: list[_Limit] = []
+    budgets: list[_Budget] = []
     strategies: list[_Strategy] = []
     links: list[_Link] = []
 
@@ -157,15 +180,18 @@ def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
     approver = desk.approved_by or approved_by
     profiles = [_profile(profile, desk) for profile in desk.profiles]
     limits = [_limit(limit, approver) for limit in desk.limits]
+    budgets = [_budget(budget, approver, desk) for budget in desk.budgets]
     strategies = [_strategy(strategy, desk) for strategy in desk.strategies]
     links = [_link(link, approver, now_ns) for link in desk.links]
     _check_ids("profile", [record.id for record in profiles])
     _check_ids("limit", [record.id for record in limits])
+    _check_ids("budget", [record.id for record in budgets])
     _check_ids("strategy", [record.id for record in strategies])
     _check_ids("link", [record.id for record in links])
     return [
         *(Output(topics.DECISION_PROFILE, record.id, record) for record in profiles),
         *(Output(topics.DECISION_LIMIT, record.id, record) for record in limits),
+        *(Output(topics.DECISION_LIMIT, record.id, record) for record in budgets),
         *(Output(topics.DECISION_LINK, record.id, record) for record in links),
         *(Output(topics.DECISION_STRATEGY, record.id, record) for record in strategies),
     ]
@@ -356,7 +382,26 @@ def _limit(limit: _Limit, approver: str) -> decision.Limit:
         unwind_budget_e6=limit.unwind_budget_e6,
         set_by=set_by,
         reason=limit.reason,
+        approved_by=limit.approved_by,
+        day_loss_reduce_e6=limit.day_loss_reduce_e6,
+        day_loss_halt_e6=limit.day_loss_halt_e6,
+        silence_reduce_ms=limit.silence_reduce_ms,
+        silence_halt_ms=limit.silence_halt_ms,
+        heal_max_e6=limit.heal_max_e6,
+        two_people=limit.two_people,
     )
+
+
+def _budget(budget: _Budget, approver: str, desk: Desk) -> decision.Budget:
+    account_set = budget.account_set or desk.account_set
+    name = f"{account_set}|{budget.scope}|{budget.name}"
+    set_by = budget.set_by or approver
+    if not set_by.strip():
+        raise Misconfigured(f"budget {name}: set_by is empty; name who set it")
+    if not budget.name.strip():
+        raise Misconfigured(f"budget {name}: name is empty; * is each that has none of its own")
+    values = msgspec.structs.asdict(budget) | {"id": name, "account_set": account_set, "set_by": set_by}
+    return decision.Budget(**values)
 
 
 def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:

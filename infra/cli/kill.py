@@ -42,6 +42,10 @@ def halt_command(
     ] = False,
     lift: Annotated[bool, typer.Option("--lift", help="With --direct: let gateways of this machine go on.")] = False,
     accounts: Accounts = None,
+    account_set: Annotated[str, typer.Option("--set", help="Without --direct: the account set.")] = "main",
+    part: Annotated[
+        str, typer.Option("--part", help="Without --direct, of it: strategy:<id>, venue:<name>, instrument:<id>.")
+    ] = "",
     run: Run = "",
     by: By = "",
     why: Why = "by hand",
@@ -51,7 +55,10 @@ def halt_command(
     if lift and not direct:
         raise Misconfigured("--lift goes with --direct; what was halted on Kafka is resumed by `crossbook resume`")
     if not direct:
-        raise Misconfigured("say `crossbook halt --direct`: it cancels with keys alone")
+        from infra.cli.limits import halt_set
+
+        halt_set(run, account_set, part, by, why)
+        return
     raise typer.Exit(lift_direct(accounts, run) if lift else halt_direct(accounts, run, by, why, deadline_s))
 
 
