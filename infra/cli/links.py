@@ -151,6 +151,7 @@ def approve(
             why=why,
             now_ns=clock.now_ns(),
             rules=seen,
+            sources=tuple(desk.source_of(standing.terms[name]) if name in standing.terms else "" for name in names),
             polarity=_polarity(polarity),
             states=tuple(state or ()),
             drop=tuple(drop or ()),

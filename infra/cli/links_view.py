@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from decide.links import fault, instruments_of, states_of, table_fault
-from infra.links.desk import RULES_SHOWN, directions
+from infra.links.desk import RULES_SHOWN, directions, source_of
 from infra.links.match import Outcomes, Pair
 from infra.links.standing import Standing
 from infra.links.terms import Terms
@@ -187,7 +187,7 @@ def show_rules(link: Link, standing: Standing) -> None:
 
 
 def _source(read: Terms | None) -> str:
-    return ", ".join(sorted(read.sources)) if read is not None else ""
+    return source_of(read) if read is not None else ""
 
 
 def _dollars(e6: int) -> str:

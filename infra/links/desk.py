@@ -37,6 +37,8 @@ class Approval:
     now_ns: int
     rules: tuple[str, ...]
     """beginning of the hash of each rule text that was read, in the order of the instruments"""
+    sources: tuple[str, ...] = ()
+    """who decides each, as the rule texts say"""
     polarity: Polarity = "UNKNOWN"
     states: tuple[str, ...] = ()
     """`name=1,0.5`: in dollars, what one YES of each instrument pays; replaces a state of that name, or adds it"""
@@ -55,7 +57,7 @@ class Approval:
 def propose(found: Pair | Outcomes, instruments: Instruments, *, by: str, now_ns: int) -> Link:
     """Return a candidate as a link that waits for a human."""
     names = [one.instrument for one in ((found.a, found.b) if isinstance(found, Pair) else found.outcomes)]
-    sources = [_source(one) for one in ((found.a, found.b) if isinstance(found, Pair) else found.outcomes)]
+    sources = [source_of(one) for one in ((found.a, found.b) if isinstance(found, Pair) else found.outcomes)]
     link = Link(
         id=found.link,
         version=1,
@@ -83,7 +85,8 @@ def propose(found: Pair | Outcomes, instruments: Instruments, *, by: str, now_ns
     return _as_known(_with_table(link, table), instruments)
 
 
-def _source(terms: Terms) -> str:
+def source_of(terms: Terms) -> str:
+    """Return who decides an instrument, as its rules say."""
     return ", ".join(sorted(terms.sources))
 
 
@@ -231,6 +234,7 @@ def _check_read(link: Link, known: list[Instrument], rules: tuple[str, ...]) -> 
 def _on_terms(link: Link, approval: Approval) -> Link:
     """Return the link on the terms of the approval."""
     changes: dict[str, object] = {
+        "sources": list(approval.sources) or link.sources,
         "weak_states": list(approval.weak) or link.weak_states,
         "haircut_e6": approval.haircut_e6 or link.haircut_e6,
         "cap_e6": approval.cap_e6 or link.cap_e6,

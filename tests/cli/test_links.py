@@ -38,6 +38,7 @@ SAME = {
     "acceptingOrders": True, "enableOrderBook": True, "feesEnabled": False,
 }  # fmt: skip
 PAIR = "kalshi:KXHIGH-T85|polymarket:0xc1"
+MIRROR = "kalshi:KXHIGH-B84|polymarket:0xc1"
 EVENT = "event|kalshi:KXHIGH"
 CONTEXT = json.dumps(
     {
@@ -115,20 +116,19 @@ def desk(stack, monkeypatch, capsys):
 
 
 def test_pair_goes_from_catalogues_to_an_approval_that_a_changed_text_ends(desk):
-    found = [json.loads(line) for line in desk("suggest", "--json").splitlines()]
-    assert found[0]["link"] == PAIR
-    assert found[0]["polarity"] == "SAME"
-    assert any("National" in one or "national weather service" in one for one in found[0]["evidence"])
+    found = {one["link"]: one for one in map(json.loads, desk("suggest", "--json").splitlines())}
+    assert {name: one["polarity"] for name, one in found.items()} == {PAIR: "SAME", MIRROR: "OPPOSITE"}
+    assert any("both are decided by national weather service" in reason for reason in found[PAIR]["evidence"])
     assert not desk.links(), "a suggestion alone writes nothing"
 
-    assert "proposed: " in desk("suggest", "-n", "1", "--propose", "--by", "scout")
+    assert "proposed: " in desk("suggest", "--propose", "--by", "scout")
     assert desk.links()[PAIR].status == "PROPOSED"
     assert PAIR not in desk("suggest", "--json"), "what was proposed is not suggested again"
     shown = desk("show", PAIR)
     assert "buy a, sell b: $1.00 a contract" in shown
     assert "greater than 85°" in " ".join(shown.split())
 
-    assert "name the rule texts" not in desk("approve", PAIR, "--why", "read", "--yes", code=2)
+    assert "--yes needs --rules" in desk("approve", PAIR, "--why", "read", "--yes", code=2)
     assert "read them again" in desk("approve", PAIR, "--why", "read", "--yes", "--rules", "12345678,12345678", code=2)
     rules = desk.rules("kalshi:KXHIGH-T85", "polymarket:0xc1")
     assert "approved, version 2" in desk(
@@ -139,13 +139,13 @@ def test_pair_goes_from_catalogues_to_an_approval_that_a_changed_text_ends(desk)
     assert desk.links()[PAIR].sources[0] == "national weather service, weather.gov"
 
     desk.list("kalshi", {**WEATHER, "rules_primary": "If it is hot, the market resolves to Yes."})
-    (facts,) = [json.loads(line) for line in desk("show", "--json").splitlines()]
+    facts = json.loads(desk("show", PAIR, "--json"))
     assert facts["fault"].startswith("RULES: kalshi:KXHIGH-T85: approved ")
 
     # What decide writes down then; the version stays, so the next approval wins.
     desk.write("decide", topics.DECISION_LINK, suspension_key(PAIR), suspended(link, facts["fault"], 1))
     assert desk.links()[PAIR].status == "SUSPENDED"
-    assert "RULES: kalshi:KXHIGH-T85" in " ".join(desk("show", "--status", "suspended").split())
+    assert "1 links" in desk("show", "--status", "suspended")
     assert "read them again" in desk("approve", PAIR, "--why", "again", "--yes", "--rules", rules, code=2)
     now = desk.rules("kalshi:KXHIGH-T85", "polymarket:0xc1")
     desk("approve", PAIR, "--why", "read the new text", "--yes", "--rules", now)
@@ -171,7 +171,7 @@ def test_event_is_proposed_approved_as_exhaustive_and_another_is_rejected(desk):
     assert link.expires_ts_ns == 4_102_444_800 * 10**9
     assert "buy all: $1.00" in desk("show", EVENT)
 
-    desk("suggest", "-n", "1", "--propose")
+    desk("suggest", "--propose")
     assert "is rejected" in desk("reject", PAIR, "--why", "another source", "--by", "ann")
     assert PAIR not in desk("suggest", "--json")
     assert PAIR in desk("suggest", "--json", "--again")

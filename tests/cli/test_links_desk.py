@@ -79,6 +79,8 @@ def test_approval_records_who_what_and_the_texts_of_now():
     assert (link.reason, link.set_by) == ("both texts read", "ann")
     assert states_of(link) == [(name, (a, b)) for name, a, b in TABLE]
     assert link.evidence == pair().evidence
+    assert link.sources == ["bls", "bls"]
+    assert desk.approve(pair(), known(), approval(sources=("ap", "reuters"))).sources == ["ap", "reuters"]
 
 
 @pytest.mark.parametrize(
