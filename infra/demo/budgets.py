@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from core.domain.units import ceil_div
 from schemas.decision import Grant, Ledger, Limit, Saga
 from schemas.record import Record
 
@@ -65,7 +66,7 @@ def notional_e6(grant: Grant) -> int:
     """Return the capital that opening the order at its limit needs, at 1e-6."""
     one = 10**-grant.price_exp
     unit = grant.price if grant.side == "BUY" else one - grant.price
-    return -(-unit * grant.size // one)
+    return ceil_div(unit * grant.size, one)
 
 
 def leaked(ledger: Mapping[str, Ledger]) -> list[str]:

@@ -77,7 +77,7 @@ class Play:
         self._processes.start_arbiter()
         view.say(f"starting the simulated venues: {options.markets} linked markets, {options.rate_per_s}/s")
         self._world.start()
-        setup.write(reach, self._clock, self._world.links(), options.folder / "desk.json")
+        setup.write(reach, self._clock, self._world, options.folder / "desk.json")
         view.say(f"starting {sum(part.n for part in self._parts)} workers")
         cast.start(reach, self._processes, self._parts, self._environment())
         cast.wait_ready(reach, self._processes, self._parts, options.ready_timeout_s)
