@@ -17,7 +17,8 @@ One file may hold any of these lists; money and sizes are integers at 1e-6:
 
 A pair names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
 `payouts` it gets the table of `default_payouts`, an event without `table` that of `event_payouts`; who approves the link approves that.
-Rule texts that are not recorded here are not compared: for simulated markets only, `crossbook links approve` records them.
+An approved link says which rule texts were approved, as `crossbook links approve` records them; only a file that says
+`"simulated": true` may leave them out, they are then not compared.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.flow import Output
-from decide.links import table_fault
+from decide.links import rules_of, table_fault
 from schemas import decision
 from venues import VENUES
 
@@ -151,6 +152,8 @@ class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     approved_by: str = ""
     account_set: str = "main"
+    simulated: bool = False
+    """its markets are simulated: links need not say which rule texts were approved"""
     profiles: list[_Profile] = []
     limits: list[_Limit] = []
     budgets: list[_Budget] = []
@@ -183,6 +186,8 @@ def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
     budgets = [_budget(budget, approver, desk) for budget in desk.budgets]
     strategies = [_strategy(strategy, desk) for strategy in desk.strategies]
     links = [_link(link, approver, now_ns) for link in desk.links]
+    if not desk.simulated:
+        _check_rules(links)
     _check_ids("profile", [record.id for record in profiles])
     _check_ids("limit", [record.id for record in limits])
     _check_ids("budget", [record.id for record in budgets])
@@ -240,6 +245,16 @@ def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
     if reason:
         raise Misconfigured(f"link {made.id}: {reason}")
     return made
+
+
+def _check_rules(links: Iterable[decision.Link]) -> None:
+    """Refuse approvals that do not say of which rule texts: a change of them would not be seen."""
+    for link in links:
+        if link.status == "APPROVED" and not all(rules_of(link)):
+            raise Misconfigured(
+                f"link {link.id}: the approved rule texts are not recorded: approve it with `crossbook links approve`; "
+                'only a file that says "simulated": true may leave them out'
+            )
 
 
 def _pair(link: _Link) -> decision.Link:

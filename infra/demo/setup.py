@@ -27,6 +27,7 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
     return {
         "approved_by": APPROVED_BY,
         "account_set": ACCOUNT_SET,
+        "simulated": True,
         "profiles": [
             {"id": f"kalshi:{ACCOUNT}", "venue": "kalshi", "entity": "demo", "currency": "USD"},
             {"id": f"polymarket:{ACCOUNT}", "venue": "polymarket", "entity": "demo", "currency": "pUSD"},

@@ -18,7 +18,7 @@ LINK = {
 
 
 def records(changes=None, *, approved_by="a human", **desk):
-    text = json.dumps({"links": [{**LINK, **(changes or {})}], **desk})
+    text = json.dumps({"simulated": True, "links": [{**LINK, **(changes or {})}], **desk})
     return [output.record for output in operator.records(operator.read(text), now_ns=NOW_NS, approved_by=approved_by)]
 
 
@@ -42,6 +42,7 @@ def test_every_record_goes_to_its_topic_under_its_id():
     text = json.dumps(
         {
             "approved_by": "a human",
+            "simulated": True,
             "links": [LINK],
             "profiles": [{"id": "kalshi:main", "venue": "kalshi", "entity": "E", "currency": "USD"}],
             "limits": [
@@ -163,13 +164,26 @@ def test_pair_without_polarity_is_refused():
         records({"polarity": "UNKNOWN"})
 
 
+def test_approval_without_rule_texts_is_for_simulated_markets_only():
+    with pytest.raises(Misconfigured, match="approved rule texts are not recorded"):
+        records(simulated=False)
+    with pytest.raises(Misconfigured, match="approved rule texts are not recorded"):
+        records({"rules_hash_a": "x"}, simulated=False)
+    with pytest.raises(Misconfigured, match="link E1: the approved rule texts"):
+        event(rules_hashes=[])
+    (link,) = records({"rules_hash_a": "x", "rules_hash_b": "y"}, simulated=False)
+    assert (link.rules_hash_a, link.rules_hash_b) == ("x", "y")
+    (proposed,) = records({"status": "PROPOSED"}, simulated=False)
+    assert proposed.status == "PROPOSED"
+
+
 def test_link_nobody_approved_is_refused():
     with pytest.raises(Misconfigured, match="approved_by is empty"):
         records(approved_by=" ")
 
 
 def test_id_given_twice_is_refused():
-    text = json.dumps({"approved_by": "x", "links": [LINK, LINK]})
+    text = json.dumps({"approved_by": "x", "simulated": True, "links": [LINK, LINK]})
     with pytest.raises(Misconfigured, match="stand once"):
         operator.records(operator.read(text), now_ns=NOW_NS)
 
