@@ -22,8 +22,8 @@ from simulate.matching import Order, Side
 from simulate.settings import SimulateSettings
 from simulate.world import World
 from tests.decide.conftest import intent, leg, limit, link, profile
-from tests.decide.leaping import Process
 from tests.execute.conftest import Bench, MemoryLog, Running
+from tests.leaping import Process
 
 E6 = 1_000_000
 NS_PER_MS = 1_000_000
@@ -221,7 +221,8 @@ class Whole:
         self.decide.take(
             intent(
                 id=f"intent-{self.intents:04d}",
-                strategy=f"strategy-{self.intents % 5}",
+                # Each of its own: sagas run side by side.
+                strategy=f"strategy-{self.intents}",
                 now_ns=now_ns,
                 recv_ts_ns=now_ns,
                 legs=legs,

@@ -9,6 +9,7 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.topics import MARKET_INSTRUMENT
 from schemas.order import Settled
 from simulate.faults import parse
+from tests.leaping import leaping
 
 E6 = 1_000_000
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
@@ -37,6 +38,7 @@ async def ends(bench, grant, status, size, timeout_s=10.0):
 
 @BOTH
 @pytest.mark.parametrize("how", ["swallow", "reset", "504", "500"])
+@leaping
 async def test_accepted_order_whose_answer_is_lost_is_one_order_and_its_fills_are_found(new_bench, venue, how) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -51,6 +53,7 @@ async def test_accepted_order_whose_answer_is_lost_is_one_order_and_its_fills_ar
 
 
 @BOTH
+@leaping
 async def test_order_withdrawn_after_its_acceptance_ends_unfilled(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -63,6 +66,7 @@ async def test_order_withdrawn_after_its_acceptance_ends_unfilled(new_bench, ven
 
 
 @BOTH
+@leaping
 async def test_part_that_others_left_is_what_is_said(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -75,6 +79,7 @@ async def test_part_that_others_left_is_what_is_said(new_bench, venue) -> None:
 
 
 @BOTH
+@leaping
 async def test_fill_before_the_acknowledgement_is_the_acknowledgement(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -92,6 +97,7 @@ async def test_fill_before_the_acknowledgement_is_the_acknowledgement(new_bench,
 
 @BOTH
 @pytest.mark.parametrize("takes_effect", [False, True])
+@leaping
 async def test_server_error_is_unknown_until_the_venue_was_asked(new_bench, venue, takes_effect) -> None:
     async with new_bench(venue) as bench:
         running = await bench.start()
@@ -110,6 +116,7 @@ async def test_server_error_is_unknown_until_the_venue_was_asked(new_bench, venu
 
 
 @BOTH
+@leaping
 async def test_throttled_order_is_repeated_until_send_by_and_never_beyond(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -128,6 +135,7 @@ async def test_throttled_order_is_repeated_until_send_by_and_never_beyond(new_be
 
 
 @BOTH
+@leaping
 async def test_silent_private_stream_loses_nothing(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -140,6 +148,7 @@ async def test_silent_private_stream_loses_nothing(new_bench, venue) -> None:
 
 
 @BOTH
+@leaping
 async def test_fills_that_come_late_are_waited_for(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -153,6 +162,7 @@ async def test_fills_that_come_late_are_waited_for(new_bench, venue) -> None:
 
 
 @BOTH
+@leaping
 async def test_fills_that_come_twice_and_in_any_order_are_said_once(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -167,6 +177,7 @@ async def test_fills_that_come_twice_and_in_any_order_are_said_once(new_bench, v
         assert len(records) == len(set(records)) == 2
 
 
+@leaping
 async def test_rest_says_resting_after_the_stream_said_filled(new_bench) -> None:
     """Kalshi's read model lags its acknowledgements: what was filled is not taken back by it."""
     async with new_bench("kalshi") as bench:
@@ -182,6 +193,7 @@ async def test_rest_says_resting_after_the_stream_said_filled(new_bench) -> None
         assert bench.statuses(grant.id)[-1] == "FILLED"
 
 
+@leaping
 async def test_not_found_in_a_read_that_lags_proves_nothing(new_bench) -> None:
     """The read is as old as the venue says: an order of after that may be there."""
     async with new_bench("kalshi") as bench:
@@ -201,6 +213,7 @@ async def test_not_found_in_a_read_that_lags_proves_nothing(new_bench) -> None:
 
 
 @BOTH
+@leaping
 async def test_cancel_that_finds_nothing_may_mean_executed(new_bench, venue) -> None:
     """404 on Kalshi, `not_canceled` on Polymarket: fills are read before anybody believes it was cancelled."""
     async with new_bench(venue) as bench:
@@ -215,6 +228,7 @@ async def test_cancel_that_finds_nothing_may_mean_executed(new_bench, venue) -> 
 
 
 @BOTH
+@leaping
 async def test_cancel_whose_answer_is_lost_is_asked_for_and_repeated(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         await bench.start()
@@ -227,6 +241,7 @@ async def test_cancel_whose_answer_is_lost_is_asked_for_and_repeated(new_bench, 
         await ends(bench, grant, "CANCELLED", 3 * E6)
 
 
+@leaping
 async def test_delayed_order_cannot_be_cancelled_and_is_not_taken_for_gone(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
@@ -239,6 +254,7 @@ async def test_delayed_order_cannot_be_cancelled_and_is_not_taken_for_gone(new_b
         assert bench.updates(grant.id)[0].reason == "delayed"
 
 
+@leaping
 async def test_cancel_names_its_market_so_that_it_reaches_the_right_shard(new_bench) -> None:
     async with new_bench("kalshi") as bench:
         bench.place.exchange_index = bench.exchange.accounts["main"].exchange_index = 2
@@ -256,6 +272,7 @@ async def test_cancel_names_its_market_so_that_it_reaches_the_right_shard(new_be
 # --- what a venue does for a while
 
 
+@leaping
 async def test_restart_of_the_matching_engine_takes_no_orders_and_still_cancels(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
@@ -271,6 +288,7 @@ async def test_restart_of_the_matching_engine_takes_no_orders_and_still_cancels(
         assert len(bench.venue_orders) == 1
 
 
+@leaping
 async def test_paused_trading_is_a_refusal_and_cancels_go_on(new_bench) -> None:
     async with new_bench("kalshi") as bench:
         await bench.start()
@@ -287,6 +305,7 @@ async def test_paused_trading_is_a_refusal_and_cancels_go_on(new_bench) -> None:
 # --- settlement
 
 
+@leaping
 async def test_failed_settlement_is_said_and_takes_the_fill_back(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
@@ -300,6 +319,7 @@ async def test_failed_settlement_is_said_and_takes_the_fill_back(new_bench) -> N
         assert account.collateral_e6 == account.collateral_start_e6
 
 
+@leaping
 async def test_retried_settlement_ends_confirmed_once(new_bench) -> None:
     async with new_bench("polymarket") as bench:
         await bench.start()
@@ -312,6 +332,7 @@ async def test_retried_settlement_ends_confirmed_once(new_bench) -> None:
         assert [settled.settlement for settled in bench.events(grant.id, Settled)] == ["CONFIRMED"]
 
 
+@leaping
 async def test_ghost_fill_is_found_by_asking(new_bench) -> None:
     """Matched, never settled, and the stream says no more of it."""
     async with new_bench("polymarket") as bench:
@@ -330,6 +351,7 @@ async def test_ghost_fill_is_found_by_asking(new_bench) -> None:
         assert settled.settlement == "FAILED"
 
 
+@leaping
 async def test_dust_below_a_hundredth_of_a_share_is_not_signed(new_bench) -> None:
     """The venue signs hundredths of a share: an order of more is one of less, and is full with that."""
     async with new_bench("polymarket") as bench:
