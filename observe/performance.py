@@ -182,6 +182,7 @@ class Performance:
         ]
         with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(_DAY, rows)
+            cursor.execute(_NONE_OPEN, (self.incarnation, now.date()))
             cursor.executemany(
                 _OPEN,
                 [
@@ -198,6 +199,7 @@ INSERT INTO performance (incarnation, day, account, strategy, fills, volume_e6, 
 ON CONFLICT (incarnation, day, account, strategy) DO UPDATE SET fills = excluded.fills, volume_e6 = excluded.volume_e6,
     fees_e6 = excluded.fees_e6, realised_e6 = excluded.realised_e6, open_cost_e6 = excluded.open_cost_e6, noted_at = now()
 """
+_NONE_OPEN = "UPDATE performance SET unrealised_e6 = 0, unmarked = 0 WHERE incarnation = %s AND day = %s"
 _OPEN = """
 INSERT INTO performance (incarnation, day, account, strategy, fills, volume_e6, fees_e6, realised_e6, open_cost_e6,
     unrealised_e6, unmarked) VALUES (%s, %s, %s, %s, 0, 0, 0, 0, %s, %s, %s)
