@@ -23,6 +23,7 @@ from schemas.enums import Side
 from schemas.market import Instrument
 
 SUSPENDED_BY = "decide"
+HALF = MICRO // 2
 
 
 class Fault(StrEnum):
@@ -121,6 +122,27 @@ def worst_e6(link: Link, sides: Mapping[str, Side]) -> int:
         sum(pays_e6[column] if side == "BUY" else MICRO - pays_e6[column] for column, side in columns)
         for _, pays_e6 in states_of(link)
     )
+
+
+def default_payouts(polarity: str) -> list[tuple[str, int, int]]:
+    """Return (state, payout of YES of a, of b) of a plain binary pair: yes, no, and both void at one half."""
+    yes_b, no_b = (MICRO, 0) if polarity == "SAME" else (0, MICRO)
+    return [("yes", MICRO, yes_b), ("no", 0, no_b), ("void", HALF, HALF)]
+
+
+def event_payouts(instruments: Sequence[str], *, exhaustive: bool) -> list[tuple[str, list[int]]]:
+    """Return (state, payout of YES of each) of an event: each outcome wins, none does unless exhaustive, all are void.
+
+    A void event pays each outcome its even share of a dollar, rounded down.
+    """
+    width = len(instruments)
+    table = [
+        (name.partition(":")[2], [MICRO if column == row else 0 for column in range(width)])
+        for row, name in enumerate(instruments)
+    ]
+    if not exhaustive:
+        table.append(("none", [0] * width))
+    return [*table, ("void", [MICRO // max(width, 1)] * width)]
 
 
 # --- whether it may be traded

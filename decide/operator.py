@@ -16,12 +16,12 @@ One file may hold any of these lists; money and sizes are integers at 1e-6:
                      "table": [{"state": "…", "pays_e6": [1000000, 0, …]}, …]}]}
 
 A pair names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
-`payouts` it gets the table of `default_payouts`, an event without `table` that of `event_payouts`; who approves the link approves that.
+`payouts` it gets the table of `links.default_payouts`, an event without `table` that of `links.event_payouts`; who approves the link approves that.
 An approved link says which rule texts were approved, as `crossbook links approve` records them; only a file that says
 `"simulated": true` may leave them out, they are then not compared.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -30,60 +30,9 @@ from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.flow import Output
-from decide.links import rules_of, table_fault
+from decide.operator_links import LinkEntry, check_rules, link_record
 from schemas import decision
 from venues import VENUES
-
-HALF = MICRO // 2
-
-
-class _Payout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    state: str
-    a_e6: int
-    b_e6: int
-
-
-class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    state: str
-    pays_e6: list[int]
-
-
-class _Kalshi(msgspec.Struct, frozen=True):
-    ticker: str
-
-
-class _Polymarket(msgspec.Struct, frozen=True):
-    condition_id: str
-
-
-class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    polarity: Literal["SAME", "OPPOSITE", "UNKNOWN"] = "UNKNOWN"
-    """of a pair; an event has none"""
-    kind: Literal["PAIR", "EVENT"] = "PAIR"
-    key: str = ""
-    a: str = ""
-    b: str = ""
-    kalshi: _Kalshi | None = None
-    polymarket: _Polymarket | None = None
-    payouts: list[_Payout] = []
-    version: int = 1
-    status: Literal["PROPOSED", "APPROVED", "SUSPENDED", "EXPIRED"] = "APPROVED"
-    approved_by: str = ""
-    expires_ts_ns: int = 0
-    rules_hash_a: str = ""
-    rules_hash_b: str = ""
-    instruments: list[str] = []
-    table: list[_Row] = []
-    """of an event what `payouts` is of a pair"""
-    rules_hashes: list[str] = []
-    exhaustive: bool = False
-    event_group: str = ""
-    sources: list[str] = []
-    cutoffs_ns: list[int] = []
-    weak_states: list[str] = []
-    haircut_e6: int = 0
-    cap_e6: int = 0
-    reason: str = ""
 
 
 class _FeeTerm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +107,7 @@ class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: list[_Limit] = []
     budgets: list[_Budget] = []
     strategies: list[_Strategy] = []
-    links: list[_Link] = []
+    links: list[LinkEntry] = []
 
 
 def read(text: bytes | str, *, where: str = "operator file") -> Desk:
@@ -185,9 +134,9 @@ def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
     limits = [_limit(limit, approver) for limit in desk.limits]
     budgets = [_budget(budget, approver, desk) for budget in desk.budgets]
     strategies = [_strategy(strategy, desk) for strategy in desk.strategies]
-    links = [_link(link, approver, now_ns) for link in desk.links]
+    links = [link_record(link, approver, now_ns) for link in desk.links]
     if not desk.simulated:
-        _check_rules(links)
+        check_rules(links)
     _check_ids("profile", [record.id for record in profiles])
     _check_ids("limit", [record.id for record in limits])
     _check_ids("budget", [record.id for record in budgets])
@@ -200,150 +149,6 @@ def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
         *(Output(topics.DECISION_LINK, record.id, record) for record in links),
         *(Output(topics.DECISION_STRATEGY, record.id, record) for record in strategies),
     ]
-
-
-def default_payouts(polarity: str) -> list[tuple[str, int, int]]:
-    """Return (state, payout of YES of a, of b) of a plain binary pair: yes, no, and both void at one half."""
-    yes_b, no_b = (MICRO, 0) if polarity == "SAME" else (0, MICRO)
-    return [("yes", MICRO, yes_b), ("no", 0, no_b), ("void", HALF, HALF)]
-
-
-def event_payouts(instruments: Sequence[str], *, exhaustive: bool) -> list[tuple[str, list[int]]]:
-    """Return (state, payout of YES of each) of an event: each outcome wins, none does unless exhaustive, all are void.
-
-    A void event pays each outcome its even share of a dollar, rounded down.
-    """
-    width = len(instruments)
-    table = [
-        (name.partition(":")[2], [MICRO if column == row else 0 for column in range(width)])
-        for row, name in enumerate(instruments)
-    ]
-    if not exhaustive:
-        table.append(("none", [0] * width))
-    return [*table, ("void", [MICRO // max(width, 1)] * width)]
-
-
-def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
-    made = _event(link) if link.kind == "EVENT" else _pair(link)
-    approved_by = link.approved_by or approver
-    if link.status == "APPROVED" and not approved_by.strip():
-        raise Misconfigured(f"link {made.id}: approved_by is empty; a human approves a link, name who did")
-    made = msgspec.structs.replace(
-        made,
-        approved_by=approved_by,
-        approved_ts_ns=now_ns if link.status == "APPROVED" else 0,
-        sources=link.sources,
-        cutoffs_ns=link.cutoffs_ns,
-        weak_states=link.weak_states,
-        haircut_e6=link.haircut_e6,
-        cap_e6=link.cap_e6,
-        reason=link.reason,
-        set_by=approved_by,
-        set_ts_ns=now_ns,
-    )
-    reason = table_fault(made)
-    if reason:
-        raise Misconfigured(f"link {made.id}: {reason}")
-    return made
-
-
-def _check_rules(links: Iterable[decision.Link]) -> None:
-    """Refuse approvals that do not say of which rule texts: a change of them would not be seen."""
-    for link in links:
-        if link.status == "APPROVED" and not all(rules_of(link)):
-            raise Misconfigured(
-                f"link {link.id}: the approved rule texts are not recorded: approve it with `crossbook links approve`; "
-                'only a file that says "simulated": true may leave them out'
-            )
-
-
-def _pair(link: _Link) -> decision.Link:
-    a, b = _instruments(link)
-    name = link.key or f"{a}|{b}"
-    if a == b:
-        raise Misconfigured(f"link {name}: both instruments are {a!r}; a link joins two")
-    if link.polarity == "UNKNOWN":
-        raise Misconfigured(f"link {name}: polarity is missing: SAME if YES of a is YES of b, else OPPOSITE")
-    table = [(row.state, row.a_e6, row.b_e6) for row in link.payouts] or default_payouts(link.polarity)
-    _check_payouts(name, link.polarity, table)
-    return decision.Link(
-        id=name,
-        version=link.version,
-        status=link.status,
-        instrument_a=a,
-        instrument_b=b,
-        polarity=link.polarity,
-        states=[state for state, _, _ in table],
-        payout_a_e6=[paid for _, paid, _ in table],
-        payout_b_e6=[paid for _, _, paid in table],
-        rules_hash_a=link.rules_hash_a,
-        rules_hash_b=link.rules_hash_b,
-        approved_by="",
-        approved_ts_ns=0,
-        expires_ts_ns=link.expires_ts_ns,
-    )
-
-
-def _event(link: _Link) -> decision.Link:
-    name = link.key or link.event_group
-    for instrument in link.instruments:
-        _check_instrument(name or "?", "of an event", instrument)
-    table = [(row.state, row.pays_e6) for row in link.table] or event_payouts(
-        link.instruments, exhaustive=link.exhaustive
-    )
-    return decision.Link(
-        id=name,
-        version=link.version,
-        status=link.status,
-        instrument_a="",
-        instrument_b="",
-        polarity="UNKNOWN",
-        states=[state for state, _ in table],
-        payout_a_e6=[],
-        payout_b_e6=[],
-        kind="EVENT",
-        instruments=link.instruments,
-        payouts_e6=[paid for _, row in table for paid in row],
-        rules_hashes=link.rules_hashes,
-        exhaustive=link.exhaustive,
-        event_group=link.event_group,
-        approved_by="",
-        approved_ts_ns=0,
-        expires_ts_ns=link.expires_ts_ns,
-    )
-
-
-def _instruments(link: _Link) -> tuple[str, str]:
-    a = link.a or (f"kalshi:{link.kalshi.ticker}" if link.kalshi else "")
-    b = link.b or (f"polymarket:{link.polymarket.condition_id}" if link.polymarket else "")
-    for side, name in (("a", a), ("b", b)):
-        _check_instrument(link.key or a or b or "?", side, name)
-    return a, b
-
-
-def _check_instrument(link: str, side: str, name: str) -> None:
-    venue, _, rest = name.partition(":")
-    if venue not in VENUES or not rest:
-        raise Misconfigured(
-            f"link {link}: instrument {side}: expected <venue>:<id> with a venue of {', '.join(VENUES)}, found {name!r}"
-        )
-
-
-def _check_payouts(name: str, polarity: str, table: list[tuple[str, int, int]]) -> None:
-    """Hold the table against the polarity: every state pays within a dollar, yes and no are there, nothing contradicts."""
-    states = [state for state, _, _ in table]
-    if len(set(states)) != len(states):
-        raise Misconfigured(f"link {name}: a payout state stands twice in {states}")
-    for state, a, b in table:
-        if not (0 <= a <= MICRO and 0 <= b <= MICRO):
-            raise Misconfigured(f"link {name}: state {state!r} pays {a} and {b}; expected 0 to {MICRO}")
-    decided = {(MICRO, MICRO), (0, 0)} if polarity == "SAME" else {(MICRO, 0), (0, MICRO)}
-    contrary = {(MICRO, 0), (0, MICRO)} if polarity == "SAME" else {(MICRO, MICRO), (0, 0)}
-    rows = {(a, b) for _, a, b in table}
-    if not decided <= rows:
-        raise Misconfigured(f"link {name}: polarity {polarity} needs the states that pay {sorted(decided)}")
-    if contrary <= rows:
-        raise Misconfigured(f"link {name}: polarity {polarity} is contradicted by states that pay {sorted(contrary)}")
 
 
 def _profile(profile: _Profile, desk: Desk) -> decision.Profile:

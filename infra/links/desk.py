@@ -13,8 +13,18 @@ import msgspec
 from core.domain.errors import Misconfigured, NotExact
 from core.domain.units import MICRO, to_fixed
 from decide.edges import floor_of
-from decide.links import Fault, Instruments, State, fault, instruments_of, states_of, table_fault, worst_e6
-from decide.operator import default_payouts, event_payouts
+from decide.links import (
+    Fault,
+    Instruments,
+    State,
+    default_payouts,
+    event_payouts,
+    fault,
+    instruments_of,
+    states_of,
+    table_fault,
+    worst_e6,
+)
 from infra.links.match import Outcomes, Pair
 from infra.links.terms import Terms
 from schemas.decision import Link

@@ -19,7 +19,7 @@ from itertools import pairwise
 from rapidfuzz import fuzz
 
 from core.domain.units import MICRO
-from decide.operator import default_payouts
+from decide.links import default_payouts
 from infra.links.prose import Direction, Strike
 from infra.links.terms import Terms
 from schemas.enums import Polarity
