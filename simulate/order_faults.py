@@ -146,6 +146,9 @@ def draw(name: str, rng: random.Random) -> dict[str, Any]:
     fault = ORDER_NAMES[name]
     drawn: dict[str, Any] = {"seconds": round(fault.seconds * rng.uniform(0.5, 1.25), 2)}
     drawn |= {key: rng.choice(words) for key, words in CHOICES.get(name, {}).items()}
+    if drawn.get("how") == "ghost":
+        # Nobody hears of it before he asks, long after: the run that was drawn may have ended.
+        drawn["how"] = "failed"
     if "count" in fault.parameters:
         drawn["count"] = rng.randint(1, 3)
     for key, low, high in (("delay_ms", 20, 900), ("lag_ms", 300, 2_000), ("window_ms", 20, 200)):

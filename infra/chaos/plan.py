@@ -129,7 +129,7 @@ def _take(rng: random.Random, deck: Sequence[str], share: float) -> Iterator[str
 
 def _faults(seed: int, count: int) -> list[Act]:
     """Return so many faults of the simulator's own draw, each with each venue once before any comes again."""
-    drawn = script(seed, 3.0 * count + 1, first_s=0.0, last_s=0.0, every_s=1.0)[:count]
+    drawn = script(seed, 3.0 * count + 1, faults=tuple(NAMES), first_s=0.0, last_s=0.0, every_s=1.0)[:count]
     return [
         Act(0, "fault", wanted.venue, wanted.fault, wanted.seconds, parameters=tuple(sorted(wanted.parameters.items())))
         for _, wanted in drawn
