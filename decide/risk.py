@@ -212,13 +212,13 @@ class Risk:
 
     def _stop_losers(self, limit: Limit | None) -> None:
         loss_e6 = -self.day_pnl_e6()
-        if limit is not None and 0 <= limit.day_loss_halt_e6 <= loss_e6:
+        if limit is not None and _is_beyond(loss_e6, limit.day_loss_halt_e6):
             self.stop(WHOLE, "HALTED", f"DAY_LOSS {loss_e6}e-6")
-        elif limit is not None and 0 <= limit.day_loss_reduce_e6 <= loss_e6:
+        elif limit is not None and _is_beyond(loss_e6, limit.day_loss_reduce_e6):
             self.stop(WHOLE, "REDUCING", f"DAY_LOSS {loss_e6}e-6")
         for strategy, day in self.days.items():
             budget = self._budget_of(strategy)
-            if budget is not None and 0 <= budget.day_loss_max_e6 <= -day.pnl_e6:
+            if budget is not None and _is_beyond(-day.pnl_e6, budget.day_loss_max_e6):
                 self.stop(("STRATEGY", strategy), "HALTED", f"DAY_LOSS {-day.pnl_e6}e-6")
 
     def day_pnl_e6(self) -> int:
@@ -228,6 +228,11 @@ class Risk:
     def _budget_of(self, strategy: str) -> Budget | None:
         own = self.budgets.get(("STRATEGY", strategy))
         return own if own is not None else self.budgets.get(("STRATEGY", EACH))
+
+
+def _is_beyond(loss_e6: int, max_e6: int) -> bool:
+    """Say whether there is a loss that has reached its limit; with a limit of 0 any loss has."""
+    return max_e6 >= 0 and loss_e6 > 0 and loss_e6 >= max_e6
 
 
 def _profit(
