@@ -1,7 +1,7 @@
 """Edges of 1..n legs, walked through the depth of all books with unreduced integers, net of every venue's fees.
 
 A leg is a side in YES terms of its own instrument: BUY takes asks, SELL takes bids. What legs are worth together at the
-least follows from the link's payout table alone (`floor_of`), so polarity needs no mirrored books: SAME pairs a BUY with
+least follows from the link's payout table alone (`Table`), so polarity needs no mirrored books: SAME pairs a BUY with
 a SELL, OPPOSITE two of a kind; the outcomes of an event are all bought, or any of them sold.
 """
 
@@ -92,28 +92,62 @@ def levels_of(depth: Depth, side: Side) -> list[Level]:
     return [Level(price, size) for price, size in zip(depth.bid_prices, depth.bid_sizes, strict=True)]
 
 
-def floor_of(link: Link, sides: Mapping[str, Side]) -> int:
-    """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6.
+class Table(NamedTuple):
+    """What a link pays, ready to be asked.
+
+    Attributes:
+        columns: instrument -> its place in each row.
+        rows: for each state what one YES of each instrument pays, at 1e-6.
+        strong: the rows of states that are not weak; all rows where no state is, or the haircut or the cap is missing.
+        haircut_e6: taken off the strong minimum; 0 where no state is weak.
+    """
+
+    columns: dict[str, int]
+    rows: list[tuple[int, ...]]
+    strong: list[tuple[int, ...]]
+    haircut_e6: int
+
+    def floor_e6(self, sides: Mapping[str, Side]) -> int:
+        """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6.
+
+        0 when the table is not whole: nothing is guaranteed.
+        """
+        bought = [self.columns[name] for name, side in sides.items() if side == "BUY" and name in self.columns]
+        sold = [self.columns[name] for name, side in sides.items() if side != "BUY" and name in self.columns]
+        worst = _worst_e6(self.rows, bought, sold)
+        if not self.haircut_e6:
+            return worst
+        return max(worst, _worst_e6(self.strong, bought, sold) - self.haircut_e6)
+
+
+def _worst_e6(rows: list[tuple[int, ...]], bought: list[int], sold: list[int]) -> int:
+    whole = len(sold) * MICRO
+    return min((whole + sum(row[at] for at in bought) - sum(row[at] for at in sold) for row in rows), default=0)
+
+
+def table_of(link: Link) -> Table:
+    """Return a link's payouts.
 
     Of an event that nobody approved as exhaustive, "none of these" is a state too. Weak states do not count where a
-    human named both the haircut that stands for them and the cap. 0 when the table is not whole: nothing is guaranteed.
+    human named both the haircut that stands for them and the cap.
     """
     try:
         states = states_of(link)
     except ValueError:
-        return 0
-    columns = [(column, sides[name]) for column, name in enumerate(instruments_of(link)) if name in sides]
+        return Table({}, [], [], 0)
     if link.kind == "EVENT" and not link.exhaustive:
         states.append(State("none of these", (0,) * len(link.instruments)))
-    paid = [
-        (name, sum(pays_e6[column] if side == "BUY" else MICRO - pays_e6[column] for column, side in columns))
-        for name, pays_e6 in states
-    ]
-    worst = min((amount for _, amount in paid), default=0)
-    if not link.weak_states or link.haircut_e6 <= 0 or link.cap_e6 <= 0:
-        return worst
-    strong = min((amount for name, amount in paid if name not in link.weak_states), default=worst)
-    return max(worst, strong - link.haircut_e6)
+    rows = [state.pays_e6 for state in states]
+    columns = {name: column for column, name in enumerate(instruments_of(link))}
+    strong = [state.pays_e6 for state in states if state.name not in link.weak_states]
+    if len(strong) == len(rows) or not strong or link.haircut_e6 <= 0 or link.cap_e6 <= 0:
+        return Table(columns, rows, rows, 0)
+    return Table(columns, rows, strong, link.haircut_e6)
+
+
+def floor_of(link: Link, sides: Mapping[str, Side]) -> int:
+    """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6."""
+    return table_of(link).floor_e6(sides)
 
 
 def payout_floor(link: Link, side_a: Side, side_b: Side) -> int:
