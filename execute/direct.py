@@ -19,8 +19,12 @@ from core.runtime.clock import NS_PER_S, Clock
 from core.runtime.settings import LIVE, load
 from execute.calls import Http
 from execute.checks import Market
+from execute.closing import KalshiClosing, PolymarketClosing
+from execute.flatten import Closing, Flattener
+from execute.kalshi import KalshiVenue
 from execute.kill import DEADLINE_S, Halted, Tape, halt, halt_file, write_halt
 from execute.limiter import Limiter
+from execute.polymarket import PolymarketVenue
 from execute.ports import Venue
 from execute.process import make_venue
 from execute.settings import ExecuteSettings, credentials_file, load_credentials, resolve_endpoints
@@ -142,6 +146,30 @@ async def _halt_one(
     if file_error and not found.error:
         return Halted(account, found.cancelled, found.left, file_error)
     return found
+
+
+@contextlib.asynccontextmanager
+async def flattener(
+    account: str, overrides: Mapping[str, object], clock: Clock, said: Said, *, slip_e4: int
+) -> AsyncIterator[Flattener]:
+    """Open an account to sell what it holds; a live one must be armed by its setting, as for a gateway.
+
+    Raises:
+        Misconfigured: this run may not send orders there.
+    """
+    settings = settings_of(account, overrides, cancels_only=False)
+    async with reach(settings, clock, said, "flatten") as direct:
+        venue, closing = direct.venue, _closing(direct)
+        yield Flattener(
+            account=account, venue=venue, closing=closing, caller=direct.caller, clock=clock, slip_e4=slip_e4
+        )
+
+
+def _closing(direct: Direct) -> Closing:
+    if isinstance(direct.venue, KalshiVenue):
+        return KalshiClosing(direct.venue)
+    assert isinstance(direct.venue, PolymarketVenue)
+    return PolymarketClosing(direct.venue, direct.market.instruments)
 
 
 def lift(accounts: Sequence[str], overrides: Mapping[str, object]) -> list[str]:

@@ -333,6 +333,25 @@ class PolymarketVenue:
         """Ask for every open order."""
         return tuple(Resting(state.order_id, f"polymarket:{state.market}") for state in await self._open(caller))
 
+    async def traded(self, caller: Caller) -> list[str]:
+        """Return every market the account ever traded.
+
+        Raises:
+            Unavailable: the venue lists more trades than are read.
+        """
+        trades = await self._trades(caller, "after=0", "", whole=True)
+        return list(dict.fromkeys(f"polymarket:{trade.market}" for trade in trades))
+
+    async def balances(self, caller: Caller, held: Sequence[Held]) -> tuple[int, dict[str, int]]:
+        """Ask for the balance of each token; returns the venue's time before the first, and the balances."""
+        as_of_ns = await self._venue_time(caller)
+        found = {}
+        for one in held:
+            query = f"asset_type=CONDITIONAL&token_id={one.token}&signature_type={self._signature_type}"
+            body = await self._get(caller, f"{hosts.BALANCE_PATH}?{query}")
+            found[one.token] = account.decode_balance_allowance(body).balance
+        return as_of_ns, found
+
     async def _open(self, caller: Caller) -> list[account.OrderUpdate]:
         found: list[account.OrderUpdate] = []
         cursor = CURSOR_START
@@ -345,7 +364,7 @@ class PolymarketVenue:
                 return found
         raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of open orders: not all of them were read")
 
-    async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
+    async def _trades(self, caller: Caller, query: str, order: str, *, whole: bool = False) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []
         cursor = CURSOR_START
         for _ in range(PAGES_MAX):
@@ -353,7 +372,9 @@ class PolymarketVenue:
             page, cursor = account.decode_trades(await self._get(caller, path, order))
             found += page
             if cursor in {"", account.END_CURSOR}:
-                break
+                return found
+        if whole:
+            raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of trades: not all of them were read")
         return found
 
     async def _venue_time(self, caller: Caller, order: str = "") -> int:
