@@ -33,6 +33,8 @@ class AccountLine:
     """cash that came or went otherwise than by trading"""
     newest: datetime | None = None
     """the newest fill or payout"""
+    holdings: Holdings = field(default_factory=dict)
+    """ours, what was there at the opening included"""
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -117,6 +119,7 @@ def _compare(line: AccountLine, opening: Holdings, theirs: Holdings, held: dict[
             ours[instrument, "YES"] = before + position.size_e6 + position.no_e6
             ours[instrument, "NO"] = opening.get((instrument, "NO"), 0) + position.no_e6
             locked += position.no_e6
+    line.holdings = {key: size for key, size in ours.items() if size}
     for key in sorted(ours.keys() | theirs.keys()):
         mine, venues = ours.get(key, 0), theirs.get(key, 0)
         if mine != venues:

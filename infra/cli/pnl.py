@@ -135,7 +135,10 @@ def _by_part(book: Book, by: str, marks: dict[str, Mark]) -> list[dict[str, Any]
 
 
 def _facts(line: AccountLine) -> dict[str, Any]:
-    return {**asdict(line), "matches": not line.differences, "late": line.is_late}
+    held = [
+        {"instrument": name, "outcome": outcome, "size_e6": size} for (name, outcome), size in line.holdings.items()
+    ]
+    return {**asdict(line), "holdings": held, "matches": not line.differences, "late": line.is_late}
 
 
 def _show(lines: list[AccountLine], by: str, rows: list[dict[str, Any]], later: list[dict[str, Any]]) -> None:

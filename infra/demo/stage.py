@@ -13,6 +13,7 @@ from core.domain.errors import Misconfigured
 from infra.chaos import plan
 from infra.chaos.hands import Hands
 from infra.cli.reach import Reach
+from infra.demo import desk
 from infra.demo.options import Options
 from infra.demo.play import LOOK_S, Interrupted, Play, interruptible, quiet
 from infra.demo.verdict import Window, verdict
@@ -56,6 +57,8 @@ class Demo(Play):
                 view.say("checking: the venues' truth against QuestDB")
                 report = verdict(self._reach, run, self._world, window)
                 problems = [f"{one.act.label}: {one.problem}" for one in self._hands.done if one.problem]
+                if self._reach.stack.postgres:
+                    report |= desk.verdict(self._reach, run.incarnation, self._world)
                 report["kills"] = len(self._hands.done) - len(problems)
                 report["detail"]["kills"] = dict(Counter(one.act.label for one in self._hands.done if not one.problem))
                 report["detail"]["kill_problems"] = problems
@@ -68,7 +71,8 @@ class Demo(Play):
                 self._processes.stop_all()
         self._tell(report)
         wrong = ("lost", "duplicated", "reservations_leaked", "orders_doubled", "budgets_exceeded")
-        good = not any(report[name] for name in wrong) and report["accounts_match"] and not problems
+        equal = report["accounts_match"] and report.get("pnl_matches", True)
+        good = not any(report[name] for name in wrong) and equal and not problems
         return 0 if good else EXIT_FAILED
 
     def _perform(self, view: View) -> Window:

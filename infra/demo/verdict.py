@@ -105,7 +105,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
     row_check = rows.check(reach, seen.expected, run.created_ts_ns)
     frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
     fills = _fills(reach, run, world, seen.ours)
-    differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, _tokens(world))
+    differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, tokens_of(world))
     exceeded, leaks = seen.budgets.exceeded(), leaked(seen.ours.ledger)
     lost = {
         "frames": sum(check.lost for check in frame_checks.values()) + seen.feeds.holes(),
@@ -211,7 +211,8 @@ def _fills(reach: Reach, run: Run, world: World, ours: trades.Ours) -> trades.Fi
     return trades.check_fills(world.truth("orders.jsonl"), stored, ours, ACCOUNT)
 
 
-def _tokens(world: World) -> dict[str, tuple[str, str]]:
+def tokens_of(world: World) -> dict[str, tuple[str, str]]:
+    """Return the instrument and outcome of every Polymarket token of the links."""
     found: dict[str, tuple[str, str]] = {}
     for pair in world.links():
         polymarket = pair["polymarket"]
@@ -223,7 +224,7 @@ def _tokens(world: World) -> dict[str, tuple[str, str]]:
 
 def _accounts(seen: Seen, world: World) -> dict[str, dict[str, int]]:
     """Return cash, fees and gain of each account, ours and the venue's, at 1e-6."""
-    tokens = _tokens(world)
+    tokens = tokens_of(world)
     found = {}
     for venue, states in world.accounts().items():
         state = next(state for state in states if state["account"] == ACCOUNT)
