@@ -12,7 +12,7 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ from rapidfuzz import fuzz
 
 from core.domain.units import MICRO
 from decide.links import default_payouts
+from infra.links import prose
 from infra.links.prose import Direction, Strike
 from infra.links.terms import Terms
 from schemas.enums import Polarity
@@ -33,6 +34,8 @@ SEEN_MAX = 25
 """Markets of the other venue that one market is compared with."""
 COMMON_MAX = 400
 """A word that more markets of a venue share finds none of them."""
+RIVAL = 15
+"""What a pair loses when one of its markets has a better partner."""
 OUTCOMES_MAX = 60
 NEAR_NS = 36 * 3_600 * 1_000_000_000
 FAR_NS = 45 * 86_400 * 1_000_000_000
@@ -114,11 +117,31 @@ def pairs(left: Sequence[Terms], right: Sequence[Terms], *, score_min: int = SCO
         for b in finder.near(a)
         if not (pair := compare(a, b)).ruled_out and pair.score >= score_min and _has_kinds(pair)
     ]
-    return sorted(found, key=lambda pair: (-pair.score, pair.link))
+    rivalled = (pair for pair in _rivalled(found) if pair.score >= score_min)
+    return sorted(rivalled, key=lambda pair: (-pair.score, pair.link))
 
 
 def _has_kinds(pair: Pair) -> bool:
     return not any(reason.startswith("- nothing but") for reason in pair.evidence)
+
+
+def _rivalled(found: Sequence[Pair]) -> Iterator[Pair]:
+    """Yield the pairs; who has a better partner of the same polarity is told so, and loses by it."""
+    best: dict[tuple[str, str], Pair] = {}
+    for pair in found:
+        for side in (pair.a, pair.b):
+            key = (side.instrument, pair.polarity)
+            if key not in best or pair.score > best[key].score:
+                best[key] = pair
+    for pair in found:
+        rivals = [best[side.instrument, pair.polarity] for side in (pair.a, pair.b)]
+        rival = max(rivals, key=lambda one: one.score)
+        if rival.score <= pair.score:
+            yield pair
+            continue
+        other = rival.b if rival.a is pair.a else rival.a
+        reason = f"- {other.instrument} fits better ({rival.score})"
+        yield replace(pair, score=max(pair.score - RIVAL, 0), evidence=(*pair.evidence, reason))
 
 
 def compare(a: Terms, b: Terms) -> Pair:
@@ -130,6 +153,7 @@ def compare(a: Terms, b: Terms) -> Pair:
     if title < TITLE_MIN:
         evidence.ruled_out = f"titles are only {title} % alike"
     _compare_names(a, b, evidence)
+    _compare_subjects(a, b, evidence)
     _compare_days(a, b, evidence)
     _compare_closing(a, b, evidence)
     _compare_sources(a, b, evidence)
@@ -162,6 +186,23 @@ def _compare_names(a: Terms, b: Terms, evidence: Evidence) -> None:
             evidence.speaks_against(5, f"names are spelled differently: {_listed(only_a)}, {_listed(only_b)}")
     elif only_a or only_b:
         evidence.speaks_against(5, f"only one names {_listed(only_a or only_b)}")
+
+
+def _compare_subjects(a: Terms, b: Terms, evidence: Evidence) -> None:
+    """Compare what is asked of the names: hits are no home runs."""
+    mine, theirs = (prose.subject_in(one.text) - one.names for one in (a, b))
+    only_a, only_b = (
+        {word for word in these - others if not any(_is_alike(word, other) for other in others)}
+        for these, others in ((mine, theirs | b.names), (theirs, mine | a.names))
+    )
+    if only_a and only_b:
+        evidence.speaks_against(20, f"they ask for different things: {_listed(only_a)}, {_listed(only_b)}")
+    elif only_a or only_b:
+        evidence.speaks_against(6, f"only one asks for {_listed(only_a or only_b)}")
+
+
+def _is_alike(word: str, other: str) -> bool:
+    return fuzz.ratio(word, other) >= 80 or (min(len(word), len(other)) >= 4 and word[:4] == other[:4])
 
 
 def _compare_days(a: Terms, b: Terms, evidence: Evidence) -> None:

@@ -76,7 +76,7 @@ STOP = frozenset(
         """a an and any are as at be been before by can could day did do does for from get has have if in is it its may
         more of on one or over above below under than the their there this to until up was were what when where which
         who will win wins with would yes no not happen happens between least most during end market resolve resolves
-        pm am et utc next first""",
+        pm am et utc next first higher lower greater less fewer exactly match game""",
     )
 )
 """Words that say nothing of which question it is."""
@@ -157,6 +157,16 @@ def plain(text: str) -> str:
 def words_in(text: str) -> list[str]:
     """Return the words and numbers of a lower-case text, in order."""
     return re.findall(r"[a-z0-9]+(?:[.'][a-z0-9]+)*", text.replace("'s", "").replace(",", ""))
+
+
+def subject_in(text: str) -> set[str]:
+    """Return the words of a lower-case text that say what is asked: no numbers, dates or words without weight."""
+    found = {word.rstrip("'.") for word in words_in(text)}
+    return {
+        word
+        for word in found
+        if len(word) > 2 and word.isalpha() and word not in STOP and not _MONTH_ALONE.fullmatch(word)
+    }
 
 
 def names_in(title: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What descriptions say of themselves, and which markets are proposed as links."""
 
 import json
+import re
 import time
 
 import pytest
@@ -272,6 +273,46 @@ def test_every_pair_of_the_simulated_venues_is_found_with_its_polarity_and_no_ot
     }
     assert {(pair.a.instrument, pair.b.instrument, pair.polarity) for pair in found} == truth
     assert took_s < 20
+
+
+def reworded(title):
+    """The same question as another venue might ask it."""
+    title = title.replace("Will the **high temp in NYC** be", "Highest temperature in New York City").replace(
+        " match?", "?"
+    )
+    found = re.fullmatch(r"Will (.*) win the (.*)\?", title)
+    return f"{found[2]}: {found[1]} to win?" if found else title
+
+
+def test_recorded_markets_find_their_reworded_twins_and_no_others(captures):
+    names = ("status_open", "high_temp", "page1", "page2", "page3")
+    files = [json.loads((captures / "kalshi" / f"markets__{name}.json").read_text())["markets"] for name in names]
+    markets = {
+        market["ticker"]: market for listed in files for market in listed if not market.get("mve_collection_ticker")
+    }
+    left = [read("kalshi", market) for market in markets.values()]
+    right = [
+        on_polymarket(reworded(market["title"]), condition=name, end=market["close_time"])
+        for name, market in markets.items()
+    ]
+    found = match.pairs(left, right)
+    wrong = [pair for pair in found if pair.a.instrument.partition(":")[2] != pair.b.instrument.partition(":")[2]]
+    # Players' hits, home runs, strikeouts at each number; ranges of a day; both players of a match.
+    assert len(left) > 200
+    assert len(found) - len(wrong) == len(left)
+    assert not wrong, [(pair.a.title, pair.b.title, pair.evidence) for pair in wrong[:3]]
+
+
+def test_better_partner_is_named_and_counts():
+    hits = [on_kalshi(f"Ann Lee: {number}+ hits?", ticker=f"H{number}") for number in (1, 2)]
+    other = [
+        on_polymarket("Ann Lee: 1+ hits?", condition="0x1"),
+        on_polymarket("Ann Lee: 1+ total hits?", condition="0x2"),
+    ]
+    found = {pair.link: pair for pair in match.pairs(hits, other, score_min=0)}
+    assert set(found) == {"kalshi:H1|polymarket:0x1", "kalshi:H1|polymarket:0x2"}
+    assert found["kalshi:H1|polymarket:0x2"].evidence[-1].startswith("- polymarket:0x1 fits better")
+    assert found["kalshi:H1|polymarket:0x1"].score > found["kalshi:H1|polymarket:0x2"].score + match.RIVAL
 
 
 def _json(row):
