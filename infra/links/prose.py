@@ -53,6 +53,7 @@ _DATES = (
     (re.compile(rf"\b{_YEAR}\b"), ("year",)),
 )
 _TIME = re.compile(r"\b(\d{1,2})(?::(\d\d))?\s?([ap])\.?m\b\.?", re.IGNORECASE)
+_CITY = re.compile(r"New York City")
 _MONTH_ALONE = re.compile(_MONTH)
 _ALIASES = (
     (re.compile(r"\bbtc\b"), "bitcoin"),
@@ -171,9 +172,10 @@ def subject_in(text: str) -> set[str]:
 
 def names_in(title: str) -> Iterator[str]:
     """Yield what is written like a name: capitals, or letters and digits in one word."""
-    for word in re.findall(r"[^\W_][\w.'’-]*", _TIME.sub(" ", title)):
+    title = _CITY.sub("New York", _TIME.sub(" ", title))
+    for word in re.findall(r"[^\W_][\w.'’-]*", title):
         name = plain(word.removesuffix("'s").removesuffix("’s")).strip(".'’-")
-        if not name or name in STOP or name in _WEEKDAYS or _MONTH_ALONE.fullmatch(name):
+        if len(name) < 2 or name in STOP or name in _WEEKDAYS or _MONTH_ALONE.fullmatch(name):
             continue
         mixed = any(letter.isdigit() for letter in name) and sum(letter.isalpha() for letter in name) > 1
         if word[0].isupper() or mixed:

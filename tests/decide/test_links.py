@@ -284,6 +284,29 @@ def test_new_outcome_suspends_an_exhausted_event(make):
     assert written.reason.startswith("NOT_EXHAUSTIVE: kalshi:EV-D")
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"instrument": "kalshi:EV-D", "rules_hash": "", "close_ts_ns": 0}, "NOT_EXHAUSTIVE"),
+        ({"grows": True}, "NOT_EXHAUSTIVE"),
+        ({"rules_hash": "new"}, "RULES"),
+        ({"status": "SETTLED"}, "DECIDED"),
+    ],
+)
+def test_edge_over_an_event_ends_with_the_record_that_ends_its_approval(make, change, word):
+    closing = 2 * make.START_NS
+    sides = [make.instrument(name, event_group=EVENT, rules_hash="r", close_ts_ns=closing) for name in NAMES]
+    log = make.strategies().start(instruments=sides, links=(event(make, cutoffs_ns=[closing] * 3),))
+    log.feed(make.strategy(id="ex-1", kind="exhaustive_event"))
+    for version, name in enumerate(NAMES):
+        log.book(name, version + 1, bids=[(2_800, 10 * ONE)], asks=[(2_900, 10 * ONE)])
+    assert [edge.phase for edge in log.all(Edge)] == ["BEGIN"]
+    ended, written = log.feed(make.replace(sides[1], **change))
+    assert (ended.phase, ended.link) == ("END", "E1")
+    assert (written.status, written.reason.partition(":")[0]) == ("SUSPENDED", word)
+    assert not [record for record in log.book(NAMES[0], 9, asks=[(2_000, 10 * ONE)]) if isinstance(record, Edge)]
+
+
 def test_suspended_keeps_what_was_approved(make):
     link = suspended(event(make), "RULES: x", 9)
     assert (link.approved_by, link.version, link.instruments, link.set_ts_ns) == ("a human", 1, NAMES, 9)
