@@ -136,7 +136,7 @@ class _Stoppable(Coroutine[Any, Any, Any]):
 
 
 def _make_task(loop: Any, coroutine: Any, context: contextvars.Context | None = None) -> asyncio.Task[Any]:
-    process = (context or contextvars.copy_context()).get(_process)
+    process = (contextvars.copy_context() if context is None else context).get(_process)
     if process is not None:
         coroutine = _Stoppable(coroutine, process)
     return asyncio.Task(coroutine, loop=loop, context=context)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from core.runtime import topics
@@ -51,6 +54,9 @@ class Decide:
         self.published = 0
         self.copies = 0.0
         """How often a gateway's word is read twice."""
+        self.fuse = 0
+        """After so many outputs it dies; 0: never."""
+        self.blown: Callable[[], None] = lambda: None
         self.hold_ms = 0
         """How late a word of a gateway is read."""
         self.process = Process()
@@ -113,6 +119,11 @@ class Decide:
         outputs = list(self.task.handle(item))
         self.next += 1
         for output in outputs:
+            self.fuse -= 1
+            if self.fuse == 0:
+                self.process.kill()
+                self.blown()
+                raise asyncio.CancelledError
             record = output.record
             if output.topic is topics.DECISION_ORDER:
                 self.out.append(output.topic, output.key, record)
@@ -132,6 +143,51 @@ class Decide:
 
     def sagas(self) -> list[Any]:
         return [record for (kind, _), record in self.records.items() if kind == "Saga"]
+
+
+class _Fuse:
+    """Counts steps; at the last one somebody dies."""
+
+    def __init__(self, steps: int, die: Any) -> None:
+        self._steps = steps
+        self._die = die
+
+    def step(self) -> None:
+        """Count one.
+
+        Raises:
+            CancelledError: it was the last.
+        """
+        self._steps -= 1
+        if self._steps == 0:
+            self._die()
+            raise asyncio.CancelledError
+
+
+def _lay(running: Running, where: str, fuse: _Fuse) -> None:
+    """Let a gateway's step count."""
+    if where == "write":
+        log, append = running.out.log, running.out.log.append
+
+        def counted(topic: topics.Topic, key: str, record: Record) -> int:
+            if isinstance(record, order.Submitting | order.OrderUpdate | order.Fill | order.Settled):
+                fuse.step()
+            return append(topic, key, record)
+
+        running.out.log = SimpleNamespace(append=counted, holds_acks=log.holds_acks)  # type: ignore[assignment]
+        return
+    call = running.gateway._http.call
+
+    async def called(request: Any, **named: Any) -> Any:
+        is_change = request.method in {"POST", "DELETE"}
+        if is_change and where == "call":
+            fuse.step()
+        reply = await call(request, **named)
+        if is_change and where == "answer":
+            fuse.step()
+        return reply
+
+    running.gateway._http.call = called  # type: ignore[method-assign]
 
 
 class TailedLog(MemoryLog):
@@ -252,6 +308,32 @@ class Whole:
             self.running[who].clear()
         self._spawn(self._again(who, after_ms))
 
+    def fuse(self, who: str, where: str, steps: int, after_ms: int) -> None:
+        """Let a worker die right at one of its steps: the `steps`-th from now; another is there `after_ms` later.
+
+        `where`: "write" (before a record about an order leaves), "call" (before an order or cancel leaves) or "answer"
+        (when its answer is in hand and nothing was done with it). Of accounts it is between two of their outputs.
+        """
+        if who == "decide":
+            self.decide.fuse = steps
+            self.decide.blown = lambda: self._spawn(self._again(who, after_ms))
+            return
+        for running, process in self.running[who]:
+            if not process.dead:
+                blown = _Fuse(steps, lambda r=running, p=process: self._blow(who, r, p, after_ms))  # type: ignore[misc]
+                _lay(running, where, blown)
+
+    def _blow(self, who: str, running: Running, process: Process, after_ms: int) -> None:
+        running.out.full = True
+        process.kill()
+        self._spawn(self._bury(who, running, process, after_ms))
+
+    async def _bury(self, who: str, running: Running, process: Process, after_ms: int) -> None:
+        await running.kill()
+        if (running, process) in self.running[who]:
+            self.running[who].remove((running, process))
+        await self._again(who, after_ms)
+
     async def _again(self, who: str, after_ms: int) -> None:
         await asyncio.sleep(after_ms / 1_000)
         if who == "decide":
@@ -280,7 +362,8 @@ class Whole:
         await running.kill()
 
     def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+        # Of no process: whoever dies may be the one who says so.
+        task = asyncio.create_task(work, context=contextvars.Context())
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
@@ -292,7 +375,7 @@ class Whole:
             AssertionError: it does not, naming what differs.
         """
         await asyncio.sleep(6.0)
-        self.decide.copies, self.decide.hold_ms = 0.0, 0
+        self.decide.copies, self.decide.hold_ms, self.decide.fuse = 0.0, 0, 0
         deadline = asyncio.get_running_loop().time() + QUIET_S
         while differs := self.differs():
             for who in VENUES:
