@@ -191,3 +191,37 @@ def test_id_given_twice_is_refused():
 def test_file_that_is_not_json_is_refused_by_name():
     with pytest.raises(Misconfigured, match=r"links\.json"):
         operator.read(b"{", where="links.json")
+
+
+def test_limits_and_budgets_may_name_more_than_they_must():
+    limit = {
+        "id": "main", "state": "RUNNING", "order_notional_max_e6": 1, "market_notional_max_e6": 1, "open_sagas_max": 1,
+        "unwind_budget_e6": 1, "reason": "start", "day_loss_halt_e6": 5, "two_people": True,
+    }  # fmt: skip
+    budgets = [{"scope": "EVENT", "name": "*", "worst_loss_max_e6": 7, "reason": "start"}]
+    text = json.dumps({"approved_by": "a human", "limits": [limit], "budgets": budgets})
+    made = operator.records(operator.read(text), now_ns=NOW_NS)
+    assert [(output.topic.noun, output.key) for output in made] == [
+        ("decision.limit", "main"),
+        ("decision.limit", "main|EVENT|*"),
+    ]
+    assert (made[0].record.day_loss_halt_e6, made[0].record.day_loss_reduce_e6, made[0].record.two_people) == (
+        5,
+        -1,
+        True,
+    )
+    assert (made[1].record.worst_loss_max_e6, made[1].record.notional_max_e6) == (7, -1)
+    assert made[1].record.set_by == "a human"
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ([{"scope": "EVENT", "name": " ", "reason": "x"}], "name is empty"),
+        ([{"scope": "PLANET", "name": "*", "reason": "x"}], "PLANET"),
+        ([{"scope": "EVENT", "name": "*", "reason": "x"}] * 2, "stand once"),
+    ],
+)
+def test_budget_that_cannot_be_right_is_refused_by_name(budgets, words):
+    with pytest.raises(Misconfigured, match=words):
+        operator.records(operator.read(json.dumps({"approved_by": "x", "budgets": budgets})), now_ns=NOW_NS)
