@@ -254,6 +254,8 @@ def _columns_of(name: str, hint: Any, fields: tuple[str, ...], base: str) -> lis
     item = get_args(hint)[0]
     if item is str:
         return [_Column(column, "VARCHAR", name, _json)]
+    if item is int and not name.endswith("_e6") and name not in _PRICES and name not in _SIZES:
+        return [_Column(column, "VARCHAR", name, _json)]  # whole numbers that are no amounts, such as times
     if item is int:
         return [_Column(column.removesuffix("_e6"), "DOUBLE[]", name, _doubles(name))]
     return []
@@ -319,7 +321,7 @@ def _digest(_: Record, data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def _json(_: Record, words: list[str]) -> str:
+def _json(_: Record, words: list[str] | list[int]) -> str:
     return msgspec.json.encode(words).decode()
 
 
