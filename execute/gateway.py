@@ -22,6 +22,7 @@ from execute.checks import Limits, Market
 from execute.follow import Follower
 from execute.guards import Funds, Guards, Jurisdiction, VenueState
 from execute.health import START, Health
+from execute.heartbeat import Heartbeat
 from execute.journal import Journal
 from execute.kill import read_halt
 from execute.limiter import Limiter
@@ -73,6 +74,8 @@ class Timing:
     stop_after_s: float = 2.0
     answer_timeout_s: float = 2.0
     open_poll_s: float = 10.0
+    heartbeat_s: float = 0.0
+    """Between two heartbeats of a venue's dead-man switch; 0: it stays unused."""
 
 
 class Gateway:
@@ -147,6 +150,14 @@ class Gateway:
             why_not_amend=self._submitter.why_not_amend,
             spawn=self._spawn,
         )
+        self.heartbeat = Heartbeat(
+            venue=venue,
+            caller=self._http,
+            health=self.health,
+            clock=clock,
+            interval_s=timing.heartbeat_s,
+            is_owner=self._owns_heartbeat,
+        )
         self._undertaker = Undertaker(
             account=account, orders=self.orders, out=logs.out, clock=clock, refuse=self._refuse_unread
         )
@@ -159,6 +170,8 @@ class Gateway:
         self._stopping = False
         self._alive_ns = 0
         """Newest sign of life of any gateway of this account in the log."""
+        self._twins: dict[str, int] = {}
+        """When each gateway of this account that is ready last said so."""
         self._twin_ns = 0
         """When another gateway of this account last said that it can trade."""
         self._whole_until_ns = 0
@@ -213,6 +226,7 @@ class Gateway:
                 group.create_task(reporter.run())
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
+                group.create_task(self.heartbeat.run())
                 group.create_task(self._upkeep.watch_status(self.guards.venue_state))
                 group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()
@@ -274,6 +288,15 @@ class Gateway:
             self._alive_ns = max(self._alive_ns, record.ts_ns)
         if record.ready:
             self._twin_ns = max(self._twin_ns, record.ts_ns)
+            self._twins[record.writer] = record.ts_ns
+        else:
+            self._twins.pop(record.writer, None)
+
+    def _owns_heartbeat(self) -> bool:
+        """Say whether no ready gateway of this account comes before this one by name."""
+        alive_ns = self._clock.now_ns() - TWIN_AGE_MAX_NS
+        self._twins = {writer: ts_ns for writer, ts_ns in self._twins.items() if ts_ns > alive_ns}
+        return all(self.writer < writer for writer in self._twins)
 
     def _after_event(self, tracked: Tracked) -> None:
         # What this process sends it follows by itself, once the bytes left.

@@ -151,6 +151,14 @@ class KalshiVenue:
         """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""
         return self._request("DELETE", hosts.ORDERS_PATH)
 
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return None: this venue has no dead-man switch."""
+        return None
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return nothing; never asked."""
+        return ""
+
     def _request(self, method: str, path: str, body: bytes = b"") -> Request:
         bucket = "write" if rules.is_write(method) else "read"
         return Request(method, path, body, "", bucket, rules.request_cost(method, path.partition("?")[0]))

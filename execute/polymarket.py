@@ -166,6 +166,19 @@ class PolymarketVenue:
         """Return the cancel of all open orders of the API key's address."""
         return Request("DELETE", hosts.CANCEL_ALL_PATH, b"", "", "cancel", 1)
 
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return the next heartbeat; once one was sent, 10 s without another cancel every order of the key."""
+        return Request("POST", hosts.HEARTBEAT_PATH, orders.heartbeat_body(previous), "", "read", 1)
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return the id to name next; the refusal of a wrong one names the right one."""
+        if reply.status not in {200, 400}:
+            raise self._unavailable(reply)
+        try:
+            return orders.decode_heartbeat(reply.body)
+        except Reject as e:
+            raise self._unavailable(reply) from e
+
     # --- answers
 
     def refusal(self, reply: Reply) -> VenueError:

@@ -378,6 +378,18 @@ class Venue(Protocol):
         """Return the request that takes back every open order of the account."""
         ...
 
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return the next heartbeat of the venue's dead-man switch, None where it has none."""
+        ...
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return the id the next heartbeat is to name, from its acceptance or from its refusal.
+
+        Raises:
+            Unavailable: it was neither.
+        """
+        ...
+
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every open order of the account; raises rather than to return an incomplete list."""
         ...

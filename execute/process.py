@@ -110,6 +110,7 @@ def timing_of(settings: ExecuteSettings) -> Timing:
         stop_after_s=settings.stop_after_s,
         answer_timeout_s=settings.answer_timeout_s,
         open_poll_s=settings.open_poll_s,
+        heartbeat_s=settings.heartbeat_s,
     )
 
 

@@ -53,6 +53,9 @@ class ExecuteSettings(WorkerSettings):
     open_poll_s: float = Field(
         10.0, gt=0, description="a resting order is asked for this often, whatever the stream says"
     )
+    heartbeat_s: float = Field(
+        3.0, ge=0, le=4, description="between two heartbeats where a venue has a dead-man switch (10 s); 0: unused"
+    )
 
 
 class KalshiKey(msgspec.Struct, frozen=True):
