@@ -19,11 +19,11 @@ from decide.conduct import CONDUCTS
 from decide.grants import make_grant
 from decide.ledger import Booked
 from decide.orders import Order
-from decide.saga import HEDGE_WAIT_NS, End, Figures, LegState, Place, Saga, advance
+from decide.saga import HEDGE_WAIT_NS, End, Figures, LegState, Place, Saga, advance, rule
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
 from schemas import decision
-from schemas.decision import Beat, Budget, Cancel, Clock, Command, Intent, Limit, Link, Profile
+from schemas.decision import Beat, Budget, Cancel, Clock, Command, Intent, Limit, Link, Profile, Ruling
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument
 from schemas.order import Alive, Fill, OrderUpdate, Settled, Submitting, VenueReport
@@ -102,6 +102,11 @@ class AccountsTask:
             case Command() if self._is_ours(record.account_set):
                 self._watch.command(self._set(record.account_set), record, turn)
                 self._cancel_barred(self._set(record.account_set), turn)
+            case Ruling() if self._is_ours(record.account_set):
+                accounts = self._set(record.account_set)
+                saga = accounts.sagas.get(record.saga)
+                if saga is not None and rule(saga, record):
+                    self._advance(accounts, saga, turn)
             case _:
                 # Another's, or a record type for readers of later versions.
                 return

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
 from decide.orders import Order
-from schemas.decision import Intent, Leg
+from schemas.decision import Intent, Leg, Ruling
 from schemas.enums import Purpose, SagaState, Side
 from schemas.market import Instrument
 
@@ -44,6 +44,7 @@ Reason = Literal[
     "DUST",
     "OVER_BUDGET",
     "OVERSOLD",
+    "HELD",
     "BELOW_MINIMUM",
     "ATTEMPTS",
     "SETTLEMENT_FAILED",
@@ -56,6 +57,7 @@ class LegState:
 
     Attributes:
         hedge_until_ns: after this, a hedge that could not be granted gives way to unwinding; 0 before it is due.
+        forgiven: orders that do not count as attempts any more, by a human's word.
         reduces: its one order closes what is held, so what it fills is what was wanted, not what was taken back.
     """
 
@@ -64,6 +66,7 @@ class LegState:
     orders: list[Order] = field(default_factory=list)
     hedge_until_ns: int = 0
     reduces: bool = False
+    forgiven: int = 0
 
     @property
     def entries(self) -> list[Order]:
@@ -103,11 +106,12 @@ class LegState:
 
     def attempts(self, purpose: Purpose) -> int:
         """Return how many orders of that purpose stood on a book."""
-        return sum(order.grant.purpose == purpose and not order.was_refused for order in self.orders)
+        counted = self.orders[self.forgiven :]
+        return sum(order.grant.purpose == purpose and not order.was_refused for order in counted)
 
     def refusals(self, purpose: Purpose) -> int:
         """Return how many orders of that purpose never did."""
-        return sum(order.grant.purpose == purpose and order.was_refused for order in self.orders)
+        return sum(order.grant.purpose == purpose and order.was_refused for order in self.orders[self.forgiven :])
 
     def rests_until_ns(self) -> int:
         """Return when the next order may be granted: a refusal that came at once would only come again."""
@@ -134,6 +138,9 @@ class Saga:
         floor_e6: what one contract of each leg pays together in the worst state.
         budget_e6: what completing at a worse price and unwinding may cost together.
         failed: a settlement of one of its fills failed.
+        slip_e4: how far from an entry's limit an unwind may go.
+        held: what stood on each leg when a human approved to hold it; empty before.
+        ruled_ns: when the last human word on it was said.
         said: what was written down last.
     """
 
@@ -146,6 +153,9 @@ class Saga:
     reason: Reason = ""
     failed: bool = False
     said: Figures | None = None
+    slip_e4: int = SLIP_E4_MAX
+    held: tuple[int, ...] = ()
+    ruled_ns: int = 0
 
     def figures(self, waits_for: str) -> Figures:
         """Return what the saga says of itself now; `waits_for` names what its next order waits for, if anything."""
@@ -192,6 +202,24 @@ class Saga:
         return max(reach - leg.exposure, 0)
 
 
+def rule(saga: Saga, ruling: Ruling) -> bool:
+    """Take a human's word on a saga that is HOLDING; False if it is not, or the word is not younger than the last."""
+    if saga.state != "HOLDING" or ruling.ts_ns <= saga.ruled_ns or ruling.action not in {"HOLD", "UNWIND"}:
+        return False
+    saga.ruled_ns = ruling.ts_ns
+    if ruling.action == "HOLD":
+        saga.held = tuple(leg.exposure for leg in saga.legs)
+        return True
+    saga.held = ()
+    saga.budget_e6 += max(ruling.budget_e6, 0)
+    saga.slip_e4 = max(ruling.slip_e4, SLIP_E4_MAX)
+    for leg in saga.legs:
+        # Nothing is completed after so long: entries and hedges stay counted by what they filled, attempts begin anew.
+        leg.forgiven = len(leg.orders)
+        leg.hedge_until_ns = 1
+    return True
+
+
 class Place(NamedTuple):
     """Order wanted: `price` is the YES limit, `cost_e6` what of the budget it may use."""
 
@@ -232,6 +260,8 @@ def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | No
         return Place(
             0, "UNWIND" if first.reduces else "ENTRY", first.leg.side, first.leg.price, saga.size, "FIRST_LEG", 0
         )
+    if saga.held and saga.held == tuple(leg.exposure for leg in saga.legs) and not saga.is_waiting_for_orders:
+        return End("DONE", "HELD")
     hedge = None if saga.is_waiting_for_orders else _next_hedge(saga, now_ns)
     if hedge is not None:
         return hedge
@@ -364,7 +394,7 @@ def _unwind(saga: Saga, index: int, excess: int, budget_e6: int) -> Step:
     if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
         return End("HOLDING", "ATTEMPTS")
     side = OPPOSITE[leg.leg.side]
-    price = _worst_unwind(leg, side, size, budget_e6)
+    price = _worst_unwind(leg, side, size, budget_e6, saga.slip_e4)
     if price is None:
         return End("HOLDING", "OVER_BUDGET")
     # A size below the minimum is taken where it trades at once, which is what an unwind is for; too little money is not.
@@ -381,12 +411,12 @@ def _unwind_loss_e6(leg: LegState, side: Side, price: int, size: int) -> int:
     return paid - gets + CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
 
 
-def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int) -> int | None:
+def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int, slip_e4: int) -> int | None:
     """Return the worst price within budget and slip of the entry's limit."""
     instrument, entry = leg.instrument, leg.leg.price
     found: int | None = None
     price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
-    while price is not None and abs(price - entry) <= SLIP_E4_MAX:
+    while price is not None and abs(price - entry) <= slip_e4:
         if _unwind_loss_e6(leg, side, price, size) > budget_e6:
             break
         found = price

@@ -103,8 +103,8 @@ DECISION_STRATEGY = Topic("decision.strategy", (decision.Strategy,), "strategy",
 DECISION_LINK = Topic("decision.link", (decision.Link,), "link", "one", "compact")
 DECISION_LIMIT = Topic(
     "decision.limit",
-    (decision.Limit, decision.Budget, decision.Command),
-    "account set; of a Budget or Command its id",
+    (decision.Limit, decision.Budget, decision.Command, decision.Ruling),
+    "account set; of a Budget, Command or Ruling its id",
     "one",
     "compact",
 )
@@ -141,6 +141,7 @@ DECISION_ACCOUNT = Topic(
         decision.Limit,
         decision.Budget,
         decision.Command,
+        decision.Ruling,
         decision.Profile,
         market.Instrument,
         derived.Quote,

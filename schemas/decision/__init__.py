@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
+from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
-__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Saga", "Standing", "Strategy"]
+__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Ruling", "Saga", "Standing", "Strategy"]
 
 class Amend(Record, frozen=True, kw_only=True, gc=False):
     """Change an order that rests. Where the venue does not offer it the order is cancelled, and its last event says what was filled: what replaces it is a new Grant."""
@@ -503,6 +503,27 @@ class Profile(Record, frozen=True, kw_only=True, gc=False):
     """cash the account set may use; 0: all the venue reports"""
     fees: list[FeeTerm] = field(default_factory=list)
     """the last that is valid and fits counts; none: as the venue states"""
+
+
+class Ruling(Record, frozen=True, kw_only=True, gc=False):
+    """A human's word on a saga that could not be balanced."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Ruling"
+
+    id: str
+    """ruling|<saga>"""
+    saga: str
+    account_set: str
+    action: RulingAction
+    """HOLD: what stands is kept to resolution; UNWIND: take it back once more"""
+    budget_e6: int = 0
+    """what unwinding may cost beyond the saga's budget"""
+    slip_e4: int = 0
+    """how far from the entry's limit an unwind may go"""
+    set_by: str
+    reason: str
+    ts_ns: int
+    """one that is not younger than the last is ignored"""
 
 
 class Saga(Record, frozen=True, kw_only=True, gc=False):

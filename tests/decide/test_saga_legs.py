@@ -3,7 +3,7 @@
 import pytest
 
 from decide.saga import End, LegState, Saga, advance
-from schemas.decision import Grant
+from schemas.decision import Grant, Ruling
 from schemas.decision import Saga as SagaRecord
 from tests.decide.events import ONE, A, B, C, buy_all, event, started
 from tests.decide.test_saga import leg, order
@@ -172,6 +172,72 @@ def test_own_planned_leg_of_any_place_is_not_crossed(make):
         legs=[make.leg(C, "SELL", [(2_800, 10 * ONE)])],
     )
     assert log.feed(crossing)[0].reason == "SELF_CROSS"
+
+
+# --- a human's word
+
+
+def held_over_budget(make):
+    """Ten bought at .40 and confirmed, nothing sold against them, no budget to take them back."""
+    log = make.accounts().start(limits=make.limit(unwind_budget_e6=0))
+    first = log.feed(make.intent())[0]
+    log.done(first, 10 * ONE, 4_000, name="p1")
+    log.settle(first, "p1")
+    log.update(log.last(Grant), "CANCELLED", 0)
+    log.update(log.last(Grant), "CANCELLED", 0)
+    assert (log.last(SagaRecord).state, log.last(SagaRecord).reason) == ("HOLDING", "OVER_BUDGET")
+    return log
+
+
+def ruling(log, action, *, ts_ns=0, **changes):
+    fields = dict(
+        id="ruling|intent-1",
+        saga="intent-1",
+        account_set="main",
+        action=action,
+        set_by="a human",
+        reason="test",
+        ts_ns=ts_ns or log.now_ns,
+    )
+    return log.feed(Ruling(**{**fields, **changes}))
+
+
+def test_what_is_held_by_approval_is_done_until_it_changes(make):
+    log = held_over_budget(make)
+    (saga,) = ruling(log, "HOLD")
+    assert (saga.state, saga.reason, saga.standing_e6) == ("DONE", "HELD", [10 * ONE, 0])
+    # A late fill of the second leg is not what was approved: it is taken from what exceeds.
+    late = log.all(Grant)[1]
+    log.fill(late, 4 * ONE, 5_000)
+    saga = log.last(SagaRecord)
+    assert (saga.state, saga.reason, saga.standing_e6) == ("HOLDING", "OVER_BUDGET", [10 * ONE, 4 * ONE])
+    assert log.task.reserved_e6() == 0
+
+
+def test_unwinding_begins_anew_with_the_budget_and_the_slip_a_human_gave(make):
+    log = held_over_budget(make)
+    log.alive("polymarket:main")
+    ruling(log, "UNWIND", budget_e6=1_200_000, slip_e4=1_500)
+    unwind = log.last(Grant)
+    # By hand: ten from .40 to .29 lose 1.10 and .083 are the fee; a cent further would be 1.20 and the fee.
+    assert (unwind.purpose, unwind.price, unwind.size) == ("UNWIND", 2_900, 10 * ONE)
+    log.done(unwind, 10 * ONE, 3_100)
+    assert (log.last(SagaRecord).state, log.last(SagaRecord).reason) == ("DONE", "UNWOUND")
+    assert log.task.reserved_e6() == 0
+
+
+def test_word_that_is_old_or_comes_too_early_changes_nothing(make):
+    log = make.accounts().start()
+    log.feed(make.intent())
+    assert ruling(log, "HOLD") == []
+    assert ruling(log, "HOLD", saga="unheard of") == []
+    log = held_over_budget(make)
+    said_ns = log.now_ns
+    ruling(log, "UNWIND", ts_ns=said_ns)
+    assert log.last(SagaRecord).state == "HOLDING"
+    grants = len(log.all(Grant))
+    assert ruling(log, "UNWIND", ts_ns=said_ns, budget_e6=10 * ONE) == []
+    assert len(log.all(Grant)) == grants
 
 
 # --- what an event's intent must be
