@@ -20,7 +20,7 @@ from rich.table import Table
 
 from core.domain.errors import Misconfigured, NotExact, Reject, Unavailable
 from core.domain.units import MONEY_EXP, from_fixed, to_fixed
-from schemas.decision import Budget, Command, Limit, Standing
+from schemas.decision import Budget, Command, Limit, Ruling, Standing
 from schemas.enums import Scope, TradingState
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
@@ -406,7 +406,7 @@ def read(reach: Reach, account_set: str) -> Stated:
     return stated
 
 
-def publish(reach: Reach, clock: Clock, records: Sequence[Limit | Budget | Command]) -> None:
+def publish(reach: Reach, clock: Clock, records: Sequence[Limit | Budget | Command | Ruling]) -> None:
     """Write records and wait until Kafka has them.
 
     Raises:
