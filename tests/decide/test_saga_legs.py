@@ -2,6 +2,8 @@
 
 import pytest
 
+from core.runtime.flow import TaskContext
+from decide.accounts import AccountsTask
 from decide.saga import End, LegState, Saga, advance
 from schemas.decision import Grant, Ruling
 from schemas.decision import Saga as SagaRecord
@@ -224,6 +226,19 @@ def test_unwinding_begins_anew_with_the_budget_and_the_slip_a_human_gave(make):
     log.done(unwind, 10 * ONE, 3_100)
     assert (log.last(SagaRecord).state, log.last(SagaRecord).reason) == ("DONE", "UNWOUND")
     assert log.task.reserved_e6() == 0
+
+
+def test_successor_knows_what_was_approved(make):
+    log = held_over_budget(make)
+    ruling(log, "HOLD")
+    for cut in (len(log.items) - 1, len(log.items)):
+        first, second = (AccountsTask(TaskContext(incarnation=77)) for _ in range(2))
+        outputs = [output for item in log.items[:cut] for output in first.handle(item)]
+        second.restore(list(first.changed()))
+        outputs += [output for item in log.items[cut:] for output in second.handle(item)]
+        assert outputs == log.outputs
+        assert second._state.sets["main"].sagas["intent-1"].state == "DONE"
+        assert second._state.sets["main"].sagas["intent-1"].held == (10 * ONE, 0)
 
 
 def test_word_that_is_old_or_comes_too_early_changes_nothing(make):
