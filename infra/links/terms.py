@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
-import msgspec
-
 from core.domain.errors import Reject
 from infra.links import prose
 from infra.links.prose import Day, Strike
@@ -75,7 +73,7 @@ def _kalshi(description: Description, instrument: Instrument) -> Terms:
         rules=f"{market.rules_primary}\n{market.rules_secondary}".strip(),
         cutoffs_ns=(market.close_ns, market.expected_expiration_ns),
         strikes=frozenset(stated) | (frozenset(prose.strikes_in(outcome)) if stated else frozenset()),
-        source=_settlement_sources(description.context),
+        source="\n".join(kalshi.decode_deciders(description.context)),
     )
 
 
@@ -120,31 +118,6 @@ def _terms(
         sources=frozenset(prose.sources_in(f"{rules}\n{source}")),
         keys=names | {word for word in text.split() if len(word) > 3 and word not in prose.STOP},
     )
-
-
-class _Named(msgspec.Struct):
-    name: str = ""
-    url: str = ""
-
-
-class _Sourced(msgspec.Struct):
-    settlement_sources: list[_Named] | None = None
-
-
-class _Context(msgspec.Struct):
-    series: _Sourced | None = None
-    event: _Sourced | None = None
-
-
-def _settlement_sources(context: bytes) -> str:
-    if not context:
-        return ""
-    try:
-        found = msgspec.json.decode(context, type=_Context)
-    except msgspec.MsgspecError:
-        return ""
-    named = [one for part in (found.event, found.series) if part for one in part.settlement_sources or ()]
-    return "\n".join(f"{one.name} {one.url}" for one in named)
 
 
 def _stated_strikes(market: kalshi.Market) -> list[Strike]:

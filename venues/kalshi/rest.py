@@ -194,9 +194,40 @@ class _Status(msgspec.Struct):
     exchange_index_statuses: list[_ShardStatus] | None = None
 
 
+class _Source(msgspec.Struct):
+    name: str = ""
+    url: str = ""
+
+
+class _Decided(msgspec.Struct):
+    settlement_sources: list[_Source] | None = None
+    contract_terms_url: str | None = None
+
+
+class _Deciders(msgspec.Struct):
+    event: _Decided | None = None
+    series: _Decided | None = None
+
+
 _MARKET, _MARKETS = msgspec.json.Decoder(_Market), msgspec.json.Decoder(_Markets)
 _ONE_MARKET, _SERIES = msgspec.json.Decoder(_OneMarket), msgspec.json.Decoder(_OneSeries)
 _EVENTS, _STATUS = msgspec.json.Decoder(_Events), msgspec.json.Decoder(_Status)
+
+
+_DECIDERS = msgspec.json.Decoder(_Deciders)
+
+
+def decode_deciders(context: bytes) -> list[str]:
+    """Return who decides a market and by which contract, as its event and series (`{"event":…,"series":…}`) say it."""
+    if not context:
+        return []
+    stated = decode(_DECIDERS, context, "kalshi context")
+    found: list[str] = []
+    for part in (stated.event, stated.series):
+        if part is not None:
+            found += [f"{source.name} {source.url}".strip() for source in part.settlement_sources or ()]
+            found += [part.contract_terms_url] if part.contract_terms_url else []
+    return found
 
 
 def split_markets(body: bytes) -> tuple[list[bytes], str]:
