@@ -16,8 +16,8 @@ from execute.calls import TooLate
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Tracked
-from execute.ports import Caller, Lane, Venue
-from schemas.decision import Amend, Cancel
+from execute.ports import Caller, Lane, Lookup, OrderView, Venue
+from schemas.decision import Amend, Cancel, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
 
@@ -111,7 +111,7 @@ class Follower:
             elif tracked.amend is not None and tracked.venue_order and tracked.answered and not tracked.terminal:
                 await self._amend(tracked, tracked.amend)
             else:
-                await self._look_up(tracked)
+                await self._renew(tracked, await self._look_up(tracked))
         except (Retry, Unknown, Reject) as e:
             log.get().warning("order.not_known", order=tracked.id, reason=str(e))
 
@@ -175,7 +175,22 @@ class Follower:
         )
         tracked.changed.set()
 
-    async def _look_up(self, tracked: Tracked) -> None:
+    async def _renew(self, tracked: Tracked, found: Lookup) -> None:
+        """Put off the expiry of an order that rests as its Grant says; it is looked at every `open_poll_s`."""
+        grant = tracked.grant
+        if grant is None or grant.time_in_force != "GTC" or tracked.amend is not None or tracked.terminal:
+            return
+        if self._is_to_go(tracked) or not _stands_as_granted(found, grant):
+            return
+        request = self._venue.renew(tracked.subject(), self._clock.now_ns())
+        if request is None:
+            return
+        reply = await self._caller.call(request, lane=Lane.HEDGE, order=tracked.id)
+        if reply.status >= 400:
+            error = self._venue.refusal(reply)
+            log.get().warning("order.not_renewed", order=tracked.id, reason=f"{error.code}: {error.message}")
+
+    async def _look_up(self, tracked: Tracked) -> Lookup:
         submitting = tracked.submitting
         assert isinstance(submitting, Submitting), "only what was submitted is followed"
         if not tracked.answered:
@@ -185,3 +200,15 @@ class Follower:
         arrives_by_ns = max(submitting.send_by_ns, submitting.ts_ns) + int(self._venue.acceptance_window_s * NS_PER_S)
         if not found.found and not tracked.terminal and not tracked.answered and found.as_of_ns > arrives_by_ns:
             self._journal.never_arrived(tracked, found.as_of_ns)
+        return found
+
+
+def _stands_as_granted(found: Lookup, grant: Grant) -> bool:
+    # A renewal repeats price and total: on an older view of them it would undo an amendment.
+    return any(
+        isinstance(view, OrderView)
+        and view.status == "ACCEPTED"
+        and view.filled < view.size
+        and (view.price, view.size) == (grant.price, grant.size)
+        for view in found.views
+    )

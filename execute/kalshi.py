@@ -97,9 +97,14 @@ class KalshiVenue:
         "(chrony: the venue accepts some 5 s of difference)"
     )
 
-    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic") -> None:
-        """`tier` is the account's usage tier; the lowest is assumed until told."""
+    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic", expiry_s: int = 0) -> None:
+        """`tier` is the account's usage tier; the lowest is assumed until told.
+
+        `expiry_s`: an order that would rest for ever ends so long after it was last renewed, which is the dead-man switch
+        of a venue that has none; 0: it rests for ever.
+        """
         self._signer = signer
+        self._expiry_s = expiry_s
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
         self.budgets: Mapping[str, Budget] = {
@@ -122,10 +127,30 @@ class KalshiVenue:
             size=grant.size,
             time_in_force=time_in_force,
             post_only=grant.post_only,
-            expiration_s=grant.expires_s if grant.time_in_force == "GTD" else None,
+            expiration_s=self._expires_s(grant),
             exchange_index=instrument.exchange_index,
         )
         return self._request("POST", hosts.ORDERS_PATH, body)
+
+    def _expires_s(self, grant: Grant) -> int | None:
+        if grant.time_in_force == "GTD":
+            return grant.expires_s
+        if grant.time_in_force == "GTC" and self._expiry_s:
+            return grant.timestamp_ms // 1_000 + self._expiry_s
+        return None
+
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return an amendment of nothing but the expiry, which keeps the order's place in the line."""
+        if not self._expiry_s:
+            return None
+        body = orders.amend_order_body(
+            ticker=_ticker(subject.instrument),
+            side="bid" if subject.side == "BUY" else "ask",
+            price=subject.price,
+            total=subject.size,
+            expiration_s=now_ns // NS_PER_S + self._expiry_s,
+        )
+        return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
 
     def headers(self, request: Request, now_ns: int) -> dict[str, str]:
         """Return the signed headers."""

@@ -162,6 +162,10 @@ class PolymarketVenue:
         """Return None: the venue has no amendment; what is to change is cancelled and granted anew."""
         return None
 
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return None: the heartbeat is this venue's dead-man switch."""
+        return None
+
     def cancel_all(self) -> Request:
         """Return the cancel of all open orders of the API key's address."""
         return Request("DELETE", hosts.CANCEL_ALL_PATH, b"", "", "cancel", 1)

@@ -374,6 +374,10 @@ class Venue(Protocol):
         """
         ...
 
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return the request that puts off the expiry of an order that rests, None where none is put on."""
+        ...
+
     def cancel_all(self) -> Request:
         """Return the request that takes back every open order of the account."""
         ...

@@ -74,7 +74,12 @@ def make_venue(resolved: Resolved, settings: ExecuteSettings, market: Market) ->
         for key in known.kalshi:
             if key.account == resolved.name:
                 signer = Signer.from_pem(key.key_id, key.private_key_pem)
-                return KalshiVenue(signer=signer, endpoints=resolved.endpoints, tier=settings.kalshi_tier)
+                return KalshiVenue(
+                    signer=signer,
+                    endpoints=resolved.endpoints,
+                    tier=settings.kalshi_tier,
+                    expiry_s=settings.kalshi_expiry_s,
+                )
     for wallet in known.polymarket if resolved.venue == "polymarket" else ():
         if wallet.account == resolved.name:
             return PolymarketVenue(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.domain.errors import Misconfigured
 from core.runtime.settings import LIVE, WorkerSettings
@@ -56,6 +56,20 @@ class ExecuteSettings(WorkerSettings):
     heartbeat_s: float = Field(
         3.0, ge=0, le=4, description="between two heartbeats where a venue has a dead-man switch (10 s); 0: unused"
     )
+    kalshi_expiry_s: int = Field(
+        0,
+        ge=0,
+        description="resting Kalshi orders end so long after they were last renewed (3 polls at least); 0: never",
+    )
+
+    @model_validator(mode="after")
+    def _expiry_outlives_polls(self) -> Self:
+        if self.kalshi_expiry_s and self.kalshi_expiry_s < 3 * self.open_poll_s:
+            raise ValueError(
+                f"CROSSBOOK_KALSHI_EXPIRY_S {self.kalshi_expiry_s}: orders are renewed every open_poll_s "
+                f"({self.open_poll_s}), so at least three times that"
+            )
+        return self
 
 
 class KalshiKey(msgspec.Struct, frozen=True):

@@ -1,12 +1,18 @@
 """Orders as the venues offer them: time in force, post-only, amendments; where there are none, cancel and grant anew."""
 
+import dataclasses
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from core.domain.errors import Misconfigured
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
+from core.runtime.settings import load
+from execute.checks import Market
 from execute.kalshi import KalshiVenue
 from execute.ports import Subject
+from execute.settings import ExecuteSettings
 from schemas.decision import Amend
 from tests.execute.test_checks import GRANT, INSTRUMENT, change
 from venues.environment import Environment
@@ -239,3 +245,48 @@ def test_kalshi_is_told_post_only_and_the_total() -> None:
     request = kalshi.amend(subject, record)
     assert request.path.endswith("/portfolio/events/orders/v/amend")
     assert request.body == b'{"ticker":"T","side":"bid","price":"0.4300","count":"3.00"}'
+
+
+# --- expirations renewed: the dead-man switch of a venue that has none
+
+
+async def test_resting_order_is_renewed_while_the_gateway_lives_and_ends_when_it_dies(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.5)
+        venue = bench.venue(Market("kalshi"))
+        venue._expiry_s = 4
+        running = await bench.start(venue=venue)
+        grant = await resting(bench)
+        first = engine(bench).expires_ns
+        assert first < bench.clock.now_ns() + 5 * NS_PER_S
+        await bench.until(lambda: bench.clock.now_ns() > first + NS_PER_S, timeout_s=10.0)
+        bench.exchange.expire()
+        assert bench.venue_orders[0].resting
+        assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
+        assert not any(u.terminal for u in bench.updates(grant.id))
+        await running.kill()
+        last = engine(bench).expires_ns
+        await bench.until(lambda: bench.clock.now_ns() > last, timeout_s=10.0)
+        bench.exchange.expire()
+        assert not bench.venue_orders[0].resting
+
+
+async def test_renewal_never_undoes_an_amendment(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.1)
+        venue = bench.venue(Market("kalshi"))
+        venue._expiry_s = 30
+        await bench.start(venue=venue)
+        grant = await resting(bench)
+        for price in (4_400, 4_200, 4_100, 4_300, 4_000):
+            amend(bench, grant.id, price=price, size=10 * E6)
+            await bench.until(lambda price=price: engine(bench).price == price)
+            before = engine(bench).expires_ns
+            await bench.until(lambda before=before: engine(bench).expires_ns > before)
+            assert engine(bench).price == price
+
+
+def test_expiry_that_is_shorter_than_three_polls_does_not_start() -> None:
+    with pytest.raises(Misconfigured, match="at least three times"):
+        load(ExecuteSettings, kalshi_expiry_s=20, open_poll_s=10)
+    assert load(ExecuteSettings, kalshi_expiry_s=30, open_poll_s=10).kalshi_expiry_s == 30
