@@ -68,9 +68,10 @@ def refuse(intent: Intent, needs: Sequence[Need], accounts: AccountSet, known: K
     if not risk.budgets:
         return None
     view = View(accounts, known, now_ns, [need.instrument.instrument for need in needs])
+    limited = {scope for scope, _ in risk.budgets}
     asked: dict[Place, int] = {}
     for need in needs:
-        for scope in SCOPES:
+        for scope in (scope for scope in SCOPES if scope in limited):
             place = (scope, view.label(scope, intent.strategy, need.instrument.instrument))
             asked[place] = asked.get(place, 0) + need.money_e6
     for (scope, name), money_e6 in asked.items():
@@ -130,7 +131,10 @@ class View:
         self._accounts = accounts
         self._known = known
         self._bound = list(_bound(accounts))
-        self._in_force = [link for _, link in sorted(known.links.items()) if is_in_force(link, now_ns)]
+        events = any(scope == "EVENT" for scope, _ in self._risk.budgets)
+        in_force = (link for _, link in sorted(known.links.items()) if is_in_force(link, now_ns))
+        self._in_force = list(in_force) if events else []
+        self._sums: dict[Scope, dict[str, tuple[int, int]]] = {}
         self._events = self._join({*beside, *(bound.instrument for bound in self._bound)})
 
     def label(self, scope: Scope, strategy: str, instrument: str) -> str:
@@ -156,22 +160,33 @@ class View:
 
     def usage(self, scope: Scope, name: str) -> Usage:
         """Return what of a label is used."""
-        own = [bound for bound in self._bound if self.label(scope, bound.strategy, bound.instrument) == name]
-        cost_e6 = sum(bound.cost_e6 for bound in own)
-        reserved_e6 = sum(bound.reserved_e6 for bound in own)
+        cost_e6, reserved_e6 = self._of(scope).get(name, (0, 0))
         worst_e6 = 0
         if scope == "EVENT":
-            worst_e6 = max(cost_e6 - self._least_payout({bound.instrument for bound in own}), 0) + reserved_e6
+            instruments = {bound.instrument for bound in self._bound if self.label(scope, "", bound.instrument) == name}
+            worst_e6 = max(cost_e6 - self._least_payout(instruments), 0) + reserved_e6
         return Usage(cost_e6 + reserved_e6, worst_e6)
+
+    def _of(self, scope: Scope) -> dict[str, tuple[int, int]]:
+        """Return cost and reservations of each label of a scope."""
+        sums = self._sums.get(scope)
+        if sums is None:
+            sums = self._sums[scope] = {}
+            for bound in self._bound:
+                label = self.label(scope, bound.strategy, bound.instrument)
+                cost_e6, reserved_e6 = sums.get(label, (0, 0))
+                sums[label] = (cost_e6 + bound.cost_e6, reserved_e6 + bound.reserved_e6)
+        return sums
 
     def _least_payout(self, instruments: set[str]) -> int:
         """Return what all that is held of some instruments pays at the least."""
         bought: dict[str, int] = {}
         sold: dict[str, int] = {}
-        for held in self._accounts.positions.held():
-            if held.instrument in instruments:
-                one = bought if held.position.size > 0 else sold
-                one[held.instrument] = one.get(held.instrument, 0) + abs(held.position.size)
+        for book in self._accounts.positions.books.values():
+            for (_, instrument), position in book.open.items():
+                if instrument in instruments:
+                    one = bought if position.size > 0 else sold
+                    one[instrument] = one.get(instrument, 0) + abs(position.size)
         # What one strategy bought and another sold is YES and NO of one market: a dollar, whatever happens.
         sure_e6 = sum(min(size, sold.get(name, 0)) for name, size in bought.items())
         quantities = {name: bought.get(name, 0) - sold.get(name, 0) for name in sorted({*bought, *sold})}
@@ -187,7 +202,7 @@ class View:
 
     def labels(self, scope: Scope) -> list[str]:
         """Return the labels of a scope in which something is bound."""
-        return sorted({self.label(scope, bound.strategy, bound.instrument) for bound in self._bound})
+        return sorted(self._of(scope))
 
     def _join(self, instruments: set[str]) -> dict[str, str]:
         """Return the event of each instrument: the names of those that links join, sorted."""
@@ -219,8 +234,9 @@ class View:
 
 
 def _bound(accounts: AccountSet) -> Iterator[Bound]:
-    for held in accounts.positions.held():
-        yield Bound(held.strategy, held.instrument, held.position.cost_e6, 0)
+    for strategy, book in accounts.positions.books.items():
+        for (_, instrument), position in book.open.items():
+            yield Bound(strategy, instrument, position.cost_e6, 0)
     for account in sorted(accounts.ledgers):
         for name, money_e6 in accounts.ledgers[account].reserved.items():
             intent, _, index = name.rpartition("/")

@@ -8,9 +8,7 @@ is exact for both. What a strategy's fills brought is kept as a sum; only what i
 orders that are not ours belong to the strategy "".
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from core.domain.units import MICRO
 from decide.ledger import yes_terms
@@ -62,15 +60,6 @@ class Book:
         return {instrument: size for instrument, size in found.items() if size}
 
 
-class Held(NamedTuple):
-    """One open position with whose it is."""
-
-    strategy: str
-    account: str
-    instrument: str
-    position: Position
-
-
 @dataclass
 class Positions:
     """Those of one account set."""
@@ -114,12 +103,6 @@ class Positions:
         if size:
             self.books.setdefault("", Book()).trade(key, size, 0 if size > 0 else -size)
             self.changed.add("")
-
-    def held(self) -> Iterator[Held]:
-        """Yield what is open, in the order of strategies, accounts and instruments."""
-        for strategy in sorted(self.books):
-            for key, position in sorted(self.books[strategy].open.items()):
-                yield Held(strategy, *key, position)
 
     def _count(self, strategy: str, fill: Fill, sign: int) -> None:
         buys, notional_e6 = yes_terms(fill)

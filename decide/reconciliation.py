@@ -19,7 +19,7 @@ from typing import NamedTuple
 from core.domain.units import MICRO
 from decide.account_set import AccountSet
 from decide.ledger import Account, Difference, HoldingKey
-from decide.risk import WHOLE
+from decide.risk import DIFFERS, WHOLE
 from schemas.enums import EntryKind, Outcome
 from schemas.market import Instrument
 from schemas.order import VenueReport
@@ -87,13 +87,13 @@ def reconcile(accounts: AccountSet, report: VenueReport, instruments: Mapping[st
 def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int) -> Verdict:
     instrument, outcome = key
     if abs(size) > heal_max_e6 and not accounts.risk.accepted.pop(instrument, False):
-        return Frozen(instrument, f"DIFFERS: the venue states {size}e-6 {outcome} more than we count")
+        return Frozen(instrument, f"{DIFFERS}: the venue states {size}e-6 {outcome} more than we count")
     return Healed("EXTERNAL", instrument, outcome, size, 0, "stated by two reports with nothing in flight")
 
 
 def _judge_cash(accounts: AccountSet, heal_max_e6: int, ledger: Account, cash_e6: int) -> Verdict:
     if abs(cash_e6) > heal_max_e6 and not accounts.risk.accepted.pop("", False):
-        return Frozen("", f"DIFFERS: {ledger.name} states {cash_e6}e-6 more cash than we count")
+        return Frozen("", f"{DIFFERS}: {ledger.name} states {cash_e6}e-6 more cash than we count")
     return Healed("EXTERNAL", "", "NONE", 0, cash_e6, "stated by two reports with nothing in flight")
 
 

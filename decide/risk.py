@@ -26,6 +26,8 @@ NS_PER_S = 1_000 * NS_PER_MS
 NS_PER_DAY = 86_400 * NS_PER_S
 SILENT_STEP_NS_MAX = NS_PER_S
 JUDGED_EVERY_NS = NS_PER_S
+DIFFERS = "DIFFERS"
+"""How the cause of what reconciliation stopped begins: resuming that, a human takes the venue's word."""
 EACH = "*"
 """Name of a Budget for each that has none of its own."""
 
@@ -98,7 +100,8 @@ class Risk:
             return
         self.commands[place] = record
         if record.state == "RUNNING":
-            if self.stopped.pop(place, None) is not None and record.scope in {"SET", "INSTRUMENT"}:
+            stopped = self.stopped.pop(place, RUNNING)
+            if stopped.cause.startswith(DIFFERS):
                 self.accepted[record.name] = True
             if place == WHOLE:
                 self.silent_ns = dict.fromkeys(self.silent_ns, 0)

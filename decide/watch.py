@@ -3,6 +3,8 @@
 Nothing is written for an account set that has no more than the plain figures of a Limit record.
 """
 
+from typing import cast
+
 from core.domain.units import ONE_DOLLAR_E4
 from core.runtime import log as logs
 from decide import risk
@@ -134,12 +136,17 @@ class Watch:
             self._write_one(accounts, place, stop, view, turn)
 
     def _places(self, accounts: AccountSet, view: View) -> list[Place]:
-        """Return the places with a word of their own, and those that a budget for each counts. Not all events: many."""
+        """Return the places with a word of their own, and those that a budget for each counts. Not all events: many.
+
+        What was said of a place once is said again when it changed, though nothing is bound there any more.
+        """
+        own = accounts.risk
         each = [
             scope for scope in SCOPES if scope not in {"EVENT", "INSTRUMENT"} and (scope, EACH) in accounts.risk.budgets
         ]
         counted: list[Place] = [(scope, label) for scope in each for label in view.labels(scope)]
-        return sorted({*accounts.risk.places(), *counted})
+        said = [cast("Place", tuple(name.split("|", 2)[1:])) for name in own.said]
+        return sorted({*own.places(), *counted, *said} - {WHOLE})
 
     def _write_one(self, accounts: AccountSet, place: Place, stop: Stop, view: View, turn: Turn) -> None:
         scope, name = place

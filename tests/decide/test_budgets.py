@@ -201,6 +201,17 @@ def test_what_is_used_is_written_down_when_it_changed(make):
     assert len(log.all(Standing)) == count
 
 
+def test_a_part_that_binds_nothing_any_more_says_so(make):
+    log = make.accounts().start()
+    log.feed(make.budget("VENUE", notional_max_e6=50 * ONE))
+    (grant, *_) = log.feed(intent(make, log, 1))
+    log.clock(1_000)
+    assert [said for said in log.all(Standing) if said.id == "main|VENUE|kalshi"][-1].notional_e6 > 5 * ONE
+    log.update(grant, "CANCELLED")
+    log.clock(1_000)
+    assert [said for said in log.all(Standing) if said.id == "main|VENUE|kalshi"][-1].notional_e6 == 0
+
+
 def test_a_set_with_plain_limits_writes_no_standing(make):
     log = make.accounts().start()
     run_whole(make, log, 1)

@@ -150,6 +150,15 @@ def test_a_large_difference_of_cash_reduces_the_whole_set(make):
     assert stands(log, "main|SET|") == ("RUNNING", "")
 
 
+def test_resuming_after_another_stop_takes_no_word_of_the_venue(make):
+    log = world(make)
+    log.feed(make.command("HALTED", ts_ns=log.now_ns))
+    log.feed(make.command("RUNNING", ts_ns=log.now_ns))
+    report(log, CASH - 100 * ONE)
+    assert log.all(Entry) == []
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
 def test_a_fill_that_comes_after_its_effect_was_healed_is_booked_and_evens_out(make):
     log = world(make)
     late = dict(cash=CASH - 2 * ONE, holdings=[(KALSHI, "YES", 5 * ONE)])
