@@ -109,10 +109,12 @@ def reached(accounts: Sequence[str] | None, run: str) -> tuple[dict[str, Any], l
     from core.runtime.settings import load
     from execute.direct import accounts_of
     from execute.settings import ExecuteSettings
-    from infra.stack.settings import StackSettings
+    from infra.stack.settings import PROJECT, StackSettings
 
     overrides: dict[str, Any] = {"run": run} if run else {}
     settings = load(ExecuteSettings, **overrides)
+    # Workers run in the project's folder: from wherever this is called, they must find what is left for them.
+    overrides["halt_dir"] = PROJECT / settings.halt_dir
     folder = load(StackSettings).data / "simulate" / settings.writes
     overrides |= _simulated(folder, settings.model_fields_set)
     chosen = list(accounts or []) or accounts_of(load(ExecuteSettings, **overrides))

@@ -39,6 +39,14 @@ def test_venues_of_a_demo_are_found_by_what_they_left(tmp_path, monkeypatch):
     assert chosen == ["kalshi:main"]
 
 
+def test_halt_is_left_where_workers_look_from_wherever_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides, _ = reached(["kalshi:main"], "demo-x")
+    assert overrides["halt_dir"] == PROJECT / "build" / "halt"
+    monkeypatch.setenv("CROSSBOOK_HALT_DIR", str(tmp_path / "there"))
+    assert reached(["kalshi:main"], "demo-x")[0]["halt_dir"] == tmp_path / "there"
+
+
 def test_what_is_set_wins_over_what_a_demo_left(tmp_path, monkeypatch):
     monkeypatch.setenv("CROSSBOOK_KALSHI_SIMULATED", "127.0.0.1:5")
     overrides, _ = reached(["kalshi:main"], "demo-x")
