@@ -32,9 +32,9 @@ from execute.private import PrivateStream
 from execute.reports import UNREAD, Reporter, say_alive
 from execute.submission import Refusal, Submitter
 from execute.unreadable import Undertaker
-from execute.upkeep import Upkeep, outcomes_held
+from execute.upkeep import Upkeep, outcomes_held, token_of
 from schemas.decision import Amend, Beat, Cancel, Grant
-from schemas.order import Alive, Submitting
+from schemas.order import Alive, Settled, Submitting
 from venues.refusal import VenueError
 
 IN_FLIGHT_MAX = 64
@@ -227,6 +227,7 @@ class Gateway:
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
                 group.create_task(self.heartbeat.run())
+                group.create_task(self._upkeep.refresh_balances())
                 group.create_task(self._upkeep.watch_status(self.guards.venue_state))
                 group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()
@@ -278,6 +279,8 @@ class Gateway:
                     continue
                 tracked = self.orders.apply(record)
                 if tracked is not None and self._marked.is_set():
+                    if isinstance(record, Settled) and (held := token_of(tracked, record.fill, self.market)):
+                        self._upkeep.settled(held)
                     self._after_event(tracked)
 
     def _sign_of_life(self, record: Alive) -> None:

@@ -307,6 +307,10 @@ class KalshiVenue:
                 break
         return (*views, *await self._fills(caller, since))
 
+    def refresh(self, held: Held) -> Request | None:
+        """Return None: its positions are its own."""
+        return None
+
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for cash, positions and resting orders; their time is the venue's own of its read model."""
         as_of_ns = await self._data_age(caller)

@@ -317,6 +317,11 @@ class PolymarketVenue:
             views += self._order_views(state)
         return tuple(views)
 
+    def refresh(self, held: Held) -> Request | None:
+        """Return the request to look at the chain again: its cached balance decides whether a token may be sold."""
+        query = f"asset_type=CONDITIONAL&token_id={held.token}&signature_type={self._signature_type}"
+        return _read(f"{hosts.BALANCE_PATH}/update?{query}")
+
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for collateral, tokens and open orders; the time is the venue's before the first read, in seconds."""
         as_of_ns = await self._venue_time(caller)

@@ -434,6 +434,10 @@ class Venue(Protocol):
         """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
         ...
 
+    def refresh(self, held: Held) -> Request | None:
+        """Return the request that lets the venue look again at what is held of a token, None where it needs none."""
+        ...
+
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for cash, holdings (of `held` at least) and open orders."""
         ...

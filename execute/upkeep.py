@@ -11,13 +11,16 @@ from execute.checks import Market
 from execute.guards import Jurisdiction, VenueState
 from execute.journal import Journal
 from execute.limiter import Limiter
-from execute.orders import Orders
+from execute.orders import Orders, Tracked
 from execute.ports import Caller, Held, Lane, Venue
 
 SETTLEMENT_POLL_S = 10.0
 SETTLEMENT_AGE_NS = 15 * NS_PER_S
 """A settlement is asked for when its end was not heard of for so long."""
 LAST_CANCEL_S = 3.0
+REFRESH_PAUSE_S = 0.5
+"""Between two requests to look at the chain again: the venue allows 50 in 10 s."""
+REFRESH_MAX = 200
 STATUS_POLL_S = 10.0
 STANDING_POLL_S = 3_600.0
 STANDING_AGAIN_S = 60.0
@@ -34,6 +37,28 @@ class Upkeep:
         self._journal = journal
         self._caller = caller
         self._clock = clock
+        self._stale: dict[str, Held] = {}
+        """Tokens whose balance changed on chain, by token; the venue does not look by itself."""
+
+    def settled(self, held: Held) -> None:
+        """Note that a balance changed on chain; beyond the bound the periodic report has to do."""
+        if len(self._stale) < REFRESH_MAX:
+            self._stale[held.token] = held
+
+    async def refresh_balances(self) -> None:
+        """Let the venue look again at what changed on chain, until cancelled."""
+        while self._venue.settles:
+            await asyncio.sleep(REFRESH_PAUSE_S)
+            if not self._stale:
+                continue
+            held = self._stale.pop(next(iter(self._stale)))
+            request = self._venue.refresh(held)
+            if request is None:
+                return
+            try:
+                await self._caller.call(request, lane=Lane.REPORT)
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.balance_not_refreshed", instrument=held.instrument, reason=str(e))
 
     async def learn_budgets(self, limiter: Limiter) -> None:
         """Use the account's own rate limits, if the venue tells; else what was assumed stays."""
@@ -103,6 +128,14 @@ class Upkeep:
                     await self._caller.call(request, lane=Lane.CANCEL, order=tracked.id)
             except (TimeoutError, Reject, Retry, Unknown) as e:
                 log.get().error("order.not_cancelled", order=tracked.id, reason=str(e))
+
+
+def token_of(tracked: Tracked, fill: str, market: Market) -> Held | None:
+    """Return the token a fill moved, None where it moved none."""
+    instrument, known = market.instruments.get(tracked.instrument), tracked.fills.get(fill)
+    if instrument is None or known is None or len(instrument.tokens) != 2 or known.outcome not in {"YES", "NO"}:
+        return None
+    return Held(tracked.instrument, known.outcome, instrument.tokens[0 if known.outcome == "YES" else 1])
 
 
 def outcomes_held(orders: Orders, market: Market) -> list[Held]:
