@@ -23,7 +23,8 @@ def order_event(own: OwnOrder, kind: str) -> dict[str, Any]:
 
 def order_row(own: OwnOrder) -> dict[str, Any]:
     """Return an order as `/data/orders` lists it."""
-    return {**_order(own), "created_at": own.created_ns // 1_000_000_000}
+    # A list over REST even when it is empty: the venue's newer client takes nothing else.
+    return {**_order(own), "associate_trades": list(own.trades), "created_at": own.created_ns // 1_000_000_000}
 
 
 def trade_event(trade: Trade, account: PolymarketAccount) -> dict[str, Any]:

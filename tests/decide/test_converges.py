@@ -138,6 +138,8 @@ STEPS = st.one_of(
 )
 
 
+# Half a second of processor time an example; a machine that is shared may take its time.
+@pytest.mark.timeout(600)
 @settings(
     max_examples=25,
     deadline=None,

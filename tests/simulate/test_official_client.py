@@ -1,6 +1,7 @@
-"""Polymarket's own client places, reads and cancels on the simulated venue, and signs what we sign, byte for byte.
+"""Polymarket's own clients place, read and cancel on the simulated venue, and sign what we sign, byte for byte.
 
-It needs an interpreter that has `py-clob-client-v2`: `CROSSBOOK_OFFICIAL_PYTHON`, or `build/official/bin/python`.
+Each needs an interpreter that has it: what `CROSSBOOK_OFFICIAL_PYTHON` (`py-clob-client-v2`) and
+`CROSSBOOK_OFFICIAL_UNIFIED_PYTHON` (`polymarket-client`) name, or the environments that the skip's words make.
 """
 
 import asyncio
@@ -8,9 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,26 +22,50 @@ from venues.polymarket.orders import order_body
 from venues.polymarket.rules import limit_order_amounts
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(__file__).with_name("official_client.py")
-REMEDY = "py-clob-client-v2 is not there: python -m venv build/official && build/official/bin/pip install py-clob-client-v2==1.2.1"
 E6 = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def interpreter():
-    named = os.environ.get("CROSSBOOK_OFFICIAL_PYTHON")
-    built = PROJECT / "build/official/bin/python"
-    found = named or (str(built) if built.exists() else sys.executable if find_spec("py_clob_client_v2") else "")
-    if not found:
-        pytest.skip(REMEDY)
-    return found
+class Client(NamedTuple):
+    """One of the venue's clients: the program that drives it, and where it may be installed."""
+
+    program: str
+    package: str
+    module: str
+    setting: str
+    folder: str
+
+    def interpreter(self) -> str:
+        """Return the interpreter that has it; skips when there is none."""
+        built = PROJECT / self.folder / "bin/python"
+        here = sys.executable if find_spec(self.module) else ""
+        found = os.environ.get(self.setting) or (str(built) if built.exists() else here)
+        if not found:
+            pytest.skip(
+                f"{self.package} is not there: python -m venv {self.folder} && "
+                f"{self.folder}/bin/pip install {self.package}"
+            )
+        return found
+
+
+CLOB = Client(
+    "official_client.py", "py-clob-client-v2==1.2.1", "py_clob_client_v2", "CROSSBOOK_OFFICIAL_PYTHON", "build/official"
+)
+UNIFIED = Client(
+    "official_unified_client.py",
+    "polymarket-client==0.14.0",
+    "polymarket",
+    "CROSSBOOK_OFFICIAL_UNIFIED_PYTHON",
+    "build/official-unified",
+)
 
 
 @pytest.fixture
-def session(interpreter, run):
-    """Play the client's whole session, `session(check, neg_risk_share=…)`; `check(venues, said)` judges."""
+def session(run):
+    """Play a client's whole session, `session(client, check, neg_risk_share=…)`; `check(venues, said)` judges."""
 
-    def runner(check, **settings):
+    def runner(client, check, **settings):
+        interpreter = client.interpreter()
+
         async def scenario(venues):
             exchange = venues.world.clob.exchange
             market = exchange.markets[0]
@@ -48,13 +73,14 @@ def session(interpreter, run):
             exchange.apply(market, market.matcher.submit(ask))
             asked = {
                 "host": venues.ready["polymarket"]["clob_url"],
+                "gamma": venues.ready["polymarket"]["gamma_url"],
                 "chain_id": venues.ready["polymarket"]["chain_id"],
                 "key": venues.polymarket.wallet_key,
                 "token": market.tokens[0],
             }
             done = await asyncio.to_thread(
                 subprocess.run,
-                [interpreter, str(PROGRAM)],
+                [interpreter, str(Path(__file__).with_name(client.program))],
                 input=json.dumps(asked),
                 capture_output=True,
                 text=True,
@@ -67,6 +93,25 @@ def session(interpreter, run):
         run(scenario, **settings)
 
     return runner
+
+
+def signed_again(venues, body):
+    """Return what we make of the inputs of a posted order body."""
+    market = venues.world.clob.exchange.by_token[body["order"]["tokenId"]]
+    signed = body["order"]
+    wallet = Wallet(venues.polymarket.wallet_key)
+    order = Order(
+        salt=signed["salt"],
+        maker=wallet.address,
+        signer=wallet.address,
+        token_id=int(signed["tokenId"]),
+        maker_amount=int(signed["makerAmount"]),
+        taker_amount=int(signed["takerAmount"]),
+        side=BUY,
+        timestamp_ms=int(signed["timestamp"]),
+    )
+    ours = wallet.sign_order(order, neg_risk=market.neg_risk, chain_id=venues.ready["polymarket"]["chain_id"])
+    return ours, order_body(ours, owner=venues.polymarket.credentials.api_key, order_type=body["orderType"])
 
 
 @pytest.mark.parametrize("neg_risk_share", [0, 1])
@@ -100,33 +145,40 @@ def test_official_client_places_reads_and_cancels(session, neg_risk_share):
         assert said["heartbeat"]["heartbeat_id"]
         assert not account.open
 
-    session(check, neg_risk_share=neg_risk_share)
+    session(CLOB, check, neg_risk_share=neg_risk_share)
 
 
 @pytest.mark.parametrize("neg_risk_share", [0, 1])
 def test_for_equal_amounts_our_signed_orders_equal_theirs_byte_for_byte(session, neg_risk_share):
     async def check(venues, said):
         market = venues.world.clob.exchange.markets[0]
-        wallet = Wallet(venues.polymarket.wallet_key)
         for name, price, size in (("resting_body", 4_000, 20), ("taken_body", 4_500, 10)):
             theirs = json.loads(said[name])
-            signed = theirs["order"]
             amounts = limit_order_amounts(side="BUY", price=price, size=size * E6, tick=market.tick_e4)
+            signed = theirs["order"]
             assert (str(amounts.maker), str(amounts.taker)) == (signed["makerAmount"], signed["takerAmount"])
-            order = Order(
-                salt=signed["salt"],
-                maker=wallet.address,
-                signer=wallet.address,
-                token_id=int(market.tokens[0]),
-                maker_amount=amounts.maker,
-                taker_amount=amounts.taker,
-                side=BUY,
-                timestamp_ms=int(signed["timestamp"]),
-            )
-            ours = wallet.sign_order(order, neg_risk=market.neg_risk, chain_id=venues.ready["polymarket"]["chain_id"])
+            ours, body = signed_again(venues, theirs)
             assert ours.signature == signed["signature"]
-            owner = venues.polymarket.credentials.api_key
-            assert order_body(ours, owner=owner, order_type="GTC") == said[name].encode()
-        assert int(json.loads(said["taken_body"])["order"]["timestamp"]) / 1_000 == pytest.approx(time.time(), abs=120)
+            assert body == said[name].encode()
 
-    session(check, neg_risk_share=neg_risk_share)
+    session(CLOB, check, neg_risk_share=neg_risk_share)
+
+
+@pytest.mark.parametrize("neg_risk_share", [0, 1])
+def test_newer_client_places_reads_and_cancels_and_signs_what_we_sign(session, neg_risk_share):
+    async def check(venues, said):
+        account = venues.world.clob.exchange.accounts["main"]
+        placed, taken = said["order_id"], said["taken"]["order_id"]
+        assert (said["resting"]["status"], said["taken"]["status"]) == ("live", "matched")
+        assert [order["id"] for order in said["open"]] == [placed]
+        assert (said["order"]["id"], said["order"]["price"]) == (placed, "0.4")
+        assert said["cancelled"] == {"canceled": [placed], "not_canceled": {}}
+        assert said["open_after"] == []
+        assert [trade["taker_order_id"] for trade in said["trades"]] == [taken]
+        assert set(account.orders) == {placed, taken}
+        for order_id, own in account.orders.items():
+            ours, body = signed_again(venues, own.body)
+            assert (ours.order_id, ours.signature) == (order_id, own.body["order"]["signature"])
+            assert json.loads(body)["order"] == own.body["order"]
+
+    session(UNIFIED, check, neg_risk_share=neg_risk_share)
