@@ -79,6 +79,8 @@ class PostgresSink:
         """where each owned partition goes on; one that is missing is not placed yet, and what comes of it is dropped"""
         self._ends: dict[Spot, tuple[int, int]] = {}
         """next offset, Kafka time of the last record in ms"""
+        self._behind: set[Spot] = set()
+        """with unread records when the lag was measured last"""
         self._outage = ""
         self._pause_s = 0.0
         self._next_try_s = 0.0
@@ -366,14 +368,18 @@ class PostgresSink:
         self._outage, self._pause_s, self._next_try_s = "", 0.0, 0.0
 
     def _measure_lag(self) -> None:
-        worst_s, left_sum = 0.0, 0
+        worst_s, left_sum, behind = 0.0, 0, set()
         now_s = self._clock.now_ns() / NS_PER_S
         for spot, (end, newest_ms) in self._ends.items():
             _, high = self._reader.edges(TopicPartition(*spot), cached=True)
             left = max(high - end, 0)
             left_sum += left
             if left:
-                worst_s = max(worst_s, now_s - newest_ms / 1_000)
+                behind.add(spot)
+                # What has just come is not late: the record before it may be as old as the log was quiet.
+                if spot in self._behind:
+                    worst_s = max(worst_s, now_s - newest_ms / 1_000)
+        self._behind = behind
         metrics.LAG_RECORDS.labels(STAGE, "all").set(left_sum)
         metrics.LAG_SECONDS.labels(STAGE, "all").set(worst_s)
         self._pressure.observe(worst_s, self._clock.monotonic_s())

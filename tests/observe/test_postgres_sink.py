@@ -244,3 +244,31 @@ def test_what_postgres_refuses_is_noted_and_its_batch_mates_are_written(rig):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert found == [(DECISION_LIMIT.name(rig.name), "DataError"), (ORDER_EVENT.name(rig.name), "MalformedFrame")]
+
+
+def test_a_trade_made_by_hand_reaches_the_tables_and_the_audit_and_can_be_withdrawn(rig, monkeypatch, capsys):
+    from infra.cli.app import run
+
+    monkeypatch.setenv("CROSSBOOK_RUN", rig.name)
+    monkeypatch.setenv("CROSSBOOK_BOOTSTRAP", rig.stack.bootstrap)
+    monkeypatch.setenv("CROSSBOOK_REGISTRY_URL", rig.stack.registry_url)
+    monkeypatch.setenv("CROSSBOOK_POSTGRES_URL", rig.database._url)
+    monkeypatch.setenv("CROSSBOOK_PARTITIONS", "2")
+    rig.start()
+    trade = ["--account", "kalshi:a", "--instrument", "kalshi:M", "--side", "sell", "--size", "2.5", "--price", "0.42"]
+    assert run(["tickets", "add", *trade, "--why", "the API was down", "--by", "ann"]) == 0
+    ticket = capsys.readouterr().out.split()[1]
+
+    def until(expected):
+        deadline = time.monotonic() + WAIT_S
+        statement = "SELECT id, side, size_e6, price_e6, who, why, withdrawn FROM manual_ticket"
+        while rig.database.rows(statement) != expected:
+            assert time.monotonic() < deadline, rig.database.rows(statement)
+            time.sleep(0.05)
+
+    until([(ticket, "SELL", 2_500_000, 420_000, "ann", "the API was down", False)])
+    assert run(["tickets", "withdraw", ticket[:8], "--why", "it was the demo", "--by", "ben"]) == 0
+    until([(ticket, "SELL", 2_500_000, 420_000, "ben", "it was the demo", True)])
+    assert rig.database.rows("SELECT who, why FROM audit ORDER BY log_offset") == [
+        ("ann", "the API was down"), ("ben", "it was the demo"),
+    ]  # fmt: skip
