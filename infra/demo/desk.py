@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.domain.errors import Unavailable
+from core.domain.errors import CrossbookError
 from infra.cli.reach import Reach
 from infra.demo import scan, trades
 from infra.demo.cast import ACCOUNT
@@ -32,8 +32,8 @@ def left(reach: Reach, incarnation: int) -> int:
                 "SELECT topic, partition, next_offset FROM sink_offset WHERE incarnation = %(i)s", {"i": incarnation}
             )
         }
-    except Unavailable:
-        return 1  # it is being started again
+    except CrossbookError:
+        return 1  # it is being started again, or its tables are not made yet
     finally:
         database.close()
     names = {topic.noun: topic.name(reach.run) for topic in READ}

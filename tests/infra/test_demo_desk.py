@@ -2,6 +2,8 @@
 
 import pytest
 
+from infra.chaos.watch import worker_name
+from infra.demo import cast
 from infra.demo.desk import differences
 from observe.accounts import AccountLine
 
@@ -53,3 +55,8 @@ def test_each_unit_that_differs_is_told(change, told):
     ours = lines()
     change(ours)
     assert differences(ours, venues(), "main", TOKENS) == [told]
+
+
+def test_chaos_tells_the_desk_from_the_other_sink():
+    assert worker_name("observe", "postgres") == cast.DESK.name
+    assert worker_name("observe", "questdb") == "observe"
