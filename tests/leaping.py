@@ -132,7 +132,7 @@ class _Stoppable(Coroutine[Any, Any, Any]):
         self._inner.close()
 
     def __await__(self) -> Any:
-        raise NotImplementedError("driven by a task")
+        return self._inner.__await__()
 
 
 def _make_task(loop: Any, coroutine: Any, context: contextvars.Context | None = None) -> asyncio.Task[Any]:
