@@ -24,6 +24,8 @@ from venues.refusal import Outcome
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 5.0
 CANCEL_PAUSE_MAX_S = 1.0
+RENEW_QUIET_NS = 5 * NS_PER_S
+"""After an Amend may last have been sent nothing is renewed for so long."""
 QUIET_S = 1.0
 """The gateway that claimed an order may still be at it for so long after `send_by`: another one asks no earlier."""
 
@@ -182,6 +184,8 @@ class Follower:
             return
         if self._is_to_go(tracked) or not _stands_as_granted(found, grant):
             return
+        if self._clock.now_ns() < tracked.amend_until_ns + RENEW_QUIET_NS:
+            return  # lists lag: what they show may be older than an amendment that is done
         request = self._venue.renew(tracked.subject(), self._clock.now_ns())
         if request is None:
             return

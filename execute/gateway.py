@@ -355,6 +355,7 @@ class Gateway:
     def _amend(self, amend: Amend) -> None:
         tracked = self.orders[amend.order]
         tracked.amended = True
+        tracked.amend_until_ns = max(tracked.amend_until_ns, amend.send_by_ns)
         if tracked.terminal or self._clock.now_ns() > amend.send_by_ns:
             return  # of an old log, or too late for anything
         if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS and tracked.owner not in {"", self.writer}:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from core.domain.errors import Retry
 from core.domain.ids import order_event_id
 from core.runtime import log, metrics, queues
-from core.runtime.clock import Clock
+from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
 from execute.ports import FillView, LogWriter, OrderView, SettledView, View
@@ -134,7 +134,8 @@ class Journal:
         ref = "venue" if view.status == "REJECTED" else str(view.filled)
         price, size = _changed(tracked, view)
         if size:
-            ref = f"{view.filled}/{price}/{size}"
+            # With the venue's time, to what its stream and its lists share of it: an order may come back to a price.
+            ref = f"{view.filled}/{price}/{size}/{view.venue_ts_ns // NS_PER_MS}"
         self._event(
             OrderUpdate(
                 event_id=order_event_id(tracked.id, view.status, ref),
@@ -262,7 +263,7 @@ def _changed(tracked: Tracked, view: OrderView) -> tuple[int, int]:
     """Return price and total where an amendment made them other than the log says, else zeros."""
     if not view.size or tracked.grant is None or not tracked.amended:
         return 0, 0
-    if (view.price, view.size) == (tracked.grant.price, tracked.grant.size):
+    if (view.price, view.size) == (tracked.grant.price, tracked.grant.size) or view.venue_ts_ns < tracked.stands_ns:
         return 0, 0
     return view.price, view.size
 

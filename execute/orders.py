@@ -38,7 +38,8 @@ class Tracked:
         left: bytes of it left from this process.
         amend: the change that is asked for and not yet known to be done.
         amended: an Amend was read for it, ever.
-        stands: price and total as an amendment left them, (0, 0) as the Grant says.
+        amend_until_ns: the last Amend that was read may be sent until then.
+        stands: price and total as an amendment left them, (0, 0) as the Grant says; `stands_ns` is the venue's time of it.
         changed: set whenever anything of it changed.
     """
 
@@ -48,7 +49,9 @@ class Tracked:
     cancel: Cancel | None = None
     amend: Amend | None = None
     amended: bool = False
+    amend_until_ns: int = 0
     stands: tuple[int, int] = (0, 0)
+    stands_ns: int = 0
     first: Record | None = None
     owner: str = ""
     submitting: Submitting | None = None
@@ -201,8 +204,11 @@ class Orders:
             tracked.answered = True
 
     def _amended(self, tracked: Tracked, update: OrderUpdate) -> None:
-        before = notional_e6(tracked.grant) if tracked.grant else 0
         tracked.amended = True
+        if update.venue_ts_ns < tracked.stands_ns:
+            return  # a read that lagged, written by a twin
+        before = notional_e6(tracked.grant) if tracked.grant else 0
+        tracked.stands_ns = update.venue_ts_ns
         tracked.stands = (update.price, update.size)
         tracked.amend_grant()
         if tracked.grant and tracked.submitting:

@@ -9,9 +9,10 @@ from core.domain.errors import Misconfigured
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.settings import load
+from execute import follow
 from execute.checks import Market
 from execute.kalshi import KalshiVenue
-from execute.ports import Subject
+from execute.ports import OrderView, Subject
 from execute.settings import ExecuteSettings
 from schemas.decision import Amend
 from tests.execute.test_checks import GRANT, INSTRUMENT, change
@@ -271,19 +272,50 @@ async def test_resting_order_is_renewed_while_the_gateway_lives_and_ends_when_it
         assert not bench.venue_orders[0].resting
 
 
-async def test_renewal_never_undoes_an_amendment(new_bench) -> None:
+async def test_renewal_never_undoes_an_amendment(new_bench, monkeypatch) -> None:
+    monkeypatch.setattr(follow, "RENEW_QUIET_NS", NS_PER_S)
     async with new_bench("kalshi") as bench:
-        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.1)
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.5)
         venue = bench.venue(Market("kalshi"))
         venue._expiry_s = 30
         await bench.start(venue=venue)
         grant = await resting(bench)
-        for price in (4_400, 4_200, 4_100, 4_300, 4_000):
-            amend(bench, grant.id, price=price, size=10 * E6)
-            await bench.until(lambda price=price: engine(bench).price == price)
+        for price in (4_400, 4_200):
+            amend(bench, grant.id, price=price, size=10 * E6, life_ms=1_000)
+            await bench.until(lambda price=price: engine(bench).price == price, timeout_s=10.0)
             before = engine(bench).expires_ns
-            await bench.until(lambda before=before: engine(bench).expires_ns > before)
+            await bench.until(lambda before=before: engine(bench).expires_ns > before, timeout_s=10.0)
             assert engine(bench).price == price
+
+
+async def test_order_that_comes_back_to_a_price_is_known_to_stand_there(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        for price in (4_400, 4_300, 4_400, 4_300):
+            amend(bench, grant.id, price=price, size=10 * E6)
+            await bench.until(
+                lambda price=price: running.gateway.orders[grant.id].grant.price == price == engine(bench).price,
+                timeout_s=10.0,
+            )
+        assert [u.price for u in bench.updates(grant.id) if u.size] == [4_400, 4_300, 4_400, 4_300]
+
+
+async def test_list_that_lags_does_not_take_an_amendment_back(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        tracked = running.gateway.orders[grant.id]
+        amend(bench, grant.id, price=4_400, size=10 * E6)
+        await bench.until(lambda: tracked.grant.price == 4_400)
+        old = OrderView(
+            venue_order=tracked.venue_order, status="ACCEPTED", filled=0, price=4_300, size=10 * E6,
+            venue_ts_ns=tracked.stands_ns - NS_PER_S,
+        )  # fmt: skip
+        running.gateway.journal.views([old], bench.clock.now_ns())
+        await bench.until(bench.alive)
+        assert tracked.grant.price == 4_400
+        assert [u.price for u in bench.updates(grant.id) if u.size] == [4_400]
 
 
 def test_expiry_that_is_shorter_than_three_polls_does_not_start() -> None:
