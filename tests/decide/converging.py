@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from core.runtime import topics
-from core.runtime.flow import Input, TaskContext
+from core.runtime.flow import Input, Output, TaskContext
 from decide.accounts import AccountsTask
 from schemas import decision, order
 from schemas.record import Record
@@ -60,6 +60,7 @@ class Decide:
         self.hold_ms = 0
         """How late a word of a gateway is read."""
         self.process = Process()
+        self.zombies: list[asyncio.Task[None]] = []
         self._read = 0
         self._waiting: list[Record] = []
         self._held: list[tuple[int, Record]] = []
@@ -83,6 +84,21 @@ class Decide:
         task = AccountsTask(TaskContext(incarnation=77))
         task.restore(list(self._state.items()))
         return task
+
+    def usurp(self, after_ms: int, steps: int) -> asyncio.Task[None]:
+        """Freeze it, let a successor take over, and let it thaw beside that one: it says `steps` of its records more."""
+        process, task, place = self.process, self.task, self.next
+        process.kill()
+        successor = self.start()
+        self.zombies.append(asyncio.create_task(self._haunt(task, place, after_ms, steps)))
+        return successor
+
+    async def _haunt(self, task: AccountsTask, place: int, after_ms: int, steps: int) -> None:
+        await asyncio.sleep(after_ms / 1_000)
+        # Its sequencer appends what the log holds already, which the inbox drops; its task goes on in the log.
+        for item in self.log[place : place + steps]:
+            for output in task.handle(item):
+                self._publish(output)
 
     async def _work(self) -> None:
         clock_ns = 0
@@ -124,15 +140,9 @@ class Decide:
                 self.process.kill()
                 self.blown()
                 raise asyncio.CancelledError
-            record = output.record
-            if output.topic is topics.DECISION_ORDER:
-                self.out.append(output.topic, output.key, record)
-                self.published += 1
-                if isinstance(record, decision.Grant):
-                    known = self.grants.setdefault(record.id, record)
-                    assert known == record, "a grant was made again, and differs"
-            elif isinstance(record, decision.Saga | decision.Ledger):
-                self.records[type(record).__name__, record.id] = record
+            self._publish(output)
+            if isinstance(output.record, decision.Saga | decision.Ledger):
+                self.records[type(output.record).__name__, output.record.id] = output.record
         if self.next - self._at >= CHECKPOINT_ITEMS:
             for name, data in self.task.changed():
                 if data is None:
@@ -140,6 +150,16 @@ class Decide:
                 else:
                     self._state[name] = data
             self._at = self.next
+
+    def _publish(self, output: Output) -> None:
+        record = output.record
+        if output.topic is not topics.DECISION_ORDER:
+            return
+        self.out.append(output.topic, output.key, record)
+        self.published += 1
+        if isinstance(record, decision.Grant):
+            known = self.grants.setdefault(record.id, record)
+            assert known == record, "a grant was made again, and differs"
 
     def sagas(self) -> list[Any]:
         return [record for (kind, _), record in self.records.items() if kind == "Saga"]
@@ -232,7 +252,7 @@ class Whole:
         await asyncio.sleep(2.0)
 
     async def stop(self) -> None:
-        for task in [*self._tasks, *self._later, self._worker]:
+        for task in [*self._tasks, *self._later, *self.decide.zombies, self._worker]:
             if task is not None:
                 task.cancel()
         for venue in VENUES:
@@ -349,6 +369,11 @@ class Whole:
             process.freeze()
             asyncio.get_running_loop().call_later(for_ms / 1_000, process.thaw)
 
+    def usurp(self, after_ms: int, steps: int) -> None:
+        """Let accounts be taken over while they are frozen, and thaw beside their successor."""
+        if not self.decide.process.dead:
+            self._worker = self.decide.usurp(after_ms, steps)
+
     async def cut(self, venue: str) -> None:
         """Drop the private streams."""
         connections = self.world.kalshi.connections if venue == "kalshi" else self.world.clob.connections
@@ -384,6 +409,9 @@ class Whole:
                         raise AssertionError(f"gateway {who} ended: {running.task.exception()!r}")
             if self._worker is not None and self._worker.done() and not self.decide.process.dead:
                 self._worker.result()
+            for zombie in self.decide.zombies:
+                if zombie.done():
+                    zombie.result()
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError("\n".join(differs))
             await asyncio.sleep(0.5)

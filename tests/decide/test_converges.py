@@ -56,6 +56,8 @@ async def _do(whole, word, arguments):
             whole.freeze(*arguments)
         case "fuse":
             whole.fuse(*arguments)
+        case "usurp":
+            whole.usurp(*arguments)
         case "twin":
             await whole.begin_gateway(*arguments)
         case "cut":
@@ -126,6 +128,7 @@ TROUBLES = st.one_of(
             st.sampled_from(WHO), st.sampled_from(["write", "call", "answer"]), st.integers(1, 6), st.integers(0, 1_500)
         ),
     ),
+    st.tuples(st.just("usurp"), st.tuples(st.integers(0, 2_500), st.integers(1, 60))),
     st.tuples(st.just("cut"), st.tuples(st.sampled_from(VENUES))),
     st.tuples(st.just("twin"), st.tuples(st.sampled_from(VENUES))),
     st.tuples(st.just("noise"), st.tuples(st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0, 200, 1_500]))),
