@@ -244,3 +244,39 @@ def test_what_rests_stays_bound_where_the_venue_does_not_take_it_out():
 def test_cash_that_was_never_read_covers_nothing():
     assert "not read yet" in Funds().why_not(GRANT, INSTRUMENT, Orders("kalshi:main"))
     assert Funds().why_not(msgspec.structs.replace(GRANT, purpose="HEDGE"), INSTRUMENT, Orders("kalshi:main")) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words", "takes_post_only"),
+    [
+        (425, {"error": "Too Early"}, "CANCEL_ONLY: Too Early", False),
+        (503, {"error": "Trading is currently cancel-only."}, "CANCEL_ONLY: Trading is currently", False),
+        (
+            503,
+            {"error": "post-only mode: only post-only orders", "code": "post_only_mode", "retry_after_seconds": 79},
+            "POST_ONLY: post-only mode",
+            True,
+        ),
+    ],
+)
+async def test_restart_of_the_matching_engine_holds_entries_back(
+    new_bench, status, body, words, takes_post_only
+) -> None:
+    async with new_bench("polymarket") as bench:
+        door = says(bench, {"/order"}, status=status)
+        door.body = body
+        async with door as base:
+            bench.front = base
+            await bench.start()
+            bench.running[0].gateway.guards.venue_state._probe_s = 30.0
+            first = bench.grant(send_by_ns=bench.clock.now_ns() + 2 * S)
+            assert "venue: " in (await bench.terminal(first.id)).reason
+            second = bench.grant(send_by_ns=bench.clock.now_ns() + 2 * S)
+            assert f"gateway: the venue is {words}" in (await bench.terminal(second.id)).reason
+            third = bench.grant(post_only=True, price=4_300, send_by_ns=bench.clock.now_ns() + 2 * S)
+            await bench.terminal(third.id)
+            assert bool(bench.submittings(third.id)) is takes_post_only
+            # The engine takes orders again: a hedge is not held back by what was believed.
+            door.paths = set()
+            hedge = bench.grant(purpose="HEDGE", price=4_300, send_by_ns=bench.clock.now_ns() + 2 * S)
+            await bench.until(lambda: "ACCEPTED" in bench.statuses(hedge.id))
