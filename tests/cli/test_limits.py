@@ -4,7 +4,7 @@ import pytest
 
 from core.domain.errors import Misconfigured
 from infra.cli.app import run
-from infra.cli.limits import Part, Signed, amount, changed_budget, changed_limit, command_of, require_second
+from infra.cli.limits_desk import Part, Signed, amount, changed_budget, changed_limit, command_of, require_second
 from schemas.decision import Budget, Limit
 
 ONE = 1_000_000
