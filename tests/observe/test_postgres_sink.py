@@ -1,6 +1,7 @@
 """The PostgreSQL sink against real servers: exactly once over kills, twins and outages."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -257,7 +258,7 @@ def test_a_trade_made_by_hand_reaches_the_tables_and_the_audit_and_can_be_withdr
     rig.start()
     trade = ["--account", "kalshi:a", "--instrument", "kalshi:M", "--side", "sell", "--size", "2.5", "--price", "0.42"]
     assert run(["tickets", "add", *trade, "--why", "the API was down", "--by", "ann"]) == 0
-    ticket = capsys.readouterr().out.split()[1]
+    ticket = re.search(r"ticket (\w{18}) is written down", capsys.readouterr().out).group(1)
 
     def until(expected):
         deadline = time.monotonic() + WAIT_S
