@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_S ?=
+KILLS ?=
 CHAOS_S ?=
 SEED ?=
 WORKERS ?= 3
@@ -52,8 +53,8 @@ test: env ## all tests, with real servers on free ports
 test-fast: env ## the tests that need no server
 	$(BIN)/python -m pytest -q -m "not broker"
 
-demo: env ## the whole flow against simulated venues; DEMO_S=30 runs that long and writes build/demo.json
-	$(BIN)/crossbook demo $(if $(DEMO_S),--seconds $(DEMO_S))
+demo: env ## the whole flow against simulated venues; DEMO_S=30 KILLS=5 and build/demo.json
+	$(BIN)/crossbook demo $(if $(DEMO_S),--seconds $(DEMO_S)) $(if $(KILLS),--kills $(KILLS))
 
 chaos: env ## trade while processes die and venues misbehave, judge everything; CHAOS_S=60 SEED=2 BROKERS=3; build/chaos.html
 	$(BIN)/crossbook chaos $(if $(CHAOS_S),--seconds $(CHAOS_S)) $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS))

@@ -7,6 +7,8 @@ from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6
 from decide.ledger import Account
 from decide.orders import Order, Orders
+from decide.positions import Positions
+from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
 from schemas.decision import Limit, Profile
 from schemas.enums import Outcome, Side
@@ -29,6 +31,8 @@ class AccountSet:
     claims: Claims = field(default_factory=Claims)
     sagas: dict[str, Saga] = field(default_factory=dict)
     saga_of_order: dict[str, str] = field(default_factory=dict)
+    positions: Positions = field(default_factory=Positions)
+    risk: Risk = field(default_factory=Risk)
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)
@@ -49,7 +53,17 @@ class AccountSet:
 
     def is_halted(self) -> bool:
         """Say whether not even hedges may be granted."""
-        return self.limit is None or self.limit.state not in {"RUNNING", "REDUCING"}
+        return self.risk.whole(self.limit).state not in {"RUNNING", "REDUCING"}
+
+    def bars(self, account: str, instrument: str) -> bool:
+        """Say whether an order may not be granted there even to take risk away: the set, venue or instrument is HALTED."""
+        places: list[Place] = [("VENUE", self.profiles[account].venue), ("INSTRUMENT", instrument)]
+        return self.risk.stands(self.limit, places).state not in {"RUNNING", "REDUCING"}
+
+    def strategy_of(self, order: str) -> str:
+        """Return the strategy an order was granted to, empty if the order is not ours."""
+        name = self.saga_of_order.get(order)
+        return self.sagas[name].intent.strategy if name is not None else ""
 
     # Sagas
 
@@ -101,7 +115,7 @@ class AccountSet:
         return self.ledgers[account].cost_of(instrument) + reserved
 
     def reserve(self, saga: Saga) -> None:
-        """Set both reservations of a saga to what its next and open orders may still cost."""
+        """Set the reservations of a saga to what its next and open orders may still cost."""
         for index, leg in enumerate(saga.legs):
             self.ledgers[leg.leg.account].reserve(reservation_name(saga, index), self._need_e6(saga, index, leg))
 
@@ -113,10 +127,7 @@ class AccountSet:
         for order in leg.orders:
             if not order.complete:
                 return self._order_need_e6(order, leg)
-        if index == 1 and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
-            is_sized = bool(saga.legs[0].orders) and not saga.is_waiting_for_orders
-            return self._plan_need_e6(leg, saga.legs[0].exposure - leg.exposure if is_sized else saga.size)
-        return 0
+        return self._plan_need_e6(leg, saga.planned(index))
 
     def _plan_need_e6(self, leg: LegState, size: int) -> int:
         if size <= 0:
@@ -153,16 +164,22 @@ class AccountSet:
 
     def sellable(self, order_size: int, account: str, instrument: str, side: Side) -> bool:
         """Say whether enough is confirmed, and in no other sale, to take back `order_size` by a YES `side`."""
+        return self.ledgers[account].nets or self.closable(account, instrument, side) >= order_size
+
+    def closable(self, account: str, instrument: str, side: Side) -> int:
+        """Return what a YES `side` can close: held, confirmed, and in no order that closes already."""
         ledger = self.ledgers[account]
+        outcome: Outcome = "YES" if side == "SELL" or ledger.nets else "NO"
+        holding = ledger.holding(instrument, outcome)
+        held = holding.sellable
         if ledger.nets:
-            return True
-        outcome: Outcome = "YES" if side == "SELL" else "NO"
+            held = max(holding.size if side == "SELL" else -holding.size, 0)
         committed = sum(
-            order.grant.size - order.filled
+            max(order.grant.size - order.filled, 0)
             for order in self.orders.open_on(instrument)
-            if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.outcome == outcome
+            if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.side == side
         )
-        return ledger.holding(instrument, outcome).sellable - committed >= order_size
+        return max(held - committed, 0)
 
 
 def reservation_name(saga: Saga, index: int) -> str:
@@ -177,6 +194,6 @@ def _prices(saga: Saga, instrument: str) -> list[tuple[Side, int]]:
         if leg.leg.instrument != instrument:
             continue
         found += [(order.grant.side, order.grant.price) for order in leg.orders if not order.complete]
-        if index == 1 and not leg.orders and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
+        if index > 0 and not leg.orders and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
             found.append((leg.leg.side, leg.leg.price))
     return found

@@ -8,57 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import log as logs
-from core.runtime import topics
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, trim
+from decide.budgets import charge
 from decide.conduct import CONDUCTS
 from decide.grants import make_grant
-from decide.ledger import Account, Booked, HoldingKey
+from decide.ledger import Booked
 from decide.orders import Order
-from decide.saga import HEDGE_WAIT_NS, Figures, LegState, Place, Saga, advance
+from decide.saga import HEDGE_WAIT_NS, End, Figures, LegState, Place, Saga, advance, rule
+from decide.turn import Turn, write_ledger
+from decide.watch import Watch
 from schemas import decision
-from schemas.decision import Beat, Cancel, Clock, Grant, Intent, Ledger, Limit, Link, Profile
+from schemas.decision import Beat, Budget, Cancel, Clock, Command, Intent, Limit, Link, Profile, Ruling
+from schemas.derived import Quote, Tick
 from schemas.market import Instrument
 from schemas.order import Alive, Fill, OrderUpdate, Settled, Submitting, VenueReport
 from schemas.record import Record
 
 log = logs.get()
-
-
-class _Turn:
-    """What one record leads to: orders first, then what became of sagas, then the ledger."""
-
-    def __init__(self, item: Input, incarnation: int) -> None:
-        self.item = item
-        self.now_ns = item.log_ns
-        self.trail: list[int] = getattr(item.record, "trail", [])
-        self.recv_ts_ns: int = getattr(item.record, "recv_ts_ns", 0) or item.log_ns
-        self._incarnation = incarnation
-        self._index = 0
-        self._orders: list[Output] = []
-        self._sagas: dict[str, Output] = {}
-        self._ledger: dict[str, Output] = {}
-
-    def new_id(self, leg: int = 0, attempt: int = 0) -> str:
-        self._index += 1
-        return record_id(self._incarnation, self.item.partition, self.item.offset, self._index, leg, attempt)
-
-    def order(self, account: str, record: Grant | Cancel | Beat) -> None:
-        self._orders.append(Output(topics.DECISION_ORDER, account, record))
-
-    def saga(self, record: decision.Saga) -> None:
-        self._sagas[record.id] = Output(topics.DECISION_SAGA, record.id, record)
-
-    def ledger(self, record: Ledger) -> None:
-        self._ledger[record.id] = Output(topics.DECISION_LEDGER, record.id, record)
-
-    def outputs(self) -> list[Output]:
-        return [*self._orders, *self._sagas.values(), *self._ledger.values()]
 
 
 class AccountsTask:
@@ -68,6 +39,7 @@ class AccountsTask:
         self._context = context
         self._state = state = State()
         self._known, self._sets, self._set_of, self._refused = state.known, state.sets, state.set_of, state.refused
+        self._watch = Watch(state.known, state.marks)
 
     def changed(self) -> StateChanges:
         """Return what of the state changed since the last call."""
@@ -83,11 +55,15 @@ class AccountsTask:
 
     def handle(self, item: Input) -> Iterable[Output]:
         """Return what follows from one record of `decision.account`."""
-        turn = _Turn(item, self._context.incarnation)
+        turn = Turn(item, self._context.incarnation)
         record = item.record
         match record:
             case Clock():
                 self._on_clock(record, turn)
+            case Quote():
+                self._state.marks.quote(record, item.source.partition if item.source else 0, turn.now_ns)
+            case Tick():
+                self._state.marks.tick(record)
             case Intent():
                 self._on_intent(record, turn)
             case Submitting() | OrderUpdate() | Fill() | Settled() | VenueReport() | Alive():
@@ -104,7 +80,7 @@ class AccountsTask:
 
     # Configuration
 
-    def _learn(self, record: Record, turn: _Turn) -> None:
+    def _learn(self, record: Record, turn: Turn) -> None:
         match record:
             case Link():
                 known = self._known.links.get(record.id)
@@ -119,10 +95,18 @@ class AccountsTask:
                 accounts.add_profile(record)
                 self._set_of[record.id] = accounts
             case Limit() if self._is_ours(record.id):
-                accounts = self._set(record.id)
-                accounts.limit = record
-                if accounts.is_halted():
-                    self._cancel_all(accounts, turn)
+                self._watch.limit(self._set(record.id), record, turn)
+                self._cancel_barred(self._set(record.id), turn)
+            case Budget() if self._is_ours(record.account_set):
+                self._watch.budget(self._set(record.account_set), record, turn)
+            case Command() if self._is_ours(record.account_set):
+                self._watch.command(self._set(record.account_set), record, turn)
+                self._cancel_barred(self._set(record.account_set), turn)
+            case Ruling() if self._is_ours(record.account_set):
+                accounts = self._set(record.account_set)
+                saga = accounts.sagas.get(record.saga)
+                if saga is not None and rule(saga, record):
+                    self._advance(accounts, saga, turn)
             case _:
                 # Another's, or a record type for readers of later versions.
                 return
@@ -133,24 +117,29 @@ class AccountsTask:
     def _set(self, name: str) -> AccountSet:
         return self._sets.setdefault(name, AccountSet(name))
 
-    def _cancel_all(self, accounts: AccountSet, turn: _Turn) -> None:
+    def _cancel_barred(self, accounts: AccountSet, turn: Turn) -> None:
+        """Take back the orders that may not even stand to take risk away."""
         for name in sorted(accounts.orders.open_ids):
-            accounts.saga_of(name)  # that its order is taken back belongs to what it remembers
-            self._cancel(accounts.orders.by_id[name], "HALTED", turn)
+            order = accounts.orders.by_id[name]
+            if accounts.bars(order.grant.account, order.grant.instrument):
+                accounts.saga_of(name)  # that its order is taken back belongs to what it remembers
+                self._cancel(order, "HALTED", turn)
 
     # Time
 
-    def _on_clock(self, clock: Clock, turn: _Turn) -> None:
+    def _on_clock(self, clock: Clock, turn: Turn) -> None:
         """Beat for every account, and look again at what waits. Time releases nothing."""
         for name, accounts in sorted(self._sets.items()):
             for account in sorted(accounts.profiles):
                 turn.order(account, Beat(account=account, account_set=name, now_ns=clock.now_ns))
+            if self._watch.clock(accounts, turn):
+                self._cancel_barred(accounts, turn)
             for intent in list(accounts.waiting):
                 self._advance(accounts, accounts.sagas[intent], turn)
 
     # Intents
 
-    def _on_intent(self, intent: Intent, turn: _Turn) -> None:
+    def _on_intent(self, intent: Intent, turn: Turn) -> None:
         if not self._is_ours(intent.account_set):
             return
         accounts = self._set(intent.account_set)
@@ -163,12 +152,16 @@ class AccountsTask:
             return
         # The limit is there: without one the intent was refused.
         budget_e6 = accounts.limit.unwind_budget_e6 if accounts.limit is not None else 0
-        first, second = (trim(leg, walked) for leg, walked in zip(intent.legs, admitted.walk.legs, strict=True))
-        legs = (LegState(first, admitted.instruments[0]), LegState(second, admitted.instruments[1]))
+        legs = tuple(
+            LegState(trim(leg, walked), instrument, reduces=leg.reduces)
+            for leg, walked, instrument in zip(intent.legs, admitted.walk.legs, admitted.instruments, strict=True)
+        )
         saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6)
         accounts.add_saga(saga)
-        for index, leg in enumerate((first, second)):
-            accounts.claims.take(reservation_name(saga, index), leg)
+        for instrument in admitted.instruments:
+            charge(accounts.risk, instrument.venue, 1, turn.now_ns)
+        for index, leg in enumerate(legs):
+            accounts.claims.take(reservation_name(saga, index), leg.leg)
         accounts.reserve(saga)
         self._advance(accounts, saga, turn)
 
@@ -178,7 +171,7 @@ class AccountsTask:
         self,
         record: Submitting | OrderUpdate | Fill | Settled | VenueReport | Alive,
         accounts: AccountSet,
-        turn: _Turn,
+        turn: Turn,
     ) -> None:
         if not isinstance(record, VenueReport | Alive):
             accounts.saga_of(record.order)
@@ -199,15 +192,16 @@ class AccountsTask:
                 last = accounts.alive.get(record.account)
                 if last is None or record.ts_ns >= last.ts_ns:
                     accounts.alive[record.account] = record
+                    accounts.risk.heard(record.account)
 
-    def _on_update(self, accounts: AccountSet, order: Order, update: OrderUpdate, turn: _Turn) -> None:
+    def _on_update(self, accounts: AccountSet, order: Order, update: OrderUpdate, turn: Turn) -> None:
         stands = update.status in {"ACCEPTED", "OUTCOME_UNKNOWN"} and not order.terminal
         # An order that may rest is taken back at once when it was not matched in full.
         if stands and order.grant.time_in_force in {"GTC", "GTD"} and order.stated < order.grant.size:
             self._cancel(order, "NOT_FILLED_AT_ONCE", turn)
         self._moved(accounts, order.grant.id, turn)
 
-    def _on_fill(self, accounts: AccountSet, fill: Fill, turn: _Turn) -> None:
+    def _on_fill(self, accounts: AccountSet, fill: Fill, turn: Turn) -> None:
         ledger = accounts.ledgers[fill.account]
         booked = ledger.book(fill)
         if booked is None:
@@ -216,72 +210,87 @@ class AccountsTask:
         if booked.is_void:
             self._on_failed(accounts, booked)
         else:
-            self._write_ledger(ledger, [booked.key], turn)
+            self._watch.filled(accounts, fill, turn)
+            write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, fill.order, turn)
 
-    def _on_settled(self, accounts: AccountSet, settled: Settled, turn: _Turn) -> None:
+    def _on_settled(self, accounts: AccountSet, settled: Settled, turn: Turn) -> None:
         ledger = accounts.ledgers[settled.account]
         booked = ledger.settle(settled.fill, settled.settlement, settled.venue_ts_ns or settled.ts_ns)
         if booked is None:
             return
         if settled.settlement == "FAILED":
             self._on_failed(accounts, booked)
-            self._write_ledger(ledger, [booked.key], turn)
+            write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, booked.fill.order, turn)
 
     def _on_failed(self, accounts: AccountSet, booked: Booked) -> None:
         accounts.orders.fail(booked.fill, booked.cash_e6)
+        if not booked.is_void:
+            accounts.positions.reverse(accounts.strategy_of(booked.fill.order), booked.fill)
         saga = accounts.saga_of(booked.fill.order)
         if saga is not None:
             saga.failed = True
 
-    def _on_report(self, accounts: AccountSet, report: VenueReport, turn: _Turn) -> None:
+    def _on_report(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> None:
         ledger = accounts.ledgers[report.account]
         if not ledger.known:
-            self._write_ledger(ledger, ledger.open(report), turn)
+            write_ledger(ledger, ledger.open(report), turn)
             return
         in_flight = any(
             accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
         )
-        if not in_flight and report.as_of_ns > ledger.moved_ns and ledger.compare(report):
+        if in_flight or report.as_of_ns <= ledger.moved_ns:
+            return
+        if ledger.compare(report):
             log.warning("ledger.differs", account=report.account, cash_e6=ledger.cash_e6, stated_e6=report.cash_e6)
+        self._watch.reported(accounts, report, turn)
 
     # Sagas
 
-    def _moved(self, accounts: AccountSet, order: str, turn: _Turn) -> None:
+    def _moved(self, accounts: AccountSet, order: str, turn: Turn) -> None:
         """Go on after something about an order changed."""
         saga = accounts.saga_of(order)
         if saga is not None:
             self._advance(accounts, saga, turn)
 
-    def _advance(self, accounts: AccountSet, saga: Saga, turn: _Turn) -> None:
-        """Take the saga's next step if there is one and nothing stands in its way, then write down where it is."""
+    def _advance(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
+        """Take the saga's next steps if nothing stands in their way, then write down where it is."""
         accounts.changed_sagas.add(saga.intent.id)
+        blocked: dict[int, str] = {}
         step = advance(saga, turn.now_ns)
-        if isinstance(step, Place):
-            self._place(accounts, saga, step, turn)
-        elif step is not None:
+        while isinstance(step, Place) and step.leg not in blocked:
+            obstacle = self._place(accounts, saga, step, turn)
+            if obstacle:
+                blocked[step.leg] = obstacle
+                accounts.waiting[saga.intent.id] = next(iter(blocked.values()))
+            elif not blocked:
+                accounts.waiting.pop(saga.intent.id, None)
+            step = advance(saga, turn.now_ns, blocked)
+        if isinstance(step, End):
             saga.state, saga.reason = step.state, step.reason
         accounts.note_state(saga)
         self._free_claims(accounts, saga)
         accounts.reserve(saga)
         for ledger in {leg.leg.account: accounts.ledgers[leg.leg.account] for leg in saga.legs}.values():
-            self._write_ledger(ledger, [], turn)
+            write_ledger(ledger, [], turn)
         figures = saga.figures(accounts.waiting.get(saga.intent.id, ""))
         if figures != saga.said:
             saga.said = figures
             turn.saga(_record(saga, figures, turn))
 
-    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: _Turn) -> None:
+    def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: Turn) -> str:
+        """Grant the order; or return what stands in its way."""
         saga.state = place.state
-        if place.purpose == "HEDGE" and not saga.hedge_until_ns:
-            saga.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
-        obstacle = "" if place.purpose == "ENTRY" else _obstacle(accounts, saga, place, turn.now_ns)
-        if obstacle:
-            accounts.waiting[saga.intent.id] = obstacle
-            return
-        accounts.waiting.pop(saga.intent.id, None)
         leg = saga.legs[place.leg]
+        if place.purpose == "HEDGE" and not leg.hedge_until_ns:
+            leg.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
+        obstacle = "" if saga.state == "FIRST_LEG" else _obstacle(accounts, saga, place, turn.now_ns)
+        if obstacle:
+            return obstacle
+        if leg.orders or (place.purpose == "UNWIND" and not leg.reduces):
+            # The first order of each leg was counted with the intent.
+            charge(accounts.risk, leg.instrument.venue, 1, turn.now_ns)
         grant_id = turn.new_id(place.leg, len(leg.orders) + 1)
         grant = make_grant(
             saga, place, grant_id=grant_id, now_ns=turn.now_ns, recv_ts_ns=turn.recv_ts_ns, trail=turn.trail
@@ -289,6 +298,7 @@ class AccountsTask:
         leg.orders.append(accounts.orders.add(grant, place.cost_e6))
         accounts.saga_of_order[grant.id] = saga.intent.id
         turn.order(grant.account, grant)
+        return ""
 
     def _free_claims(self, accounts: AccountSet, saga: Saga) -> None:
         for index, leg in enumerate(saga.legs):
@@ -296,7 +306,7 @@ class AccountsTask:
                 ended_ns = max((order.ended_ns for order in saga.orders), default=0)
                 accounts.claims.free(reservation_name(saga, index), ended_ns)
 
-    def _cancel(self, order: Order, reason: str, turn: _Turn) -> None:
+    def _cancel(self, order: Order, reason: str, turn: Turn) -> None:
         """Take an order back; said once, the gateway repeats it until a terminal event."""
         if order.cancel_sent:
             return
@@ -316,51 +326,11 @@ class AccountsTask:
             ),
         )
 
-    # Ledger records
-
-    def _write_ledger(self, ledger: Account, keys: list[HoldingKey], turn: _Turn) -> None:
-        """Write the account's cash if it changed, and the named holdings, as they are now."""
-        figures = (ledger.known, ledger.cash_e6, ledger.reserved_e6, ledger.fees_e6)
-        if figures != ledger.said:
-            ledger.said = figures
-            turn.ledger(
-                Ledger(
-                    id=ledger.name,
-                    account=ledger.name,
-                    outcome="NONE",
-                    cash_e6=ledger.cash_e6,
-                    reserved_e6=ledger.reserved_e6,
-                    fees_e6=ledger.fees_e6,
-                    known=ledger.known,
-                    now_ns=turn.now_ns,
-                    log_partition=turn.item.partition,
-                    log_offset=turn.item.offset,
-                    trail=turn.trail,
-                )
-            )
-        for instrument, outcome in keys:
-            holding = ledger.holding(instrument, outcome)
-            turn.ledger(
-                Ledger(
-                    id=f"{ledger.name}|{instrument}|{outcome}",
-                    account=ledger.name,
-                    instrument=instrument,
-                    outcome=outcome,
-                    size=holding.size,
-                    cost_e6=holding.cost_e6,
-                    known=ledger.known,
-                    now_ns=turn.now_ns,
-                    log_partition=turn.item.partition,
-                    log_offset=turn.item.offset,
-                    trail=turn.trail,
-                )
-            )
-
 
 def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> str:
     """Return what an order has to wait for, empty if nothing."""
     leg = saga.legs[place.leg].leg
-    if accounts.is_halted():
+    if accounts.bars(leg.account, leg.instrument):
         return "HALTED"
     if not accounts.is_ready(leg.account, now_ns):
         return "GATEWAY"
@@ -373,7 +343,7 @@ def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> st
     return ""
 
 
-def _refused(intent: Intent, refusal: Refusal, turn: _Turn) -> decision.Saga:
+def _refused(intent: Intent, refusal: Refusal, turn: Turn) -> decision.Saga:
     return decision.Saga(
         id=intent.id,
         strategy=intent.strategy,
@@ -389,7 +359,7 @@ def _refused(intent: Intent, refusal: Refusal, turn: _Turn) -> decision.Saga:
     )
 
 
-def _record(saga: Saga, figures: Figures, turn: _Turn) -> decision.Saga:
+def _record(saga: Saga, figures: Figures, turn: Turn) -> decision.Saga:
     intent = saga.intent
     return decision.Saga(
         id=intent.id,
@@ -398,9 +368,11 @@ def _record(saga: Saga, figures: Figures, turn: _Turn) -> decision.Saga:
         account_set=intent.account_set,
         state=figures.state,
         reason=figures.reason,
-        filled_first=figures.filled_first,
-        filled_second=figures.filled_second,
-        unwound=figures.unwound,
+        filled_first=figures.filled[0],
+        filled_second=figures.filled[1] if len(figures.filled) > 1 else 0,
+        unwound=sum(figures.filled) - sum(figures.standing),
+        filled_e6=list(figures.filled),
+        standing_e6=list(figures.standing),
         cash_e6=figures.cash_e6,
         fees_e6=figures.fees_e6,
         now_ns=turn.now_ns,

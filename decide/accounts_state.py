@@ -7,6 +7,9 @@
     saga/<intent>                   a saga with its legs and orders
     claims/<set>/<instrument>       quantity taken from levels
     refused/<minute>                intents that were refused in that minute of log time
+    book/<set>/<strategy>           open positions of a strategy, and what its fills brought
+    risk/<set>                      budgets, commands, stops, silence, the day
+    mark/<instrument>, ticks        what holdings can be sold for
 
 Sagas and fills are kept for ever: a settlement may fail, and a gateway may tell of an old fill, at any time. They are
 written once and again when they change. Refused intents are kept for an hour of log time.
@@ -24,6 +27,10 @@ from decide.account_set import AccountSet
 from decide.admission import Known
 from decide.claims import Claim, Place
 from decide.ledger import Account, Booked
+from decide.links import Instruments
+from decide.marks import Mark, Marks
+from decide.positions import Book
+from decide.risk import Risk
 from decide.saga import Saga
 from schemas.decision import Limit, Link, Profile
 from schemas.enums import Settlement
@@ -33,7 +40,7 @@ from schemas.order import Alive
 NS_PER_MINUTE = 60_000_000_000
 REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
-VERSION = 1
+VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -75,6 +82,25 @@ class _Refused(msgspec.Struct, frozen=True):
     intents: list[str]
 
 
+class _Book(msgspec.Struct, frozen=True):
+    set: str
+    strategy: str
+    book: Book
+
+
+class _Risk(msgspec.Struct, frozen=True):
+    set: str
+    risk: Risk
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    mark: Mark
+
+
+class _Ticks(msgspec.Struct, frozen=True):
+    ticks: dict[int, int]
+
+
 _LINKS = StateCodec(Link, VERSION)
 _INSTRUMENTS = StateCodec(Instrument, VERSION)
 _SETS = StateCodec(_Set, VERSION)
@@ -83,6 +109,10 @@ _FILLS = StateCodec(_Fill, VERSION)
 _CLAIMS = StateCodec(_Claims, VERSION)
 _SAGAS = StateCodec(_Saga, VERSION)
 _REFUSALS = StateCodec(_Refused, VERSION)
+_BOOKS = StateCodec(_Book, VERSION)
+_RISKS = StateCodec(_Risk, VERSION)
+_MARKS = StateCodec(_Mark, VERSION)
+_TICKS = StateCodec(_Ticks, VERSION)
 
 
 class Refused:
@@ -119,11 +149,12 @@ class Refused:
 class State:
     """All of it; `changed_known` names links and instruments (`link/<id>`) that are not written down as they are."""
 
-    known: Known = field(default_factory=lambda: Known({}, {}))
+    known: Known = field(default_factory=lambda: Known({}, Instruments()))
     sets: dict[str, AccountSet] = field(default_factory=dict)
     set_of: dict[str, AccountSet] = field(default_factory=dict)
     """venue account -> its set"""
     refused: Refused = field(default_factory=Refused)
+    marks: Marks = field(default_factory=Marks)
     changed_known: dict[str, None] = field(default_factory=dict)
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
@@ -143,11 +174,22 @@ class State:
             intents = self.refused.of(minute)
             yield f"refused/{minute}", None if intents is None else _REFUSALS.encode(_Refused(minute, intents))
         self.refused.changed.clear()
+        yield from self._changed_marks()
         for accounts in self.sets.values():
             yield from self._changed_in(accounts)
 
+    def _changed_marks(self) -> Iterator[tuple[str, bytes]]:
+        for instrument in sorted(self.marks.changed):
+            yield f"mark/{instrument}", _MARKS.encode(_Mark(self.marks.by_instrument[instrument]))
+        self.marks.changed.clear()
+        ticks = _TICKS.encode(_Ticks(self.marks.ticks))
+        if self.marks.ticks and self._last.get("ticks") != ticks:
+            self._last["ticks"] = ticks
+            yield "ticks", ticks
+
     def _changed_in(self, accounts: AccountSet) -> Iterator[tuple[str, bytes | None]]:
         small = {f"set/{accounts.name}": _SETS.encode(self._set_item(accounts))}
+        small[f"risk/{accounts.name}"] = _RISKS.encode(_Risk(accounts.name, accounts.risk))
         for account in accounts.ledgers.values():
             small[f"account/{accounts.name}/{account.name}"] = _ACCOUNTS.encode(
                 _Account(accounts.name, account.without_fills())
@@ -160,6 +202,10 @@ class State:
             if self._last.get(name) != data:
                 self._last[name] = data
                 yield name, data
+        for strategy in sorted(accounts.positions.changed):
+            book = _Book(accounts.name, strategy, accounts.positions.books[strategy])
+            yield f"book/{accounts.name}/{strategy}", _BOOKS.encode(book)
+        accounts.positions.changed.clear()
         for name in sorted(accounts.changed_sagas):
             yield f"saga/{name}", _SAGAS.encode(_Saga(accounts.sagas[name]))
         accounts.changed_sagas.clear()
@@ -203,6 +249,18 @@ class State:
                     fill = _FILLS.decode(data)
                     ledger = self._ledger(fill.set, fill.account)
                     ledger.restore_fill(fill.fill, fill.booked, fill.final)
+                case "book":
+                    book = _BOOKS.decode(data)
+                    self._accounts(book.set).positions.books[book.strategy] = book.book
+                case "risk":
+                    risk = _RISKS.decode(data)
+                    self._accounts(risk.set).risk = risk.risk
+                    self._last[name] = data
+                case "mark":
+                    self.marks.by_instrument[key] = _MARKS.decode(data).mark
+                case "ticks":
+                    self.marks.ticks.update(_TICKS.decode(data).ticks)
+                    self._last[name] = data
                 case "saga":
                     saga = _SAGAS.decode(data).saga
                     self._accounts(saga.intent.account_set).restore_saga(saga)

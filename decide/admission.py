@@ -5,13 +5,19 @@ A refusal is a word of a closed set, said in a Saga record; it is never an error
 
 from collections.abc import Callable
 from enum import StrEnum
+from math import lcm
 from typing import NamedTuple
 
 import msgspec
 
+from decide import budgets
 from decide.account_set import AccountSet
+from decide.budgets import Need
 from decide.conduct import is_open, is_tradable, open_cost_e6
-from decide.edges import Level, OpenLeg, SizedLeg, Walk, payout_floor, size_walk
+from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
+from decide.fees import in_force
+from decide.links import Instruments, fault, instruments_of
+from decide.risk import Place as RiskPlace
 from schemas.decision import Intent, Leg, Link
 from schemas.market import Instrument
 
@@ -29,15 +35,21 @@ class Refusal(StrEnum):
     HALTED = "HALTED"
     REDUCING = "REDUCING"
     """only hedges are allowed"""
+    STOPPED = "STOPPED"
+    """its strategy, a venue or an instrument is, by command, by limit or for a difference from the venue's report"""
+    STALE_MARK = "STALE_MARK"
+    """losses are limited, and what is held cannot be valued now"""
     OFF_TIME = "OFF_TIME"
     """decided more than a second away from log time"""
     LATE = "LATE"
     """its orders could not leave within 500 ms of the input that triggered it"""
     MALFORMED = "MALFORMED"
-    """not two legs of its link, or sizes that do not add up"""
+    """not legs of its link, each instrument once; or sizes that do not add up"""
     UNKNOWN_LINK = "UNKNOWN_LINK"
     LINK_NOT_APPROVED = "LINK_NOT_APPROVED"
     """or expired"""
+    LINK_SUSPENDED = "LINK_SUSPENDED"
+    """something is not as it was approved (`links.fault`)"""
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
     """not described, or its costs cannot be bounded"""
     NOT_OPEN = "NOT_OPEN"
@@ -60,8 +72,23 @@ class Refusal(StrEnum):
     """the worst state of the link loses, fees included"""
     ORDER_NOTIONAL = "ORDER_NOTIONAL"
     MARKET_NOTIONAL = "MARKET_NOTIONAL"
+    LINK_CAP = "LINK_CAP"
+    """more capital than its link may bind"""
+    NOT_HELD = "NOT_HELD"
+    """it reduces more than is held, confirmed and in no other order"""
     CAPITAL = "CAPITAL"
     """not enough free cash for all legs at once"""
+    BUDGET_STRATEGY = "BUDGET_STRATEGY"
+    """with this intent the budget of its strategy would be exceeded; the others likewise"""
+    BUDGET_EVENT = "BUDGET_EVENT"
+    BUDGET_CATEGORY = "BUDGET_CATEGORY"
+    BUDGET_VENUE = "BUDGET_VENUE"
+    BUDGET_SHARD = "BUDGET_SHARD"
+    BUDGET_INSTRUMENT = "BUDGET_INSTRUMENT"
+    BUDGET_WORST_LOSS = "BUDGET_WORST_LOSS"
+    """the worst outcome of its event would cost more than is allowed"""
+    BUDGET_RATE = "BUDGET_RATE"
+    """as many orders a minute as the venue's budget allows"""
     SELF_CROSS = "SELF_CROSS"
     """it would cross an order of our own"""
 
@@ -70,7 +97,7 @@ class Known(NamedTuple):
     """Reference data of the log: links and instruments by id."""
 
     links: dict[str, Link]
-    instruments: dict[str, Instrument]
+    instruments: Instruments
 
 
 class Admitted(NamedTuple):
@@ -78,7 +105,7 @@ class Admitted(NamedTuple):
 
     walk: Walk
     floor_e6: int
-    instruments: tuple[Instrument, Instrument]
+    instruments: tuple[Instrument, ...]
 
 
 Check = Callable[[Intent, AccountSet, Known, int], Refusal | None]
@@ -90,10 +117,10 @@ def admit(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
         refusal = check(intent, accounts, known, now_ns)
         if refusal is not None:
             return refusal
-    sized = _size(intent, accounts, known)
+    sized = _size(intent, accounts, known, now_ns)
     if isinstance(sized, Refusal):
         return sized
-    return _afford(intent, sized, accounts) or sized
+    return _afford(intent, sized, accounts) or _within_budgets(intent, sized, accounts, known, now_ns) or sized
 
 
 def trim(leg: Leg, walked: SizedLeg) -> Leg:
@@ -115,15 +142,34 @@ def _state(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> R
     limit = accounts.limit
     if limit is None:
         return Refusal.NO_LIMIT
-    if limit.state == "REDUCING":
-        return Refusal.REDUCING
-    if limit.state != "RUNNING":
-        return Refusal.HALTED
+    stopped = _stopped(intent, accounts)
+    if stopped is not None:
+        return stopped
     if any(
         saga.intent.strategy == intent.strategy and saga.intent.link == intent.link for saga in accounts.open_sagas()
     ):
         return Refusal.OPEN_SAGA
     return Refusal.SAGAS if len(accounts.open_sagas()) >= limit.open_sagas_max else None
+
+
+def _stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
+    """Say whether the set, or the part of it that the intent is about, may take new risk; an exit takes none."""
+    whole = accounts.risk.whole(accounts.limit).state
+    if whole not in {"RUNNING", "REDUCING"}:
+        return Refusal.HALTED
+    parts: list[RiskPlace] = [("STRATEGY", intent.strategy)]
+    parts += [("VENUE", leg.account.partition(":")[0]) for leg in intent.legs]
+    parts += [("INSTRUMENT", leg.instrument) for leg in intent.legs]
+    part = accounts.risk.stands(accounts.limit, parts).state
+    if part not in {"RUNNING", "REDUCING"}:
+        return Refusal.STOPPED
+    if is_exit(intent):
+        return None
+    if whole == "REDUCING":
+        return Refusal.REDUCING
+    if part == "REDUCING":
+        return Refusal.STOPPED
+    return Refusal.STALE_MARK if accounts.risk.needs_marks_of(accounts.limit, intent.strategy) else None
 
 
 def _time(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
@@ -133,12 +179,40 @@ def _time(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Re
 
 
 def _link(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    """Hold the intent against its link. One leg alone may name its instrument instead: then no link backs it."""
+    if is_directional(intent):
+        return None
     link = known.links.get(intent.link)
     if link is None:
         return Refusal.UNKNOWN_LINK
+    if link.status == "SUSPENDED":
+        return Refusal.LINK_SUSPENDED
     if link.status != "APPROVED" or 0 < link.expires_ts_ns <= now_ns:
         return Refusal.LINK_NOT_APPROVED
-    if len(intent.legs) != 2 or {leg.instrument for leg in intent.legs} != {link.instrument_a, link.instrument_b}:
+    names, joined = {leg.instrument for leg in intent.legs}, set(instruments_of(link))
+    # A pair is traded whole; of an event's outcomes any may be left out, its payout table says what that is worth.
+    is_of_link = names <= joined if link.kind == "EVENT" else names == joined
+    return None if is_of_link and not any(leg.reduces for leg in intent.legs) else Refusal.MALFORMED
+
+
+def _sound(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    """Hold the link against its instruments; what a leg itself lacks is said before, by name."""
+    link = known.links.get(intent.link)
+    return Refusal.LINK_SUSPENDED if link is not None and fault(link, known.instruments) else None
+
+
+def is_directional(intent: Intent) -> bool:
+    """Say whether no link backs an intent: one leg, named by its instrument."""
+    return len(intent.legs) == 1 and intent.link == intent.legs[0].instrument
+
+
+def is_exit(intent: Intent) -> bool:
+    """Say whether an intent only closes what is held."""
+    return is_directional(intent) and intent.legs[0].reduces
+
+
+def _legs(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    if not intent.legs or len({leg.instrument for leg in intent.legs}) != len(intent.legs):
         return Refusal.MALFORMED
     for leg in intent.legs:
         instrument = known.instruments.get(leg.instrument)
@@ -177,38 +251,49 @@ def _accounts(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -
     return None
 
 
-_CHECKS: tuple[Check, ...] = (_state, _time, _link, _accounts)
+_CHECKS: tuple[Check, ...] = (_state, _time, _link, _legs, _sound, _accounts)
 
 
 # --- sizes and money
 
 
-def _size(intent: Intent, accounts: AccountSet, known: Known) -> Admitted | Refusal:
+def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Admitted | Refusal:
     """Size the intent by what of its levels is not taken already, and see what the worst state brings."""
-    first, second = intent.legs
-    link = known.links[intent.link]
+    directional = is_directional(intent)
     sides = {leg.instrument: leg.side for leg in intent.legs}
-    floor_e6 = payout_floor(link, sides[link.instrument_a], sides[link.instrument_b])
-    instruments = (known.instruments[first.instrument], known.instruments[second.instrument])
-    left = (accounts.claims.left(first), accounts.claims.left(second))
-    step = max(instruments[0].size_step, instruments[1].size_step)
-    size = min(first.size, second.size, sum(left[0]), sum(left[1])) // step * step
-    is_whole = size == first.size == second.size
+    floor_e6 = 0 if directional else floor_of(known.links[intent.link], sides)
+    instruments = tuple(
+        in_force(known.instruments[leg.instrument], accounts.profiles[leg.account], now_ns) for leg in intent.legs
+    )
+    left = [accounts.claims.left(leg) for leg in intent.legs]
+    step = lcm(*(instrument.size_step for instrument in instruments))
+    size = min(*(leg.size for leg in intent.legs), *(sum(remaining) for remaining in left)) // step * step
+    is_whole = all(leg.size == size for leg in intent.legs)
     if not is_whole and size == 0:
         return Refusal.TAKEN
-    walk = size_walk(
-        _open_leg(first, instruments[0], left[0]), _open_leg(second, instruments[1], left[1]), size, floor_e6=floor_e6
-    )
+    legs = [_open_leg(leg, one, rest) for leg, one, rest in zip(intent.legs, instruments, left, strict=True)]
+    walk = size_walk(legs, size, floor_e6=floor_e6)
     if walk is None:
         return Refusal.OFF_GRID if is_whole else Refusal.TAKEN
-    if walk.profit_e6 <= 0:
+    if walk.profit_e6 <= 0 and not directional:
         return Refusal.NO_PROFIT if is_whole else Refusal.TAKEN
+    leg = intent.legs[0]
+    if is_exit(intent) and accounts.closable(leg.account, leg.instrument, leg.side) < size:
+        return Refusal.NOT_HELD
+    link = None if directional else known.links[intent.link]
+    if link is not None and 0 < link.cap_e6 < walk.cost_e6 + walk.fees_e6 + _bound_e6(link, accounts):
+        return Refusal.LINK_CAP
     return Admitted(walk, floor_e6, instruments)
+
+
+def _bound_e6(link: Link, accounts: AccountSet) -> int:
+    """Return what the link's instruments bind already."""
+    return sum(accounts.exposure_e6(account, name) for account in accounts.ledgers for name in instruments_of(link))
 
 
 def _open_leg(leg: Leg, instrument: Instrument, left: list[int]) -> OpenLeg:
     levels = [Level(price, size) for price, size in zip(leg.level_prices, left, strict=True)]
-    return OpenLeg(instrument, leg.side, levels)
+    return OpenLeg(instrument, leg.side, levels, leg.reduces)
 
 
 def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | None:
@@ -218,6 +303,9 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | 
         cost_e6 = open_cost_e6(leg.side, walked.limit, sized.walk.size)
         if limit is None or cost_e6 > limit.order_notional_max_e6:
             return Refusal.ORDER_NOTIONAL
+        if leg.reduces:
+            # It takes risk away and is paid with what is held.
+            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit) else None
         if accounts.exposure_e6(leg.account, leg.instrument) + cost_e6 > limit.market_notional_max_e6:
             return Refusal.MARKET_NOTIONAL
         if accounts.crosses_own(leg.instrument, leg.side, walked.limit):
@@ -227,3 +315,14 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | 
         if need > accounts.ledgers[account].usable_e6(accounts.profiles[account].capital_e6):
             return Refusal.CAPITAL
     return None
+
+
+def _within_budgets(intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    needs = [
+        Need(
+            leg.account, instrument, 0 if leg.reduces else open_cost_e6(leg.side, one.limit, one.size) + one.fee_max_e6
+        )
+        for leg, instrument, one in zip(intent.legs, sized.instruments, sized.walk.legs, strict=True)
+    ]
+    over = budgets.refuse(intent, needs, accounts, known, now_ns)
+    return Refusal(f"BUDGET_{over}") if over is not None else None

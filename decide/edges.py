@@ -1,21 +1,28 @@
-"""Two-leg edges, walked through the depth of both books with unreduced integers, net of both venues' fees.
+"""Edges of 1..n legs, walked through the depth of all books with unreduced integers, net of every venue's fees.
 
-A leg is a side in YES terms of its own instrument: BUY takes asks, SELL takes bids. What a pair of legs is worth at the
-least follows from the link's payout table alone (`payout_floor`), so polarity needs no mirrored books: SAME pairs a BUY
-with a SELL, OPPOSITE two of a kind.
+A leg is a side in YES terms of its own instrument: BUY takes asks, SELL takes bids. What legs are worth together at the
+least follows from the link's payout table alone (`Table`), so polarity needs no mirrored books: SAME pairs a BUY with
+a SELL, OPPOSITE two of a kind; the outcomes of an event are all bought, or any of them sold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import lcm
 from typing import NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, fee_max_e6, on_grid, open_cost_e6, unit_cost
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, on_grid, open_cost_e6, unit_cost
+from decide.links import State, instruments_of, states_of
 from schemas.decision import Link
 from schemas.derived import Depth
 from schemas.enums import Side
 from schemas.market import Instrument
 
 E4_TO_E6 = 100
+NS_PER_DAY = 86_400 * 1_000_000_000
+NS_PER_YEAR = 365 * NS_PER_DAY
+RELEASE_AFTER_CLOSE_NS: Mapping[str, int] = {"kalshi": 7 * NS_PER_DAY, "polymarket": 14 * NS_PER_DAY}
+"""From an instrument's close until its capital is free again, at the worst. No venue states a bound, so these are ours:
+Kalshi's settlement timer with a dispute and an amendment; Polymarket's proposal, two disputes, the vote, redemption."""
 
 
 class Level(NamedTuple):
@@ -26,11 +33,15 @@ class Level(NamedTuple):
 
 
 class OpenLeg(NamedTuple):
-    """One leg before it is sized: which side of which instrument, and the levels that can be taken, best first."""
+    """One leg before it is sized: which side of which instrument, and the levels that can be taken, best first.
+
+    One that `reduces` closes what is held: it may be smaller than the venue's minimum, as it trades at once.
+    """
 
     instrument: Instrument
     side: Side
     levels: Sequence[Level]
+    reduces: bool = False
 
 
 class SizedLeg(NamedTuple):
@@ -60,18 +71,18 @@ class Walk(NamedTuple):
     """A sized edge: all money at 1e-6, profit guaranteed in every state of the link, after fees."""
 
     size: int
-    legs: tuple[SizedLeg, SizedLeg]
+    legs: tuple[SizedLeg, ...]
     profit_e6: int
 
     @property
     def cost_e6(self) -> int:
         """Capital of all legs without fees."""
-        return self.legs[0].cost_e6 + self.legs[1].cost_e6
+        return sum(leg.cost_e6 for leg in self.legs)
 
     @property
     def fees_e6(self) -> int:
         """Bound of all fees."""
-        return self.legs[0].fee_e6 + self.legs[1].fee_e6
+        return sum(leg.fee_e6 for leg in self.legs)
 
 
 def levels_of(depth: Depth, side: Side) -> list[Level]:
@@ -81,29 +92,85 @@ def levels_of(depth: Depth, side: Side) -> list[Level]:
     return [Level(price, size) for price, size in zip(depth.bid_prices, depth.bid_sizes, strict=True)]
 
 
+class Table(NamedTuple):
+    """What a link pays, ready to be asked.
+
+    Attributes:
+        columns: instrument -> its place in each row.
+        rows: for each state what one YES of each instrument pays, at 1e-6.
+        strong: the rows of states that are not weak; all rows where no state is, or the haircut or the cap is missing.
+        haircut_e6: taken off the strong minimum; 0 where no state is weak.
+    """
+
+    columns: dict[str, int]
+    rows: list[tuple[int, ...]]
+    strong: list[tuple[int, ...]]
+    haircut_e6: int
+
+    def floor_e6(self, sides: Mapping[str, Side]) -> int:
+        """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6.
+
+        0 when the table is not whole: nothing is guaranteed.
+        """
+        bought = [self.columns[name] for name, side in sides.items() if side == "BUY" and name in self.columns]
+        sold = [self.columns[name] for name, side in sides.items() if side != "BUY" and name in self.columns]
+        worst = _worst_e6(self.rows, bought, sold)
+        if not self.haircut_e6:
+            return worst
+        return max(worst, _worst_e6(self.strong, bought, sold) - self.haircut_e6)
+
+
+def _worst_e6(rows: list[tuple[int, ...]], bought: list[int], sold: list[int]) -> int:
+    whole = len(sold) * MICRO
+    return min((whole + sum(row[at] for at in bought) - sum(row[at] for at in sold) for row in rows), default=0)
+
+
+def table_of(link: Link) -> Table:
+    """Return a link's payouts.
+
+    Of an event that nobody approved as exhaustive, "none of these" is a state too. Weak states do not count where a
+    human named both the haircut that stands for them and the cap.
+    """
+    try:
+        states = states_of(link)
+    except ValueError:
+        return Table({}, [], [], 0)
+    if link.kind == "EVENT" and not link.exhaustive:
+        states.append(State("none of these", (0,) * len(link.instruments)))
+    rows = [state.pays_e6 for state in states]
+    columns = {name: column for column, name in enumerate(instruments_of(link))}
+    strong = [state.pays_e6 for state in states if state.name not in link.weak_states]
+    if len(strong) == len(rows) or not strong or link.haircut_e6 <= 0 or link.cap_e6 <= 0:
+        return Table(columns, rows, rows, 0)
+    return Table(columns, rows, strong, link.haircut_e6)
+
+
+def floor_of(link: Link, sides: Mapping[str, Side]) -> int:
+    """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6."""
+    return table_of(link).floor_e6(sides)
+
+
 def payout_floor(link: Link, side_a: Side, side_b: Side) -> int:
-    """Return what one contract of each leg pays together in the worst state, at 1e-6."""
-    return min(
-        (a if side_a == "BUY" else MICRO - a) + (b if side_b == "BUY" else MICRO - b)
-        for a, b in zip(link.payout_a_e6, link.payout_b_e6, strict=True)
-    )
+    """Return the same of a pair."""
+    return floor_of(link, {link.instrument_a: side_a, link.instrument_b: side_b})
 
 
-def walk(first: OpenLeg, second: OpenLeg, *, floor_e6: int, size_max: int, unit_profit_min_e6: int = 0) -> Walk | None:
+def walk(*legs: OpenLeg, floor_e6: int, size_max: int, unit_profit_min_e6: int = 0) -> Walk | None:
     """Return the size with the largest guaranteed profit, or None when no size has one.
 
-    Candidates are the sizes at which either book's level ends, and `size_max`: between two of them profit is linear but
+    Candidates are the sizes at which a level of any book ends, and `size_max`: between two of them profit is linear but
     for the fees' rounding. Levels whose contracts bring less than `unit_profit_min_e6` before fees are not walked.
 
     Args:
-        floor_e6: `payout_floor` of the two sides.
+        floor_e6: `floor_of` the sides.
         size_max: at 1e-6; also the bound of capital or caps the caller knows of.
     """
     best: Walk | None = None
-    step = _common_step(first.instrument, second.instrument)
-    for reach in _reaches(first, second, floor_e6=floor_e6, unit_profit_min_e6=unit_profit_min_e6):
+    # A step all grids of sizes have.
+    step = lcm(*(leg.instrument.size_step for leg in legs))
+    for reach in _reaches(legs, floor_e6=floor_e6, unit_profit_min_e6=unit_profit_min_e6):
         size = min(reach, size_max) // step * step
-        sized = size_walk(first, second, size, floor_e6=floor_e6)
+        sized = size_walk(legs, size, floor_e6=floor_e6)
         if sized is not None and (best is None or sized.profit_e6 > best.profit_e6):
             best = sized
         if reach >= size_max:
@@ -111,26 +178,44 @@ def walk(first: OpenLeg, second: OpenLeg, *, floor_e6: int, size_max: int, unit_
     return best if best is not None and best.profit_e6 > 0 else None
 
 
-def size_walk(first: OpenLeg, second: OpenLeg, size: int, *, floor_e6: int) -> Walk | None:
+def size_walk(legs: Sequence[OpenLeg], size: int, *, floor_e6: int) -> Walk | None:
     """Return the walk of exactly `size`, None where a venue's minimum, its price grid or the depth do not allow it."""
-    legs = (size_leg(first, size), size_leg(second, size))
-    if legs[0] is None or legs[1] is None:
-        return None
-    # Capital is rounded up a leg, so this is at most 2e-6 below the exact figure and never above it.
-    profit = floor_e6 * size // MICRO - legs[0].cost_e6 - legs[1].cost_e6 - legs[0].fee_e6 - legs[1].fee_e6
-    return Walk(size, (legs[0], legs[1]), profit)
+    sized: list[SizedLeg] = []
+    for leg in legs:
+        one = size_leg(leg, size)
+        if one is None:
+            return None
+        sized.append(one)
+    # Capital is rounded up a leg, so this is at most 1e-6 a leg below the exact figure and never above it.
+    profit = floor_e6 * size // MICRO - sum(leg.cost_e6 + leg.fee_e6 for leg in sized)
+    return Walk(size, tuple(sized), profit)
+
+
+def release_ns(instruments: Sequence[Instrument]) -> int:
+    """Return when the last of their capital is free again in the worst case, 0 where one states no close."""
+    if not all(instrument.close_ts_ns for instrument in instruments):
+        return 0
+    return max(one.close_ts_ns + RELEASE_AFTER_CLOSE_NS[one.venue] for one in instruments)
+
+
+def annual_e6(profit_e6: int, capital_e6: int, now_ns: int, release_ts_ns: int) -> int:
+    """Return profit over capital scaled to a year, millionths, rounded down; 0 where the release is not known."""
+    left_ns = release_ts_ns - now_ns
+    return profit_e6 * MICRO * NS_PER_YEAR // (capital_e6 * left_ns) if left_ns > 0 and capital_e6 > 0 else 0
 
 
 def size_leg(leg: OpenLeg, size: int) -> SizedLeg | None:
     """Return one leg cut to `size`, None where it cannot be ordered."""
     instrument = leg.instrument
-    if size <= 0 or size < instrument.size_min or size % instrument.size_step:
+    if size <= 0 or size % instrument.size_step or (size < instrument.size_min and not leg.reduces):
         return None
     taken = cut(leg.levels, size)
     if not taken:
         return None
     limit = taken[-1].price
-    if not on_grid(instrument, limit) or open_cost_e6(leg.side, limit, size) < instrument.notional_min_e6:
+    # What closes sells the other token: its money is what the opposite side would have paid for it.
+    token_side = OPPOSITE[leg.side] if leg.reduces else leg.side
+    if not on_grid(instrument, limit) or open_cost_e6(token_side, limit, size) < instrument.notional_min_e6:
         return None
     bound = CONDUCTS[instrument.venue].fee_bound
     return SizedLeg(
@@ -155,30 +240,24 @@ def cut(levels: Sequence[Level], size: int) -> tuple[Level, ...]:
     return ()
 
 
-def _common_step(a: Instrument, b: Instrument) -> int:
-    """Return a step both grids of sizes have: the coarser one where it is a multiple, else their product."""
-    low, high = sorted((a.size_step, b.size_step))
-    return high if high % low == 0 else low * high
-
-
-def _reaches(first: OpenLeg, second: OpenLeg, *, floor_e6: int, unit_profit_min_e6: int) -> Iterator[int]:
-    """Yield the cumulative sizes at which a level of either side ends, while contracts still bring enough."""
-    i = j = reach = 0
-    left_i = first.levels[0].size if first.levels else 0
-    left_j = second.levels[0].size if second.levels else 0
-    while i < len(first.levels) and j < len(second.levels):
-        cost = unit_cost(first.side, first.levels[i].price) + unit_cost(second.side, second.levels[j].price)
+def _reaches(legs: Sequence[OpenLeg], *, floor_e6: int, unit_profit_min_e6: int) -> Iterator[int]:
+    """Yield the cumulative sizes at which a level of any leg ends, while contracts still bring enough."""
+    if not legs:
+        return
+    # A level of nothing (all of it is taken already) is no level.
+    levels = [[level for level in leg.levels if level.size > 0] for leg in legs]
+    places, reach = [0] * len(legs), 0
+    left = [found[0].size if found else 0 for found in levels]
+    while all(place < len(found) for place, found in zip(places, levels, strict=True)):
+        at = zip(legs, levels, places, strict=True)
+        cost = sum(unit_cost(leg.side, found[place].price) for leg, found, place in at)
         if floor_e6 - cost * E4_TO_E6 < max(unit_profit_min_e6, 1):
             return
-        part = min(left_i, left_j)
+        part = min(left)
         reach += part
-        left_i -= part
-        left_j -= part
-        if left_i == 0:
-            i += 1
-            left_i = first.levels[i].size if i < len(first.levels) else 0
-        if left_j == 0:
-            j += 1
-            left_j = second.levels[j].size if j < len(second.levels) else 0
-        if part > 0:
-            yield reach
+        for number, found in enumerate(levels):
+            left[number] -= part
+            if left[number] == 0:
+                places[number] += 1
+                left[number] = found[places[number]].size if places[number] < len(found) else 0
+        yield reach

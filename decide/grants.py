@@ -25,7 +25,8 @@ def make_grant(saga: Saga, place: Place, *, grant_id: str, now_ns: int, recv_ts_
     token = choose_token(instrument, place.side, closing=closing)
     best = place.price if closing else wanted.level_prices[0]
     fills = FILLS_PER_LEVEL * len(wanted.level_prices)
-    entry = place.purpose == "ENTRY"
+    # An exit, too, is as old as the book it was decided on.
+    entry = place.purpose == "ENTRY" or leg.reduces
     return Grant(
         id=grant_id,
         intent=saga.intent.id,

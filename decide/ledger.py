@@ -27,6 +27,21 @@ class Holding:
     cost_e6: int = 0
 
 
+class Difference(NamedTuple):
+    """What a report states beyond what we count."""
+
+    cash_e6: int
+    sizes: dict[HoldingKey, int]
+
+
+class Seen(NamedTuple):
+    """A difference, and the report and the last movement it was seen with."""
+
+    difference: Difference
+    as_of_ns: int
+    moved_ns: int
+
+
 class Booked(NamedTuple):
     """What one fill did, so that a failed settlement can take it back."""
 
@@ -55,6 +70,8 @@ class Account:
     """reports in a row that differed with nothing in flight"""
     moved_ns: int = 0
     """the venue's time of the newest fill or settlement"""
+    seen_difference: Seen | None = None
+    """of the last report with nothing in flight, if it differed"""
     said: tuple[bool, int, int, int] = (False, 0, 0, 0)
     """what was written down last: known, cash, reserved, fees"""
     reserved: dict[str, int] = field(default_factory=dict)
@@ -62,6 +79,8 @@ class Account:
     _booked: dict[str, Booked] = field(default_factory=dict)
     _final: dict[str, Settlement] = field(default_factory=dict)
     """fill -> CONFIRMED or FAILED, also of fills not seen yet"""
+    _unsettled: set[str] = field(default_factory=set)
+    """fills whose settlement is to come"""
     changed_fills: set[str] = field(default_factory=set)
     """fills that are not written down as they are"""
 
@@ -111,6 +130,41 @@ class Account:
             self.holdings[key] = Holding(size=size, sellable=max(size, 0))
         return list(self.holdings)
 
+    def difference(self, report: VenueReport) -> Difference:
+        """Return what a report states beyond what we count."""
+        theirs = self._sizes(report)
+        sizes = {key: theirs.get(key, 0) - self.holding(*key).size for key in {*theirs, *self.holdings}}
+        return Difference(report.cash_e6 - self.cash_e6, {key: size for key, size in sizes.items() if size})
+
+    def lasting_difference(self, report: VenueReport) -> Difference | None:
+        """Return the difference of a report if the one before it stated the same, nothing having moved between."""
+        seen, found = self.seen_difference, self.difference(report)
+        if not found.cash_e6 and not found.sizes:
+            self.seen_difference = None
+            return None
+        if seen is not None and report.as_of_ns <= seen.as_of_ns:
+            return None
+        self.seen_difference = Seen(found, report.as_of_ns, self.moved_ns)
+        return found if seen is not None and seen.difference == found and seen.moved_ns == self.moved_ns else None
+
+    def heal(self, key: HoldingKey, size: int, cash_e6: int) -> None:
+        """Take the venue's figures: move a holding (at no cost; what is gone takes its share of the cost with it) and cash."""
+        self.cash_e6 += cash_e6
+        if not size:
+            return
+        holding = self.holdings.setdefault(key, Holding())
+        after = holding.size + size
+        if abs(after) < abs(holding.size):
+            holding.cost_e6 = holding.cost_e6 * abs(after) // abs(holding.size)
+        holding.size = after
+        holding.sellable = max(after, 0) if self.nets else max(holding.sellable + size, 0)
+        self.differs = 0
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Say whether the settlement of some fill is to come."""
+        return self.settles_later and bool(self._unsettled)
+
     def compare(self, report: VenueReport) -> bool:
         """Count a later report that differs; return True when that is to be said (once per series)."""
         ours = {key: holding.size for key, holding in self.holdings.items() if holding.size}
@@ -139,6 +193,8 @@ class Account:
             cash_e6, cost_e6 = self._book_token(key, fill, is_final=is_final)
             if is_final:
                 self._final[fill.fill] = "CONFIRMED"
+            else:
+                self._unsettled.add(fill.fill)
         self.moved_ns = max(self.moved_ns, fill.venue_ts_ns or fill.ts_ns)
         self.cash_e6 += cash_e6 - fill.fee_e6
         self.fees_e6 += fill.fee_e6
@@ -151,6 +207,7 @@ class Account:
             return None
         self.changed_fills.add(fill_id)
         self._final[fill_id] = settlement
+        self._unsettled.discard(fill_id)
         booked = self._booked.get(fill_id)
         if booked is None:
             return None
@@ -170,7 +227,7 @@ class Account:
 
     def without_fills(self) -> "Account":
         """Return a copy that knows no fill: they are written down one by one."""
-        return replace(self, _booked={}, _final={}, changed_fills=set())
+        return replace(self, _booked={}, _final={}, _unsettled=set(), changed_fills=set())
 
     def known_fill(self, fill_id: str) -> tuple[Booked | None, Settlement | None]:
         """Return what one fill did, and how its settlement ended."""
@@ -178,7 +235,7 @@ class Account:
 
     def take_fills(self, other: "Account") -> None:
         """Know the fills that `other` knows."""
-        self._booked, self._final = other._booked, other._final
+        self._booked, self._final, self._unsettled = other._booked, other._final, other._unsettled
 
     def restore_fill(self, fill_id: str, booked: Booked | None, final: Settlement | None) -> None:
         """Know a fill again; it moves nothing."""
@@ -186,6 +243,9 @@ class Account:
             self._booked[fill_id] = booked
         if final is not None:
             self._final[fill_id] = final
+        else:
+            # Whether this venue settles later may not be known yet: `has_unsettled` asks.
+            self._unsettled.add(fill_id)
 
     # Parts
 

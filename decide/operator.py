@@ -3,15 +3,22 @@
 One file may hold any of these lists; money and sizes are integers at 1e-6:
 
     {"approved_by": "who", "account_set": "main",
-     "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0}],
+     "profiles":   [{"id": "kalshi:main", "venue": "kalshi", "entity": "…", "currency": "USD", "capital_e6": 0,
+                     "fees": [{"instruments": "kalshi:KXNBA", "from_ts_ns": …, "until_ts_ns": 0, "taker_fee_e6": …,
+                               "share_e6": 1000000, "source": "…"}]}],
      "limits":     [{"id": "main", "state": "RUNNING", "order_notional_max_e6": …, "market_notional_max_e6": …,
                      "open_sagas_max": …, "unwind_budget_e6": …, "reason": "…"}],
-     "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}}],
+     "budgets":    [{"scope": "STRATEGY", "name": "*", "notional_max_e6": …, "day_loss_max_e6": …, "reason": "…"}],
+     "strategies": [{"id": "arb", "kind": "cross_venue", "status": "RUNNING", "params": {…}, "instruments": [watched, …]}],
      "links":      [{"key": "…", "kalshi": {"ticker": "…"}, "polymarket": {"condition_id": "…"}, "polarity": "SAME",
-                     "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]}]}
+                     "payouts": [{"state": "yes", "a_e6": 1000000, "b_e6": 1000000}, …]},
+                    {"kind": "EVENT", "key": "…", "instruments": ["kalshi:…", …], "exhaustive": true,
+                     "table": [{"state": "…", "pays_e6": [1000000, 0, …]}, …]}]}
 
-A link names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
-`payouts` it gets the table of `default_payouts`; who approves the link approves that.
+A pair names its instruments as `"a"` and `"b"` (instrument ids), or by venue as above: then a is Kalshi's. Without
+`payouts` it gets the table of `links.default_payouts`, an event without `table` that of `links.event_payouts`; who approves the link approves that.
+An approved link says which rule texts were approved, as `crossbook links approve` records them; only a file that says
+`"simulated": true` may leave them out, they are then not compared.
 """
 
 from collections.abc import Iterable
@@ -23,40 +30,19 @@ from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.flow import Output
+from decide.operator_links import LinkEntry, check_rules, link_record
 from schemas import decision
 from venues import VENUES
 
-HALF = MICRO // 2
 
-
-class _Payout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    state: str
-    a_e6: int
-    b_e6: int
-
-
-class _Kalshi(msgspec.Struct, frozen=True):
-    ticker: str
-
-
-class _Polymarket(msgspec.Struct, frozen=True):
-    condition_id: str
-
-
-class _Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    polarity: Literal["SAME", "OPPOSITE"]
-    key: str = ""
-    a: str = ""
-    b: str = ""
-    kalshi: _Kalshi | None = None
-    polymarket: _Polymarket | None = None
-    payouts: list[_Payout] = []
-    version: int = 1
-    status: Literal["PROPOSED", "APPROVED", "SUSPENDED", "EXPIRED"] = "APPROVED"
-    approved_by: str = ""
-    expires_ts_ns: int = 0
-    rules_hash_a: str = ""
-    rules_hash_b: str = ""
+class _FeeTerm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    instruments: str = ""
+    category: str = ""
+    from_ts_ns: int = 0
+    until_ts_ns: int = 0
+    taker_fee_e6: int = -1
+    share_e6: int = MICRO
 
 
 class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +52,7 @@ class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str
     capital_e6: int = 0
     account_set: str = ""
+    fees: list[_FeeTerm] = []
 
 
 class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +64,27 @@ class _Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unwind_budget_e6: int
     reason: str
     set_by: str = ""
+    approved_by: str = ""
+    day_loss_reduce_e6: int = -1
+    day_loss_halt_e6: int = -1
+    silence_reduce_ms: int = -1
+    silence_halt_ms: int = -1
+    heal_max_e6: int = -1
+    two_people: bool = False
+
+
+class _Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    scope: Literal["STRATEGY", "EVENT", "CATEGORY", "VENUE", "SHARD", "INSTRUMENT"]
+    name: str
+    reason: str
+    account_set: str = ""
+    set_by: str = ""
+    approved_by: str = ""
+    notional_max_e6: int = -1
+    worst_loss_max_e6: int = -1
+    day_loss_max_e6: int = -1
+    orders_per_min: int = -1
+    orders_burst: int = 0
 
 
 class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +93,7 @@ class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["RUNNING", "DRAINING", "STOPPED"] = "RUNNING"
     account_set: str = ""
     params: dict[str, Any] = {}
+    instruments: list[str] = []
 
 
 class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,10 +101,13 @@ class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     approved_by: str = ""
     account_set: str = "main"
+    simulated: bool = False
+    """its markets are simulated: links need not say which rule texts were approved"""
     profiles: list[_Profile] = []
     limits: list[_Limit] = []
+    budgets: list[_Budget] = []
     strategies: list[_Strategy] = []
-    links: list[_Link] = []
+    links: list[LinkEntry] = []
 
 
 def read(text: bytes | str, *, where: str = "operator file") -> Desk:
@@ -120,82 +132,23 @@ def records(desk: Desk, *, now_ns: int, approved_by: str = "") -> list[Output]:
     approver = desk.approved_by or approved_by
     profiles = [_profile(profile, desk) for profile in desk.profiles]
     limits = [_limit(limit, approver) for limit in desk.limits]
+    budgets = [_budget(budget, approver, desk) for budget in desk.budgets]
     strategies = [_strategy(strategy, desk) for strategy in desk.strategies]
-    links = [_link(link, approver, now_ns) for link in desk.links]
+    links = [link_record(link, approver, now_ns) for link in desk.links]
+    if not desk.simulated:
+        check_rules(links)
     _check_ids("profile", [record.id for record in profiles])
     _check_ids("limit", [record.id for record in limits])
+    _check_ids("budget", [record.id for record in budgets])
     _check_ids("strategy", [record.id for record in strategies])
     _check_ids("link", [record.id for record in links])
     return [
         *(Output(topics.DECISION_PROFILE, record.id, record) for record in profiles),
         *(Output(topics.DECISION_LIMIT, record.id, record) for record in limits),
+        *(Output(topics.DECISION_LIMIT, record.id, record) for record in budgets),
         *(Output(topics.DECISION_LINK, record.id, record) for record in links),
         *(Output(topics.DECISION_STRATEGY, record.id, record) for record in strategies),
     ]
-
-
-def default_payouts(polarity: str) -> list[tuple[str, int, int]]:
-    """Return (state, payout of YES of a, of b) of a plain binary pair: yes, no, and both void at one half."""
-    yes_b, no_b = (MICRO, 0) if polarity == "SAME" else (0, MICRO)
-    return [("yes", MICRO, yes_b), ("no", 0, no_b), ("void", HALF, HALF)]
-
-
-def _link(link: _Link, approver: str, now_ns: int) -> decision.Link:
-    a, b = _instruments(link)
-    name = link.key or f"{a}|{b}"
-    if a == b:
-        raise Misconfigured(f"link {name}: both instruments are {a!r}; a link joins two")
-    approved_by = link.approved_by or approver
-    if link.status == "APPROVED" and not approved_by.strip():
-        raise Misconfigured(f"link {name}: approved_by is empty; a human approves a link, name who did")
-    table = [(row.state, row.a_e6, row.b_e6) for row in link.payouts] or default_payouts(link.polarity)
-    _check_payouts(name, link.polarity, table)
-    return decision.Link(
-        id=name,
-        version=link.version,
-        status=link.status,
-        instrument_a=a,
-        instrument_b=b,
-        polarity=link.polarity,
-        states=[state for state, _, _ in table],
-        payout_a_e6=[paid for _, paid, _ in table],
-        payout_b_e6=[paid for _, _, paid in table],
-        rules_hash_a=link.rules_hash_a,
-        rules_hash_b=link.rules_hash_b,
-        approved_by=approved_by,
-        approved_ts_ns=now_ns if link.status == "APPROVED" else 0,
-        expires_ts_ns=link.expires_ts_ns,
-    )
-
-
-def _instruments(link: _Link) -> tuple[str, str]:
-    a = link.a or (f"kalshi:{link.kalshi.ticker}" if link.kalshi else "")
-    b = link.b or (f"polymarket:{link.polymarket.condition_id}" if link.polymarket else "")
-    for side, name in (("a", a), ("b", b)):
-        venue, _, rest = name.partition(":")
-        if venue not in VENUES or not rest:
-            raise Misconfigured(
-                f"link {link.key or a or b or '?'}: instrument {side}: expected <venue>:<id> with a venue of "
-                f"{', '.join(VENUES)}, found {name!r}"
-            )
-    return a, b
-
-
-def _check_payouts(name: str, polarity: str, table: list[tuple[str, int, int]]) -> None:
-    """Hold the table against the polarity: every state pays within a dollar, yes and no are there, nothing contradicts."""
-    states = [state for state, _, _ in table]
-    if len(set(states)) != len(states):
-        raise Misconfigured(f"link {name}: a payout state stands twice in {states}")
-    for state, a, b in table:
-        if not (0 <= a <= MICRO and 0 <= b <= MICRO):
-            raise Misconfigured(f"link {name}: state {state!r} pays {a} and {b}; expected 0 to {MICRO}")
-    decided = {(MICRO, MICRO), (0, 0)} if polarity == "SAME" else {(MICRO, 0), (0, MICRO)}
-    contrary = {(MICRO, 0), (0, MICRO)} if polarity == "SAME" else {(MICRO, MICRO), (0, 0)}
-    rows = {(a, b) for _, a, b in table}
-    if not decided <= rows:
-        raise Misconfigured(f"link {name}: polarity {polarity} needs the states that pay {sorted(decided)}")
-    if contrary <= rows:
-        raise Misconfigured(f"link {name}: polarity {polarity} is contradicted by states that pay {sorted(contrary)}")
 
 
 def _profile(profile: _Profile, desk: Desk) -> decision.Profile:
@@ -210,7 +163,21 @@ def _profile(profile: _Profile, desk: Desk) -> decision.Profile:
         entity=profile.entity,
         currency=profile.currency,
         capital_e6=profile.capital_e6,
+        fees=[_fee_term(profile.id, term) for term in profile.fees],
     )
+
+
+def _fee_term(profile: str, term: _FeeTerm) -> decision.FeeTerm:
+    where = f"profile {profile}: fees of {term.instruments or term.category or 'all'}"
+    if not term.source.strip():
+        raise Misconfigured(f"{where}: source is empty; say where these fees are written")
+    if term.taker_fee_e6 < -1 or term.share_e6 < 0:
+        raise Misconfigured(
+            f"{where}: expected a coefficient and a share of 0 or more, or -1 for the stated coefficient"
+        )
+    if 0 < term.until_ts_ns <= term.from_ts_ns:
+        raise Misconfigured(f"{where}: it ends at {term.until_ts_ns}, which is not after {term.from_ts_ns}")
+    return decision.FeeTerm(**msgspec.structs.asdict(term))
 
 
 def _limit(limit: _Limit, approver: str) -> decision.Limit:
@@ -235,7 +202,26 @@ def _limit(limit: _Limit, approver: str) -> decision.Limit:
         unwind_budget_e6=limit.unwind_budget_e6,
         set_by=set_by,
         reason=limit.reason,
+        approved_by=limit.approved_by,
+        day_loss_reduce_e6=limit.day_loss_reduce_e6,
+        day_loss_halt_e6=limit.day_loss_halt_e6,
+        silence_reduce_ms=limit.silence_reduce_ms,
+        silence_halt_ms=limit.silence_halt_ms,
+        heal_max_e6=limit.heal_max_e6,
+        two_people=limit.two_people,
     )
+
+
+def _budget(budget: _Budget, approver: str, desk: Desk) -> decision.Budget:
+    account_set = budget.account_set or desk.account_set
+    name = f"{account_set}|{budget.scope}|{budget.name}"
+    set_by = budget.set_by or approver
+    if not set_by.strip():
+        raise Misconfigured(f"budget {name}: set_by is empty; name who set it")
+    if not budget.name.strip():
+        raise Misconfigured(f"budget {name}: name is empty; * is each that has none of its own")
+    values = msgspec.structs.asdict(budget) | {"id": name, "account_set": account_set, "set_by": set_by}
+    return decision.Budget(**values)
 
 
 def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:
@@ -245,6 +231,7 @@ def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:
         status=strategy.status,
         account_set=strategy.account_set or desk.account_set,
         params=msgspec.json.encode(strategy.params).decode(),
+        instruments=strategy.instruments,
     )
 
 

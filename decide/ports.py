@@ -1,5 +1,9 @@
 """What a strategy is and what it sees.
 
+A strategy sees the books and trades of all approved links, and those its configuration names (`instruments`). An intent
+names a link and its legs; or, of one leg that no link backs, the leg's instrument as its link. Such a leg may reduce:
+close what is held instead of opening. `strategies/momentum.py` is the template.
+
 A strategy remembers what it likes but is a pure function of the calls it gets: time is `view.now_ns`, ids are
 `view.new_id()`. It returns records: edges to publish, intents to execute. Third parties add a kind through the entry
 point group `crossbook.strategies`: the entry point's name is the kind, its object a `StrategyKind`.
@@ -27,7 +31,7 @@ class View(Protocol):
     """Place of the record in hand."""
 
     def links(self) -> Sequence[Link]:
-        """Return the approved links of which both instruments are known, in the order of their ids."""
+        """Return the approved links without a fault (`links.fault`), in the order of their ids."""
         ...
 
     def links_of(self, instrument: str) -> Sequence[Link]:
@@ -39,7 +43,7 @@ class View(Protocol):
         ...
 
     def instrument(self, instrument: str) -> Instrument | None:
-        """Return what is known of an instrument, with the newest ticks and status."""
+        """Return what is known of an instrument, with the newest ticks and status, and the fee the account pays now."""
         ...
 
     def depth(self, instrument: str) -> Depth | None:
@@ -51,11 +55,15 @@ class View(Protocol):
         ...
 
     def is_busy(self, link: str) -> bool:
-        """Say whether an intent of this strategy on this link has not come to its end."""
+        """Say whether an intent of this strategy on this link, or on this instrument where no link backs it, has not come to its end."""
         ...
 
     def may_trade(self) -> bool:
-        """Say whether the strategy is RUNNING: intents of any other are not published."""
+        """Say whether the strategy is RUNNING: intents that open anything are published of no other."""
+        ...
+
+    def may_exit(self) -> bool:
+        """Say whether the strategy is RUNNING or DRAINING: then it may close what it holds."""
         ...
 
     def new_id(self) -> str:
@@ -79,15 +87,21 @@ class Strategy(Protocol):
         ...
 
     def on_outcome(self, saga: Saga, view: View) -> Iterable[Decision]:
-        """Decide on what became of one of its intents."""
+        """Decide on what became of one of its intents; also told while it is STOPPED, when all it returns is dropped."""
         ...
 
     def on_timer(self, view: View) -> Iterable[Decision]:
-        """Decide on time alone; called on every time record of the log."""
+        """Decide on time alone; called on every time record of the log, and at once when a link went away.
+
+        What was begun on a link that `view.link` no longer returns is to be ended here.
+        """
         ...
 
     def on_stop(self, view: View) -> Iterable[Decision]:
-        """End what was begun: it is stopped, or its parameters change."""
+        """End what was begun: it is stopped, or its parameters change.
+
+        What it remembers goes on: to the instance with the new parameters, or to itself when it is started again.
+        """
         ...
 
 

@@ -1,21 +1,24 @@
-"""The two-leg saga as a state machine: what to do next, given what was filled. Pure arithmetic, no log, no capital.
+"""The saga of 1..n legs as a state machine: what to do next, given what was filled. Pure arithmetic, no log, no capital.
 
-    FIRST_LEG -> SECOND_LEG -> DONE
-                            -> UNWINDING -> DONE | HOLDING
+    FIRST_LEG -> SECOND_LEG (any later leg) -> DONE
+                                            -> UNWINDING -> DONE | HOLDING
     a failed settlement reopens any of them
 
-The first leg is the uncertain one; the second is sized by its fill. An underfilled second leg is tried again at a worse
-price within the budget; then the excess of the first is unwound within the budget; what is left is held, and said.
-`advance` decides on exposures alone, so it is right after any order of events, a failed settlement included.
+Legs go one after the other, the most uncertain first; each later leg is sized by what stands on all before it. An
+underfilled one is tried again at a worse price within the budget; then the legs after it are completed at what it has,
+and what any leg has beyond the smallest is unwound within the budget; what is left is held, and said. A saga of one leg
+is its entry, or, for a leg that reduces, its exit. `advance` decides on exposures alone, so it is right after any order
+of events, a failed settlement included.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
 from decide.orders import Order
-from schemas.decision import Intent, Leg
+from schemas.decision import Intent, Leg, Ruling
 from schemas.enums import Purpose, SagaState, Side
 from schemas.market import Instrument
 
@@ -28,7 +31,7 @@ RETRY_PAUSE_NS = 300 * NS_PER_MS
 SLIP_E4_MAX = 500
 """A retried hedge or an unwind goes at most 5 cents beyond the price it falls back from; gateways' collars are as wide."""
 HEDGE_WAIT_NS = 3_000 * NS_PER_MS
-"""A hedge that could not be granted for this long (gateway silent) gives way to unwinding."""
+"""A leg's hedge that could not be granted for this long (gateway silent) gives way to unwinding."""
 
 Reason = Literal[
     "",
@@ -41,6 +44,7 @@ Reason = Literal[
     "DUST",
     "OVER_BUDGET",
     "OVERSOLD",
+    "HELD",
     "BELOW_MINIMUM",
     "ATTEMPTS",
     "SETTLEMENT_FAILED",
@@ -49,21 +53,40 @@ Reason = Literal[
 
 @dataclass
 class LegState:
-    """One leg: what was asked of it and what its orders did."""
+    """One leg: what was asked of it and what its orders did.
+
+    Attributes:
+        hedge_until_ns: after this, a hedge that could not be granted gives way to unwinding; 0 before it is due.
+        forgiven: orders that do not count as attempts any more, by a human's word.
+        reduces: its one order closes what is held, so what it fills is what was wanted, not what was taken back.
+    """
 
     leg: Leg
     instrument: Instrument
     orders: list[Order] = field(default_factory=list)
+    hedge_until_ns: int = 0
+    reduces: bool = False
+    forgiven: int = 0
+
+    @property
+    def entries(self) -> list[Order]:
+        """Entries and hedges."""
+        return [order for order in self.orders if self.reduces or order.grant.purpose != "UNWIND"]
 
     @property
     def entered(self) -> int:
         """Filled by entries and hedges."""
-        return sum(order.effective for order in self.orders if order.grant.purpose != "UNWIND")
+        return sum(order.effective for order in self.entries)
 
     @property
     def unwound(self) -> int:
         """Filled by unwinds."""
-        return sum(order.effective for order in self.orders if order.grant.purpose == "UNWIND")
+        return sum(order.effective for order in self.orders) - self.entered
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether none of its orders has anything to come."""
+        return all(order.complete for order in self.orders)
 
     @property
     def exposure(self) -> int:
@@ -73,22 +96,22 @@ class LegState:
     @property
     def paid_e6(self) -> int:
         """What the entered part cost to open, at YES prices: the price when bought, its complement when sold."""
-        entries = [order for order in self.orders if order.grant.purpose != "UNWIND"]
-        notional = sum(order.yes_notional_e6 for order in entries)
+        notional = sum(order.yes_notional_e6 for order in self.entries)
         return notional if self.leg.side == "BUY" else self.entered - notional
 
     @property
     def fees_e6(self) -> int:
         """Fees of the entered part."""
-        return sum(order.fees_e6 for order in self.orders if order.grant.purpose != "UNWIND")
+        return sum(order.fees_e6 for order in self.entries)
 
     def attempts(self, purpose: Purpose) -> int:
         """Return how many orders of that purpose stood on a book."""
-        return sum(order.grant.purpose == purpose and not order.was_refused for order in self.orders)
+        counted = self.orders[self.forgiven :]
+        return sum(order.grant.purpose == purpose and not order.was_refused for order in counted)
 
     def refusals(self, purpose: Purpose) -> int:
         """Return how many orders of that purpose never did."""
-        return sum(order.grant.purpose == purpose and order.was_refused for order in self.orders)
+        return sum(order.grant.purpose == purpose and order.was_refused for order in self.orders[self.forgiven :])
 
     def rests_until_ns(self) -> int:
         """Return when the next order may be granted: a refusal that came at once would only come again."""
@@ -100,9 +123,8 @@ class Figures(NamedTuple):
 
     state: SagaState
     reason: str
-    filled_first: int
-    filled_second: int
-    unwound: int
+    filled: tuple[int, ...]
+    standing: tuple[int, ...]
     cash_e6: int
     fees_e6: int
 
@@ -115,30 +137,33 @@ class Saga:
         size: contracts of each leg that were admitted.
         floor_e6: what one contract of each leg pays together in the worst state.
         budget_e6: what completing at a worse price and unwinding may cost together.
-        hedge_until_ns: after this, a hedge that could not be granted gives way to unwinding; 0 before it is due.
         failed: a settlement of one of its fills failed.
+        slip_e4: how far from an entry's limit an unwind may go.
+        held: what stood on each leg when a human approved to hold it; empty before.
+        ruled_ns: when the last human word on it was said.
         said: what was written down last.
     """
 
     intent: Intent
-    legs: tuple[LegState, LegState]
+    legs: tuple[LegState, ...]
     size: int
     floor_e6: int
     budget_e6: int
     state: SagaState = "FIRST_LEG"
     reason: Reason = ""
-    hedge_until_ns: int = 0
     failed: bool = False
     said: Figures | None = None
+    slip_e4: int = SLIP_E4_MAX
+    held: tuple[int, ...] = ()
+    ruled_ns: int = 0
 
     def figures(self, waits_for: str) -> Figures:
         """Return what the saga says of itself now; `waits_for` names what its next order waits for, if anything."""
         return Figures(
             self.state,
             f"WAITS_FOR_{waits_for}" if waits_for else self.reason,
-            self.legs[0].entered,
-            self.legs[1].entered,
-            self.legs[0].unwound + self.legs[1].unwound,
+            tuple(leg.entered for leg in self.legs),
+            tuple(leg.exposure for leg in self.legs),
             sum(order.cash_e6 for order in self.orders),
             sum(order.fees_e6 for order in self.orders),
         )
@@ -151,7 +176,7 @@ class Saga:
     @property
     def orders(self) -> list[Order]:
         """All its orders."""
-        return self.legs[0].orders + self.legs[1].orders
+        return [order for leg in self.legs for order in leg.orders]
 
     @property
     def budget_left_e6(self) -> int:
@@ -161,7 +186,38 @@ class Saga:
     @property
     def is_waiting_for_orders(self) -> bool:
         """Say whether one of its orders is not complete."""
-        return any(not order.complete for order in self.orders)
+        return any(not leg.is_complete for leg in self.legs)
+
+    @property
+    def covered(self) -> int:
+        """What stands on every leg."""
+        return max(min(leg.exposure for leg in self.legs), 0)
+
+    def planned(self, index: int) -> int:
+        """Return what a later leg may still be asked for beyond what stands of it, at the most."""
+        if index == 0 or self.state not in {"FIRST_LEG", "SECOND_LEG"}:
+            return 0
+        first, leg = self.legs[0], self.legs[index]
+        reach = first.exposure if first.orders and first.is_complete else self.size
+        return max(reach - leg.exposure, 0)
+
+
+def rule(saga: Saga, ruling: Ruling) -> bool:
+    """Take a human's word on a saga that is HOLDING; False if it is not, or the word is not younger than the last."""
+    if saga.state != "HOLDING" or ruling.ts_ns <= saga.ruled_ns or ruling.action not in {"HOLD", "UNWIND"}:
+        return False
+    saga.ruled_ns = ruling.ts_ns
+    if ruling.action == "HOLD":
+        saga.held = tuple(leg.exposure for leg in saga.legs)
+        return True
+    saga.held = ()
+    saga.budget_e6 += max(ruling.budget_e6, 0)
+    saga.slip_e4 = max(ruling.slip_e4, SLIP_E4_MAX)
+    for leg in saga.legs:
+        # Nothing is completed after so long: entries and hedges stay counted by what they filled, attempts begin anew.
+        leg.forgiven = len(leg.orders)
+        leg.hedge_until_ns = 1
+    return True
 
 
 class Place(NamedTuple):
@@ -186,31 +242,49 @@ class End(NamedTuple):
 Step = Place | End
 
 
-def advance(saga: Saga, now_ns: int) -> Step | None:
-    """Return the next step, None while its orders are not complete."""
+def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | None:
+    """Return the next step, None while its orders are not complete.
+
+    Entries and hedges go one at a time: each is sized by those before. What is taken back goes together, leg by leg:
+    no unwind changes how much of another leg is to be taken back.
+
+    Args:
+        saga: as the log left it.
+        now_ns: log time.
+        blocked: legs no order of which can be granted now; the steps of others are preferred.
+    """
+    if any(not order.complete for leg in saga.legs for order in leg.entries):
+        return None
+    first = saga.legs[0]
+    if not first.orders:
+        return Place(
+            0, "UNWIND" if first.reduces else "ENTRY", first.leg.side, first.leg.price, saga.size, "FIRST_LEG", 0
+        )
+    if saga.held and saga.held == tuple(leg.exposure for leg in saga.legs) and not saga.is_waiting_for_orders:
+        return End("DONE", "HELD")
+    hedge = None if saga.is_waiting_for_orders else _next_hedge(saga, now_ns)
+    if hedge is not None:
+        return hedge
+    found = _unwinds(saga)
+    places = [step for step in found if isinstance(step, Place)]
+    if places:
+        return next((place for place in places if place.leg not in blocked), places[0])
     if saga.is_waiting_for_orders:
         return None
-    first, second = saga.legs
-    if not first.orders:
-        leg = first.leg
-        return Place(0, "ENTRY", leg.side, leg.price, saga.size, "FIRST_LEG", 0)
-    excess = first.exposure - second.exposure
     # A late fill of an order thought dead, or a failed settlement after an unwind, can sell more than was bought:
     # then there is nothing to take back, and a person must look.
-    if (first if excess > 0 else second).exposure <= 0 and excess:
+    if any(leg.exposure < 0 for leg in saga.legs):
         return End("HOLDING", "OVERSOLD")
-    if excess > 0:
-        return _hedge(saga, excess, now_ns) or _unwind(saga, 0, excess)
-    if excess < 0:
-        return _unwind(saga, 1, -excess)
-    return End("DONE", _done_reason(saga))
+    ends = [step for step in found if isinstance(step, End)]
+    held = [end for end in ends if end.state == "HOLDING"]
+    return (held or ends or [End("DONE", _done_reason(saga))])[0]
 
 
 def _done_reason(saga: Saga) -> Reason:
-    first, second = saga.legs
+    first = saga.legs[0]
     if saga.failed:
         return "SETTLEMENT_FAILED"
-    if first.unwound or second.unwound:
+    if any(leg.unwound for leg in saga.legs):
         return "UNWOUND"
     if first.entered == 0:
         status = first.orders[-1].status
@@ -220,51 +294,98 @@ def _done_reason(saga: Saga) -> Reason:
     return "FILLED" if first.entered == saga.size else "UNDERFILLED"
 
 
-def _hedge(saga: Saga, excess: int, now_ns: int) -> Place | None:
-    """Return the second leg's next order, None when it must not be tried (again)."""
-    second = saga.legs[1]
-    instrument = second.instrument
-    size = excess // instrument.size_step * instrument.size_step
-    attempts = second.attempts("HEDGE")
-    if size == 0 or size < instrument.size_min or saga.legs[0].unwound:
+def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
+    """Return the order of the first later leg that is short of what stands on all before it and may be tried (again).
+
+    A leg that is given up bounds those after it: they are completed at what it has, so that the least is taken back.
+    Once anything was taken back nothing is completed any more: it would only be bought again.
+    """
+    if any(leg.unwound for leg in saga.legs):
         return None
-    if attempts >= HEDGE_ATTEMPTS_MAX or second.refusals("HEDGE") >= REFUSALS_MAX:
+    target = saga.legs[0].exposure
+    for index in range(1, len(saga.legs)):
+        if target <= 0:
+            return None
+        leg = saga.legs[index]
+        if target > leg.exposure:
+            place = _hedge(saga, index, target - leg.exposure, now_ns)
+            if place is not None:
+                return place
+            target = leg.exposure
+    return None
+
+
+def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
+    """Return a later leg's next order, None when it must not be tried (again)."""
+    leg = saga.legs[index]
+    wanted, instrument = leg.leg, leg.instrument
+    size = missing // instrument.size_step * instrument.size_step
+    attempts = leg.attempts("HEDGE")
+    if size == 0 or size < instrument.size_min:
         return None
-    if saga.hedge_until_ns and now_ns > saga.hedge_until_ns:
+    if attempts >= HEDGE_ATTEMPTS_MAX or leg.refusals("HEDGE") >= REFUSALS_MAX:
         return None
-    leg = second.leg
+    if leg.hedge_until_ns and now_ns > leg.hedge_until_ns:
+        return None
     if attempts == 0:
-        return Place(1, "HEDGE", leg.side, leg.price, size, "SECOND_LEG", 0)
-    price = _worst_hedge(saga, size)
+        return Place(index, "HEDGE", wanted.side, wanted.price, size, "SECOND_LEG", 0)
+    price = _worst_hedge(saga, index, size)
     if price is None:
         return None
-    return Place(1, "HEDGE", leg.side, price, size, "SECOND_LEG", max(_hedge_loss_e6(saga, price, size), 0))
+    loss_e6 = max(_hedge_loss_e6(saga, index, price, size), 0)
+    return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", loss_e6)
 
 
-def _hedge_loss_e6(saga: Saga, price: int, size: int) -> int:
-    """Return what completing `size` at `price` would lose in the worst state (negative: gains), fees included."""
-    first, second = saga.legs
-    paid = ceil_div((first.paid_e6 + first.fees_e6) * size, first.entered)
-    fee = CONDUCTS[second.instrument.venue].fee_bound(second.instrument, price, size, FILLS_PER_LEVEL)
-    return paid + open_cost_e6(second.leg.side, price, size) + fee - saga.floor_e6 * size // MICRO
+def _hedge_loss_e6(saga: Saga, index: int, price: int, size: int) -> int:
+    """Return what completing `size` of one leg at `price` would lose in the worst state (negative: gains), fees included.
+
+    The other legs count at what they cost, and at their limits where they have not been entered yet.
+    """
+    leg = saga.legs[index]
+    others = sum(_share_e6(other, size) for place, other in enumerate(saga.legs) if place != index)
+    fee = CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
+    return others + open_cost_e6(leg.leg.side, price, size) + fee - saga.floor_e6 * size // MICRO
 
 
-def _worst_hedge(saga: Saga, size: int) -> int | None:
+def _share_e6(leg: LegState, size: int) -> int:
+    """Return what `size` of a leg cost, or will at its limit, fees included."""
+    if leg.entered > 0:
+        return ceil_div((leg.paid_e6 + leg.fees_e6) * size, leg.entered)
+    return open_cost_e6(leg.leg.side, leg.leg.price, size) + ceil_div(leg.leg.fee_max_e6 * size, leg.leg.size)
+
+
+def _worst_hedge(saga: Saga, index: int, size: int) -> int | None:
     """Return the worst price within budget and slip, at least one step worse than the leg's own."""
-    leg, instrument = saga.legs[1].leg, saga.legs[1].instrument
+    leg, instrument = saga.legs[index].leg, saga.legs[index].instrument
     found: int | None = None
     left_e6 = saga.budget_left_e6
     price = worse_price(instrument, leg.side, leg.price, 1)
     while price is not None and abs(price - leg.price) <= SLIP_E4_MAX:
-        if _hedge_loss_e6(saga, price, size) > left_e6:
+        if _hedge_loss_e6(saga, index, price, size) > left_e6:
             break
         found = price
         price = worse_price(instrument, leg.side, price, 1)
     return found
 
 
-def _unwind(saga: Saga, index: int, excess: int) -> Step:
-    """Return the order that takes back what the other leg does not cover, or why it is held."""
+def _unwinds(saga: Saga) -> list[Step]:
+    """Return what takes back, or holds, what each leg has beyond the smallest; legs whose orders are out are left out.
+
+    They share what is left of the budget, so that all can leave together; where a share is too little for any of them,
+    each is offered all of it.
+    """
+    left_e6, covered = saga.budget_left_e6, saga.covered
+    over = [index for index, leg in enumerate(saga.legs) if leg.exposure > covered and leg.is_complete]
+    found: list[Step] = []
+    for budget_e6 in (left_e6 // max(len(over), 1), left_e6):
+        found = [_unwind(saga, index, saga.legs[index].exposure - covered, budget_e6) for index in over]
+        if any(isinstance(step, Place) for step in found):
+            break
+    return found
+
+
+def _unwind(saga: Saga, index: int, excess: int, budget_e6: int) -> Step:
+    """Return the order that takes `excess` of a leg back, or why it is held."""
     leg = saga.legs[index]
     instrument = leg.instrument
     size = excess // instrument.size_step * instrument.size_step
@@ -273,7 +394,7 @@ def _unwind(saga: Saga, index: int, excess: int) -> Step:
     if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
         return End("HOLDING", "ATTEMPTS")
     side = OPPOSITE[leg.leg.side]
-    price = _worst_unwind(saga, leg, side, size)
+    price = _worst_unwind(leg, side, size, budget_e6, saga.slip_e4)
     if price is None:
         return End("HOLDING", "OVER_BUDGET")
     # A size below the minimum is taken where it trades at once, which is what an unwind is for; too little money is not.
@@ -290,14 +411,13 @@ def _unwind_loss_e6(leg: LegState, side: Side, price: int, size: int) -> int:
     return paid - gets + CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
 
 
-def _worst_unwind(saga: Saga, leg: LegState, side: Side, size: int) -> int | None:
+def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int, slip_e4: int) -> int | None:
     """Return the worst price within budget and slip of the entry's limit."""
     instrument, entry = leg.instrument, leg.leg.price
     found: int | None = None
-    left_e6 = saga.budget_left_e6
     price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
-    while price is not None and abs(price - entry) <= SLIP_E4_MAX:
-        if _unwind_loss_e6(leg, side, price, size) > left_e6:
+    while price is not None and abs(price - entry) <= slip_e4:
+        if _unwind_loss_e6(leg, side, price, size) > budget_e6:
             break
         found = price
         price = worse_price(instrument, side, price, 1)

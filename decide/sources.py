@@ -3,13 +3,16 @@
 Instruments are forwarded all and from the beginning, links, strategies, profiles and limits too: whichever comes first,
 nothing that came before it is lost. Books are forwarded by key and may start at the end: quotes and depths are repeated
 every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat. Under load
-only the newest quote of each instrument goes on, with its depth; trades and statuses among them all do.
+only the newest quote of each instrument goes on, with its depth; trades and statuses among them all do. Accounts see a
+quote of each instrument they hold once a second, where a loss limit needs it.
 """
 
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
-from schemas.decision import Link, Profile, Strategy
+from decide.links import instruments_of
+from schemas.decision import Budget, Ledger, Limit, Link, Profile, Strategy
+from schemas.derived import Quote, Tick
 from schemas.record import Record
 
 STRATEGY_SOURCES = (
@@ -21,17 +24,22 @@ STRATEGY_SOURCES = (
     SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True),
 )
 
+MARKED_EVERY_NS = 1_000_000_000
+
 ACCOUNT_SOURCES = (
     SourceTopic(topics.DECISION_PROFILE, configures=True),
     SourceTopic(topics.DECISION_LIMIT, configures=True),
     SourceTopic(topics.DECISION_LINK, configures=True),
     SourceTopic(topics.MARKET_INSTRUMENT),
     SourceTopic(topics.ORDER_EVENT, filtered=True),
+    # Marks of what is held, once a second: what is held is learnt from our own ledger.
+    SourceTopic(topics.DECISION_LEDGER, configures=True, forwards=False),
+    SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=MARKED_EVERY_NS, kinds=(Quote, Tick)),
 )
 
 
 class StrategyPlan:
-    """One shard of strategies: the books of all linked instruments, with the ticks of every partition."""
+    """One shard of strategies: the books of all linked instruments and of those a strategy names, with all ticks."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition = partition
@@ -45,9 +53,9 @@ class StrategyPlan:
         if isinstance(record, Strategy):
             if partition_of(record.id, self._partitions) == self._partition:
                 self._strategies.add(record.id)
+                self._keys.update(instrument.encode() for instrument in record.instruments)
         elif isinstance(record, Link) and record.status == "APPROVED":
-            self._keys.add(record.instrument_a.encode())
-            self._keys.add(record.instrument_b.encode())
+            self._keys.update(instrument.encode() for instrument in instruments_of(record))
 
     def active(self) -> bool:
         """Say whether the shard has a strategy, whatever its status."""
@@ -59,22 +67,46 @@ class StrategyPlan:
 
 
 class AccountPlan:
-    """The account sets of one partition: the order events of their venue accounts."""
+    """The account sets of one partition: the order events of their venue accounts; where losses are limited, their marks.
+
+    Marks are the quotes of what is held, and of what was: its orders may still fill. Without a loss limit there are none.
+    """
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition = partition
         self._partitions = partitions
         self._accounts: set[bytes] = set()
+        self._held: dict[bytes, str] = {}
+        """instrument -> a venue account that holds it"""
+        self._limited: set[str] = set()
+        """ids of limits and budgets of this partition that limit losses"""
 
     def learn(self, record: Record) -> None:
-        """Take in a venue account of this partition's sets."""
-        if isinstance(record, Profile) and partition_of(record.account_set, self._partitions) == self._partition:
+        """Take in a venue account of this partition's sets, what limits its losses, and what it holds."""
+        if isinstance(record, Profile) and self._is_ours(record.account_set):
             self._accounts.add(record.id.encode())
+        elif isinstance(record, Limit) and self._is_ours(record.id):
+            self._note(record.id, is_limited=max(record.day_loss_reduce_e6, record.day_loss_halt_e6) >= 0)
+        elif isinstance(record, Budget) and self._is_ours(record.account_set):
+            self._note(record.id, is_limited=record.day_loss_max_e6 >= 0)
+        elif isinstance(record, Ledger) and record.instrument:
+            self._held[record.instrument.encode()] = record.account
 
     def active(self) -> bool:
         """Say whether this partition has an account set."""
         return bool(self._accounts)
 
     def wants(self, noun: str, key: bytes) -> bool:
-        """Say whether the event is of one of its accounts."""
-        return key in self._accounts
+        """Say whether the event is of one of its accounts, or the quote of something it holds. Ticks have no key."""
+        if noun == topics.ORDER_EVENT.noun:
+            return key in self._accounts
+        return bool(self._limited) and (not key or self._held.get(key, "").encode() in self._accounts)
+
+    def _is_ours(self, account_set: str) -> bool:
+        return partition_of(account_set, self._partitions) == self._partition
+
+    def _note(self, limit: str, *, is_limited: bool) -> None:
+        if is_limited:
+            self._limited.add(limit)
+        else:
+            self._limited.discard(limit)

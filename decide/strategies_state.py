@@ -18,13 +18,14 @@ import msgspec
 
 from core.domain.errors import StateUnreadable
 from core.runtime.flow import StateCodec, StateItems
+from decide.links import Instruments, fault, instruments_of
 from decide.ports import Remembers
 from decide.ports import Strategy as Running
-from schemas.decision import Link, Strategy
+from schemas.decision import Link, Profile, Strategy
 from schemas.derived import Depth, Quote
 from schemas.market import Instrument
 
-VERSION = 1
+VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -50,8 +51,7 @@ class Slot:
 
 class _Own(msgspec.Struct, frozen=True):
     ticks: dict[int, int]
-    accounts: list[tuple[str, str, str]]
-    """account set, venue, venue account"""
+    profiles: list[Profile]
 
 
 class _Book(msgspec.Struct, frozen=True):
@@ -85,44 +85,97 @@ class State:
 
     books: dict[str, Book] = field(default_factory=dict)
     ticks: dict[int, int] = field(default_factory=dict)
-    instruments: dict[str, Instrument] = field(default_factory=dict)
+    instruments: Instruments = field(default_factory=Instruments)
     status_ns: dict[str, int] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
-    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(account set, venue) -> venue account"""
+    profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
+    """(account set, venue) -> its venue account"""
     slots: dict[str, Slot] = field(default_factory=dict)
     changed_books: set[str] = field(default_factory=set)
     changed_instruments: set[str] = field(default_factory=set)
     changed_links: set[str] = field(default_factory=set)
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
+    _sound: dict[str, Link] = field(default_factory=dict)
+    """approved and without a fault; follows from links and instruments, so it is not written down"""
+    _sound_of: dict[str, dict[str, Link]] = field(default_factory=dict)
+    """instrument -> those of it"""
+    _concerned: dict[str, set[str]] = field(default_factory=dict)
+    """instrument or event -> links that stand or fall with it, or did once"""
+    _is_judged: bool = True
+    """False: taken from a checkpoint, and not looked at yet"""
     _ready: list[Link] | None = None
-    _ready_of: dict[str, list[Link]] = field(default_factory=dict)
+    """`_sound` in order; thousands of links arrive one by one at the start"""
 
     def ready(self) -> list[Link]:
-        """Return the approved links of which both instruments are known."""
+        """Return the approved links without a fault, in the order of their ids."""
+        self._judge_all()
         if self._ready is None:
-            self._ready = [
-                link
-                for _, link in sorted(self.links.items())
-                if link.status == "APPROVED"
-                and link.instrument_a in self.instruments
-                and link.instrument_b in self.instruments
-            ]
-            self._ready_of = {}
-            for link in self._ready:
-                self._ready_of.setdefault(link.instrument_a, []).append(link)
-                self._ready_of.setdefault(link.instrument_b, []).append(link)
+            self._ready = [link for _, link in sorted(self._sound.items())]
         return self._ready
 
     def ready_of(self, instrument: str) -> Sequence[Link]:
         """Return those of one instrument."""
-        self.ready()
-        return self._ready_of.get(instrument, ())
+        self._judge_all()
+        found = self._sound_of.get(instrument)
+        return [link for _, link in sorted(found.items())] if found else ()
 
-    def forget_ready(self) -> None:
-        """Find them again at the next use; thousands of links arrive one by one at the start."""
+    def ready_link(self, link: str) -> Link | None:
+        """Return one of them."""
+        self._judge_all()
+        return self._sound.get(link)
+
+    def learn_link(self, link: Link) -> bool:
+        """Take a link in; say whether it was ready and no longer is."""
+        known = self.links.get(link.id)
+        if known is not None and link.version < known.version:
+            return False
+        self._judge_all()
+        was_ready = link.id in self._sound
+        self.links[link.id] = link
+        self.changed_links.add(link.id)
+        return bool(self._judge(link)) and was_ready
+
+    def learn_instrument(self, instrument: Instrument) -> dict[str, str]:
+        """Take what is known of an instrument in; return the links this struck, with their faults."""
+        self._judge_all()
+        known = self.instruments.get(instrument.instrument)
+        self.instruments[instrument.instrument] = instrument
+        self.changed_instruments.add(instrument.instrument)
+        names: set[str] = set()
+        for key in (instrument.instrument, instrument.event_group, known.event_group if known is not None else ""):
+            names |= self._concerned.get(key, set())
+        struck = {}
+        for name in sorted(names):
+            was_ready = name in self._sound
+            reason = self._judge(self.links[name])
+            if was_ready and reason:
+                struck[name] = reason
+        return struck
+
+    def _judge_all(self) -> None:
+        if self._is_judged:
+            return
+        self._is_judged = True
+        for link in self.links.values():
+            self._judge(link)
+
+    def _judge(self, link: Link) -> str:
+        """Note whether a link is ready; return why it is not."""
+        for key in (*instruments_of(link), link.event_group):
+            if key:
+                self._concerned.setdefault(key, set()).add(link.id)
+        known = self._sound.pop(link.id, None)
+        if known is not None:
+            for instrument in instruments_of(known):
+                del self._sound_of[instrument][link.id]
+        reason = fault(link, self.instruments) if link.status == "APPROVED" else f"it is {link.status}"
+        if not reason:
+            self._sound[link.id] = link
+            for instrument in instruments_of(link):
+                self._sound_of.setdefault(instrument, {})[link.id] = link
         self._ready = None
+        return reason
 
     # What is written down
 
@@ -149,8 +202,7 @@ class State:
                 yield name, data
 
     def _small(self) -> dict[str, bytes]:
-        accounts = [(account_set, venue, account) for (account_set, venue), account in self.accounts.items()]
-        small = {"": _OWN.encode(_Own(self.ticks, accounts))}
+        small = {"": _OWN.encode(_Own(self.ticks, list(self.profiles.values())))}
         for name, slot in self.slots.items():
             memory = slot.running.remember() if isinstance(slot.running, Remembers) else None
             small[f"strategy/{name}"] = _STRATEGIES.encode(_Strategy(slot.config, slot.busy, memory))
@@ -163,6 +215,7 @@ class State:
             StateUnreadable: one was written by another version.
             Reject: a strategy cannot be made any more.
         """
+        self._is_judged = False
         for name, data in items:
             kind, _, key = name.partition("/")
             match kind:
@@ -182,9 +235,7 @@ class State:
                 case "":
                     own = _OWN.decode(data)
                     self.ticks.update(own.ticks)
-                    self.accounts.update(
-                        {(account_set, venue): account for account_set, venue, account in own.accounts}
-                    )
+                    self.profiles.update({(profile.account_set, profile.venue): profile for profile in own.profiles})
                     self._last[name] = data
                 case _:
                     # Another version may know more; what this one wrote is all here.

@@ -15,10 +15,12 @@ from core.domain.ids import record_id
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from decide.ports import Decision, StrategyKind
+from decide.fees import in_force
+from decide.links import is_lasting, suspended, suspension_key
+from decide.ports import Decision, Remembers, StrategyKind
 from decide.ports import Strategy as Running
 from decide.strategies_state import Book, Slot, State
-from schemas.decision import Clock, Edge, Intent, Link, Profile, Saga, Strategy
+from schemas.decision import Clock, Edge, Link, Profile, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
 
@@ -47,13 +49,12 @@ class _View:
         return [link for link in self._state.ready_of(instrument) if not self._has_expired(link)]
 
     def link(self, link: str) -> Link | None:
-        found = self._state.links.get(link)
-        if found is None or found.status != "APPROVED" or self._has_expired(found):
-            return None
-        return found
+        found = self._state.ready_link(link)
+        return None if found is None or self._has_expired(found) else found
 
     def instrument(self, instrument: str) -> Instrument | None:
-        return self._state.instruments.get(instrument)
+        known = self._state.instruments.get(instrument)
+        return None if known is None else in_force(known, self._profile(known.venue), self.now_ns)
 
     def depth(self, instrument: str) -> Depth | None:
         book = self._state.books.get(instrument)
@@ -66,7 +67,11 @@ class _View:
         return book.depth if (book.depth.version_offset, book.depth.version_index) == named else None
 
     def account(self, venue: str) -> str | None:
-        return self._state.accounts.get((self.strategy.account_set, venue))
+        profile = self._profile(venue)
+        return None if profile is None else profile.id
+
+    def _profile(self, venue: str) -> Profile | None:
+        return self._state.profiles.get((self.strategy.account_set, venue))
 
     def is_busy(self, link: str) -> bool:
         return link in self._slot.busy
@@ -74,8 +79,16 @@ class _View:
     def may_trade(self) -> bool:
         return self.strategy.status == "RUNNING"
 
+    def may_exit(self) -> bool:
+        return self.strategy.status in {"RUNNING", "DRAINING"}
+
     def _has_expired(self, link: Link) -> bool:
         return 0 < link.expires_ts_ns <= self.now_ns
+
+
+def _look_again(running: Running, view: _View) -> Iterable[Decision]:
+    """Let a strategy end what it began on links that went away, as it does with time."""
+    return running.on_timer(view)
 
 
 class StrategiesTask:
@@ -130,8 +143,7 @@ class StrategiesTask:
                 return self._on_saga(record, item)
             case Strategy():
                 return self._on_strategy(record, item)
-        self._learn(record)
-        return ()
+        return self._learn(record, item)
 
     # The market
 
@@ -145,7 +157,7 @@ class StrategiesTask:
         self._state.changed_books.add(quote.instrument)
         book.quote = quote
         book.partition = item.source.partition if item.source is not None else item.partition
-        if not self._state.ready_of(quote.instrument):
+        if not self._state.ready_of(quote.instrument) and not self._is_watched(quote.instrument):
             return ()
         return self._each(item, lambda running, view: running.on_quote(quote, view))
 
@@ -160,38 +172,45 @@ class StrategiesTask:
         book.depth = depth
         return self._each(item, lambda running, view: running.on_depth(depth, view))
 
+    def _is_watched(self, instrument: str) -> bool:
+        return any(instrument in slot.config.instruments for slot in self._slots.values())
+
     # What is known
 
-    def _learn(self, record: object) -> None:
+    def _learn(self, record: object, item: Input) -> Iterable[Output]:
         state = self._state
         match record:
             case Link():
-                known = state.links.get(record.id)
-                if known is not None and record.version < known.version:
-                    return
-                state.links[record.id] = record
-                state.changed_links.add(record.id)
-                state.forget_ready()
+                # Rejected, expired, suspended, or approved anew on other terms: what was begun by it ends here.
+                return self._each(item, _look_again) if state.learn_link(record) else ()
             case Instrument():
-                is_new = record.instrument not in state.instruments
-                state.instruments[record.instrument] = record
-                state.changed_instruments.add(record.instrument)
-                if is_new:
-                    state.forget_ready()
+                return self._learn_instrument(record, item)
             case Profile():
-                state.accounts[record.account_set, record.venue] = record.id
+                state.profiles[record.account_set, record.venue] = record
             case Status():
-                self._learn_status(record)
+                return self._learn_status(record, item)
             case _:
                 # Another record type is for readers of later versions.
-                return
+                pass
+        return ()
 
-    def _learn_status(self, status: Status) -> None:
+    def _learn_instrument(self, instrument: Instrument, item: Input) -> Iterable[Output]:
+        """Take it in; end the edges of links this struck, and write down what only a human may end."""
+        struck = self._state.learn_instrument(instrument)
+        if not struck:
+            return ()
+        written = [
+            Output(topics.DECISION_LINK, suspension_key(name), suspended(self._state.links[name], reason, item.log_ns))
+            for name, reason in struck.items()
+            if is_lasting(reason)
+        ]
+        return [*self._each(item, _look_again), *written]
+
+    def _learn_status(self, status: Status, item: Input) -> Iterable[Output]:
         """Apply what changed, newest venue time wins whichever feed brought it."""
         known = self._state.instruments.get(status.instrument)
         if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
-            return
-        self._state.changed_instruments.add(status.instrument)
+            return ()
         self._state.status_ns[status.instrument] = status.venue_ts_ns
         if status.status != "UNKNOWN":
             known = msgspec.structs.replace(known, status=status.status)
@@ -199,7 +218,7 @@ class StrategiesTask:
             known = msgspec.structs.replace(
                 known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
             )
-        self._state.instruments[status.instrument] = known
+        return self._learn_instrument(known, item)
 
     # Strategies
 
@@ -210,19 +229,29 @@ class StrategiesTask:
         if slot is not None and slot.config == config:
             return ()
         running = slot.running if slot is not None else None
-        fresh = config.status in {"RUNNING", "DRAINING"} and (
-            running is None or slot is None or (slot.config.kind, slot.config.params) != (config.kind, config.params)
-        )
+        had = (slot.config.kind, slot.config.params) if slot is not None else ("", "")
+        is_other = running is None or had != (config.kind, config.params)
+        fresh = is_other and config.status in {"RUNNING", "DRAINING"}
         # Made before anything changes: a configuration that does not parse leaves the running one alone.
         made = self._make(config) if fresh else running
         outputs: list[Output] = []
-        if slot is not None and running is not None and (fresh or config.status == "STOPPED"):
+        if (
+            slot is not None
+            and running is not None
+            and slot.config.status != "STOPPED"
+            and (fresh or config.status == "STOPPED")
+        ):
             view = _View(self._state, slot, item, lambda: self._new_id(item))
             outputs = list(self._published(slot, running.on_stop(view)))
+        if fresh and had[0] == config.kind and isinstance(running, Remembers) and isinstance(made, Remembers):
+            # Other parameters of the same kind: what it holds and waits for is still so.
+            made.recall(running.remember())
         if slot is None:
             slot = self._slots[config.id] = Slot(config, None)
         slot.config = config
-        slot.running = None if config.status == "STOPPED" else made
+        # One that remembers is kept while it is stopped: it hears what becomes of its orders, and knows it later.
+        is_kept = config.status != "STOPPED" or (isinstance(made, Remembers) and not is_other)
+        slot.running = made if is_kept else None
         return outputs
 
     def _make(self, config: Strategy) -> Running:
@@ -249,16 +278,19 @@ class StrategiesTask:
     def _each(self, item: Input, call: Callable[[Running, _View], Iterable[Decision]]) -> Iterable[Output]:
         outputs: list[Output] = []
         for _, slot in sorted(self._slots.items()):
-            if slot.running is not None:
+            if slot.running is not None and slot.config.status != "STOPPED":
                 view = _View(self._state, slot, item, lambda: self._new_id(item))
                 outputs.extend(self._published(slot, call(slot.running, view)))
         return outputs
 
     def _published(self, slot: Slot, decisions: Iterable[Decision]) -> Iterator[Output]:
+        status = slot.config.status
         for decision in decisions:
             if isinstance(decision, Edge):
                 yield Output(topics.DECISION_EDGE, decision.link, decision)
-            elif isinstance(decision, Intent) and slot.config.status == "RUNNING" and decision.link not in slot.busy:
+            elif decision.link not in slot.busy and (
+                status == "RUNNING" or (status == "DRAINING" and all(leg.reduces for leg in decision.legs))
+            ):
                 slot.busy[decision.link] = decision.id
                 yield Output(topics.DECISION_ACCOUNT, decision.account_set, decision)
 

@@ -11,11 +11,10 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from core.domain.errors import OutcomeUnknown, Reject, Unavailable
+from core.domain.errors import InvariantBroken, OutcomeUnknown, Reject, Unavailable
 from core.runtime.clock import NS_PER_S, Clock
-from execute.journal import Journal
 from execute.limiter import Limiter
-from execute.ports import Lane, Reply, Request, Venue
+from execute.ports import Frames, Lane, Reply, Request, Venue
 from schemas.order import VenueCall
 from venues.refusal import Outcome, VenueError
 
@@ -73,7 +72,7 @@ class Http:
         *,
         base: str,
         venue: Venue,
-        journal: Journal,
+        journal: Frames,
         limiter: Limiter,
         clock: Clock,
         timeout_s: float,
@@ -148,13 +147,17 @@ class Http:
     async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, signed: Mapping[str, str] | None
     ) -> Reply:
-        headers = {**(signed or self._venue.headers(request, self._clock.now_ns())), "User-Agent": "crossbook"}
+        elsewhere = "://" in request.path
+        if elsewhere and not request.is_public:
+            raise InvariantBroken(f"{request.path}: a signature of this account goes to no other host")
+        proof = {} if elsewhere else signed or self._venue.headers(request, self._clock.now_ns())
+        headers = {**proof, "User-Agent": "crossbook"}
         if request.body:
             headers["Content-Type"] = "application/json"
         async with session.request(
             request.method,
             # As it was signed: not a character of it is encoded again.
-            URL(f"{self._base}{request.path}", encoded=True),
+            URL(request.path if elsewhere else f"{self._base}{request.path}", encoded=True),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,

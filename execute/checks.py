@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_MS
 from core.runtime.flow import Input
+from execute.guards import Guards
 from execute.orders import Orders, notional_e6
 from schemas.decision import Grant
 from schemas.derived import Quote, Tick
@@ -102,7 +103,9 @@ class Market:
         return list(zip(newest.tick_from, newest.tick_to, newest.tick_step, strict=True))
 
 
-def refuse(grant: Grant, *, market: Market, orders: Orders, limits: Limits, now_ns: int) -> str:
+def refuse(
+    grant: Grant, *, market: Market, orders: Orders, limits: Limits, now_ns: int, guards: Guards | None = None
+) -> str:
     """Return why this order must not be sent, an empty text if nothing speaks against it."""
     instrument = market.instruments.get(grant.instrument)
     if instrument is None:
@@ -113,6 +116,7 @@ def refuse(grant: Grant, *, market: Market, orders: Orders, limits: Limits, now_
         or _refuse_limits(grant, orders, limits, now_ns)
         or refuse_book(grant.instrument, market=market, limits=limits, now_ns=now_ns)
         or _refuse_price(grant, market, limits)
+        or (guards.why_not(grant, instrument, orders, now_ns) if guards is not None else "")
     )
 
 
@@ -185,6 +189,11 @@ def _refuse_limits(grant: Grant, orders: Orders, limits: Limits, now_ns: int) ->
 
 def _refuse_price(grant: Grant, market: Market, limits: Limits) -> str:
     _, quote = market.quotes[grant.instrument]
+    if grant.post_only:
+        if grant.time_in_force not in {"GTC", "GTD"}:
+            return f"{grant.time_in_force} is not post-only: it would never rest"
+        if _crosses(grant, market):
+            return f"post-only at {grant.price} crosses the book ({quote.bid_price} / {quote.ask_price})"
     if grant.side == "BUY":
         if quote.ask_size <= 0:
             return "nothing is offered: no price to hold the limit against"

@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from core.domain.errors import Reject, Retry, Unknown
+from core.domain.errors import OutcomeUnknown, Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
+from execute.calls import TooLate
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Tracked
-from execute.ports import Caller, Lane, Venue
+from execute.ports import Caller, Lane, Lookup, OrderView, Venue
+from schemas.decision import Amend, Cancel, Grant
 from schemas.order import Submitting
+from venues.refusal import Outcome
 
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 5.0
 CANCEL_PAUSE_MAX_S = 1.0
+RENEW_QUIET_NS = 5 * NS_PER_S
+"""After an Amend may last have been sent nothing is renewed for so long."""
 QUIET_S = 1.0
 """The gateway that claimed an order may still be at it for so long after `send_by`: another one asks no earlier."""
 
@@ -37,9 +42,13 @@ class Follower:
         health: Health,
         clock: Clock,
         open_poll_s: float,
+        why_not_amend: Callable[[Tracked, Amend], str],
         spawn: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
-        """`spawn` runs a coroutine to its end beside everything else."""
+        """`spawn` runs a coroutine to its end beside everything else; `why_not_amend` are the checks of a changed order."""
+        self._why_not_amend = why_not_amend
+        self._doubted: set[str] = set()
+        """Amends that may have been done although no answer said so."""
         self._venue = venue
         self._journal = journal
         self._caller = caller
@@ -68,6 +77,7 @@ class Follower:
                     await self._step(tracked)
                     last_s = self._clock.monotonic_s()
                     rests = tracked.answered and not tracked.terminal and not self._is_to_go(tracked)
+                    rests = rests and tracked.amend is None
                     due_s = last_s + (self._open_poll_s if rests else pause_s)
                     pause_s = min(pause_s * 2, CANCEL_PAUSE_MAX_S if self._is_to_go(tracked) else PAUSE_MAX_S)
                     continue
@@ -77,10 +87,11 @@ class Follower:
                 except TimeoutError:
                     continue
                 pause_s = PAUSE_MIN_S
-                if tracked.terminal or self._is_to_go(tracked) or not tracked.answered:
+                hurries = self._is_to_go(tracked) or tracked.amend is not None
+                if tracked.terminal or hurries or not tracked.answered:
                     # What changed may need a step soon: the fills of a terminal order, a Cancel. A fill of a resting
                     # order needs none.
-                    grace_s = 0.0 if self._is_to_go(tracked) else self._clock.monotonic_s() - last_s
+                    grace_s = 0.0 if hurries else self._clock.monotonic_s() - last_s
                     due_s = min(due_s, last_s + PAUSE_MIN_S + grace_s)
         finally:
             tracked.followed = False
@@ -99,8 +110,10 @@ class Follower:
         try:
             if self._is_to_go(tracked) and tracked.venue_order:
                 await self._cancel(tracked)
+            elif tracked.amend is not None and tracked.venue_order and tracked.answered and not tracked.terminal:
+                await self._amend(tracked, tracked.amend)
             else:
-                await self._look_up(tracked)
+                await self._renew(tracked, await self._look_up(tracked))
         except (Retry, Unknown, Reject) as e:
             log.get().warning("order.not_known", order=tracked.id, reason=str(e))
 
@@ -114,7 +127,74 @@ class Follower:
             # Cancelled already, executed, or never arrived: the answer is the same for all.
             await self._look_up(tracked)
 
-    async def _look_up(self, tracked: Tracked) -> None:
+    async def _amend(self, tracked: Tracked, amend: Amend) -> None:
+        """Change an order that rests; what stands afterwards is looked up, whatever the answer says."""
+        reason = self._why_not_amend(tracked, amend)
+        if not reason:
+            request = self._venue.amend(tracked.subject(), amend)
+            if request is None:
+                self._replace(tracked, amend)
+                return
+            try:
+                reply = await self._caller.call(
+                    request,
+                    lane=Lane.HEDGE,
+                    order=tracked.id,
+                    send_by_ns=amend.send_by_ns,
+                    why_not=lambda: self._why_not_amend(tracked, amend),
+                )
+            except TooLate as e:
+                reason = str(e)
+            except OutcomeUnknown:
+                self._doubted.add(amend.id)
+                raise
+            else:
+                # Without an outcome the same bytes may be sent again: the size is the total.
+                if reply.status >= 400:
+                    error = self._venue.refusal(reply)
+                    if error.outcome is Outcome.UNKNOWN:
+                        self._doubted.add(amend.id)
+                        return
+                    reason = f"venue: {error.code}: {error.message}"
+        if tracked.amend is amend:
+            tracked.amend = None
+        if reason and amend.id not in self._doubted:
+            self._journal.amend_refused(tracked, amend, reason)
+        self._doubted.discard(amend.id)
+        await self._look_up(tracked)
+
+    def _replace(self, tracked: Tracked, amend: Amend) -> None:
+        """Cancel what cannot be amended: its last event says what was filled, what is to follow is a new Grant."""
+        tracked.amend = None
+        tracked.cancel = tracked.cancel or Cancel(
+            id=amend.id,
+            order=amend.order,
+            account=amend.account,
+            instrument=amend.instrument,
+            reason=f"{self._venue.name} amends nothing: cancelled, to be granted anew ({amend.reason})",
+            now_ns=amend.now_ns,
+            recv_ts_ns=amend.recv_ts_ns,
+        )
+        tracked.changed.set()
+
+    async def _renew(self, tracked: Tracked, found: Lookup) -> None:
+        """Put off the expiry of an order that rests as its Grant says; it is looked at every `open_poll_s`."""
+        grant = tracked.grant
+        if grant is None or grant.time_in_force != "GTC" or tracked.amend is not None or tracked.terminal:
+            return
+        if self._is_to_go(tracked) or not _stands_as_granted(found, grant):
+            return
+        if self._clock.now_ns() < tracked.amend_until_ns + RENEW_QUIET_NS:
+            return  # lists lag: what they show may be older than an amendment that is done
+        request = self._venue.renew(tracked.subject(), self._clock.now_ns())
+        if request is None:
+            return
+        reply = await self._caller.call(request, lane=Lane.HEDGE, order=tracked.id)
+        if reply.status >= 400:
+            error = self._venue.refusal(reply)
+            log.get().warning("order.not_renewed", order=tracked.id, reason=f"{error.code}: {error.message}")
+
+    async def _look_up(self, tracked: Tracked) -> Lookup:
         submitting = tracked.submitting
         assert isinstance(submitting, Submitting), "only what was submitted is followed"
         if not tracked.answered:
@@ -124,3 +204,15 @@ class Follower:
         arrives_by_ns = max(submitting.send_by_ns, submitting.ts_ns) + int(self._venue.acceptance_window_s * NS_PER_S)
         if not found.found and not tracked.terminal and not tracked.answered and found.as_of_ns > arrives_by_ns:
             self._journal.never_arrived(tracked, found.as_of_ns)
+        return found
+
+
+def _stands_as_granted(found: Lookup, grant: Grant) -> bool:
+    # A renewal repeats price and total: on an older view of them it would undo an amendment.
+    return any(
+        isinstance(view, OrderView)
+        and view.status == "ACCEPTED"
+        and view.filled < view.size
+        and (view.price, view.size) == (grant.price, grant.size)
+        for view in found.views
+    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.domain.errors import Halt, Reject, Retry, Unknown
 from core.runtime import log
@@ -19,18 +20,21 @@ from core.runtime.topics import ORDER_EVENT
 from execute.calls import Http
 from execute.checks import Limits, Market
 from execute.follow import Follower
+from execute.guards import Funds, Guards, Jurisdiction, VenueState
 from execute.health import START, Health
+from execute.heartbeat import Heartbeat
 from execute.journal import Journal
+from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
 from execute.ports import LogReader, LogWriter, Request, Venue
 from execute.private import PrivateStream
-from execute.reports import Reporter, say_alive
+from execute.reports import UNREAD, Reporter, say_alive
 from execute.submission import Refusal, Submitter
 from execute.unreadable import Undertaker
-from execute.upkeep import Upkeep, outcomes_held
-from schemas.decision import Beat, Cancel, Grant
-from schemas.order import Alive, Submitting
+from execute.upkeep import Upkeep, outcomes_held, token_of
+from schemas.decision import Amend, Beat, Cancel, Grant
+from schemas.order import Alive, Settled, Submitting
 from venues.refusal import VenueError
 
 IN_FLIGHT_MAX = 64
@@ -57,6 +61,8 @@ class Logs:
     decisions: LogReader
     books: LogReader
     instruments: LogReader
+    sign_offs: Sequence[LogReader] = ()
+    """Jurisdictions and profiles."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Timing:
     stop_after_s: float = 2.0
     answer_timeout_s: float = 2.0
     open_poll_s: float = 10.0
+    heartbeat_s: float = 0.0
+    """Between two heartbeats of a venue's dead-man switch; 0: it stays unused."""
 
 
 class Gateway:
@@ -84,19 +92,33 @@ class Gateway:
         timing: Timing,
         clock: Clock,
         market: Market,
+        halt_file: Path | None = None,
+        sign_off_required: bool = False,
     ) -> None:
-        """`base` is the venue's REST address for orders, without a path; `market` is filled from here."""
+        """`base` is the venue's REST address for orders, without a path; `market` is filled from here.
+
+        `halt_file` stops it while it exists: the kill switch of this machine, which needs no Kafka. `sign_off_required`:
+        without a human's word that the legal entity may trade here nothing is sent.
+        """
         self.writer = f"{account}/{clock.random_bits(64):016x}"
         self.orders = Orders(account)
         self.market = market
         self.health = Health(clock=clock, ack_age_s=logs.out.ack_age_s, stop_after_s=timing.stop_after_s)
         self.journal = Journal(writer=self.writer, account=account, out=logs.out, orders=self.orders, clock=clock)
+        self.guards = Guards(
+            VenueState(),
+            Jurisdiction(account=account, required=sign_off_required, asked=venue.asks_standing),
+            Funds(),
+        )
+        self.health.fault(UNREAD, "the account's cash was not read yet")
         self._account = account
         self._venue = venue
         self._logs = logs
         self._limits = limits
         self._timing = timing
         self._clock = clock
+        self._halt_file = halt_file
+        self._look_for_halt()
         self._limiter = Limiter(venue.budgets, clock)
         self._http = Http(
             base=base,
@@ -116,6 +138,7 @@ class Gateway:
             caller=self._http,
             health=self.health,
             clock=clock,
+            guards=self.guards,
         )
         self._follower = Follower(
             venue=venue,
@@ -124,7 +147,16 @@ class Gateway:
             health=self.health,
             clock=clock,
             open_poll_s=timing.open_poll_s,
+            why_not_amend=self._submitter.why_not_amend,
             spawn=self._spawn,
+        )
+        self.heartbeat = Heartbeat(
+            venue=venue,
+            caller=self._http,
+            health=self.health,
+            clock=clock,
+            interval_s=timing.heartbeat_s,
+            is_owner=self._owns_heartbeat,
         )
         self._undertaker = Undertaker(
             account=account, orders=self.orders, out=logs.out, clock=clock, refuse=self._refuse_unread
@@ -138,6 +170,8 @@ class Gateway:
         self._stopping = False
         self._alive_ns = 0
         """Newest sign of life of any gateway of this account in the log."""
+        self._twins: dict[str, int] = {}
+        """When each gateway of this account that is ready last said so."""
         self._twin_ns = 0
         """When another gateway of this account last said that it can trade."""
         self._whole_until_ns = 0
@@ -159,6 +193,8 @@ class Gateway:
                 group.create_task(self._read_events())
                 group.create_task(self._read_books())
                 group.create_task(self._read_instruments())
+                for reader in self._logs.sign_offs:
+                    group.create_task(self._read_sign_offs(reader))
                 await self._reach_mark()
                 self._whole_until_ns = self._since_ns()
                 for tracked in list(self.orders):
@@ -185,10 +221,15 @@ class Gateway:
                     clock=self._clock,
                     held=lambda: outcomes_held(self.orders, self.market),
                     interval_s=self._timing.report_s,
+                    funds=self.guards.funds,
                 )
                 group.create_task(reporter.run())
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
+                group.create_task(self.heartbeat.run())
+                group.create_task(self._upkeep.refresh_balances())
+                group.create_task(self._upkeep.watch_status(self.guards.venue_state))
+                group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()
         except* Halt as broken:
             log.get().critical("gateway.halted", reason=str(broken.exceptions[0]))
@@ -238,6 +279,8 @@ class Gateway:
                     continue
                 tracked = self.orders.apply(record)
                 if tracked is not None and self._marked.is_set():
+                    if isinstance(record, Settled) and (held := token_of(tracked, record.fill, self.market)):
+                        self._upkeep.settled(held)
                     self._after_event(tracked)
 
     def _sign_of_life(self, record: Alive) -> None:
@@ -248,6 +291,15 @@ class Gateway:
             self._alive_ns = max(self._alive_ns, record.ts_ns)
         if record.ready:
             self._twin_ns = max(self._twin_ns, record.ts_ns)
+            self._twins[record.writer] = record.ts_ns
+        else:
+            self._twins.pop(record.writer, None)
+
+    def _owns_heartbeat(self) -> bool:
+        """Say whether no ready gateway of this account comes before this one by name."""
+        alive_ns = self._clock.now_ns() - TWIN_AGE_MAX_NS
+        self._twins = {writer: ts_ns for writer, ts_ns in self._twins.items() if ts_ns > alive_ns}
+        return all(self.writer < writer for writer in self._twins)
 
     def _after_event(self, tracked: Tracked) -> None:
         # What this process sends it follows by itself, once the bytes left.
@@ -265,6 +317,11 @@ class Gateway:
             for item in batch:
                 self.market.apply(item)
 
+    async def _read_sign_offs(self, reader: LogReader) -> None:
+        async for batch in reader.batches():
+            for item in batch:
+                self.guards.jurisdiction.apply(item.record)
+
     def unreadable(self, found: Unreadable) -> None:
         """Take in a record of `decision.order` that cannot be decoded."""
         self._undertaker.take(found)
@@ -279,10 +336,10 @@ class Gateway:
         async for batch in self._logs.decisions.batches():
             for item in batch:
                 record = item.record
-                if isinstance(record, Grant | Cancel | Beat) and record.account == self._account:
+                if isinstance(record, Grant | Cancel | Amend | Beat) and record.account == self._account:
                     self._decide(record)
 
-    def _decide(self, record: Grant | Cancel | Beat) -> None:
+    def _decide(self, record: Grant | Cancel | Amend | Beat) -> None:
         if isinstance(record, Beat):
             self.health.beat(record.now_ns)
         elif isinstance(record, Grant):
@@ -290,8 +347,23 @@ class Gateway:
                 # Left for the next gateway, which finds nothing said of it.
                 return
             self._grant(self.orders.grant(record))
+        elif isinstance(record, Amend):
+            self._amend(record)
         else:
             self._cancel(record)
+
+    def _amend(self, amend: Amend) -> None:
+        tracked = self.orders[amend.order]
+        tracked.amended = True
+        tracked.amend_until_ns = max(tracked.amend_until_ns, amend.send_by_ns)
+        if tracked.terminal or self._clock.now_ns() > amend.send_by_ns:
+            return  # of an old log, or too late for anything
+        if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS and tracked.owner not in {"", self.writer}:
+            return  # the twin that sent the order is there: two that amend would cross each other
+        tracked.amend = amend
+        if tracked.submitting is not None and (tracked.left or tracked.owner != self.writer):
+            self._follower.start(tracked)
+        tracked.changed.set()
 
     def _grant(self, tracked: Tracked) -> None:
         request = self._submitter.prepare(tracked)
@@ -347,6 +419,8 @@ class Gateway:
         was_ready, said_s = False, 0.0
         was_stopped = False
         while True:
+            self._look_for_halt()
+            self.health.fault("jurisdiction", self.guards.jurisdiction.start_reason(self._clock.now_ns()))
             stopped = self.health.is_stopped()
             if stopped and not was_stopped:
                 self._cancel_all()
@@ -358,6 +432,10 @@ class Gateway:
                 was_ready, said_s = ready, now_s
                 say_alive(journal=self.journal, health=self.health, clock=self._clock)
             await asyncio.sleep(WATCH_S)
+
+    def _look_for_halt(self) -> None:
+        if self._halt_file is not None:
+            self.health.halt_by_hand(read_halt(self._halt_file))
 
     def _cancel_all(self) -> None:
         # Followers cancel what is theirs while the gateway is stopped; they need only look.

@@ -27,6 +27,11 @@ class Health:
         self._beats = 0
         self._faults: dict[str, str] = {START: "reading the logs"}
         self._stopped = ""
+        self._by_hand = ""
+
+    def halt_by_hand(self, reason: str) -> None:
+        """Stop for a reason somebody gave on this machine; an empty one lets it go on."""
+        self._by_hand = reason
 
     def beat(self, now_ns: int) -> None:
         """Note a Beat of accounts, made at `now_ns`."""
@@ -47,6 +52,8 @@ class Health:
 
     def stop_reason(self) -> str:
         """Return why nothing new may be sent and what rests must go, empty if it may stay."""
+        if self._by_hand:
+            return self._by_hand
         # Without an age in the words: a reason that changes all the time is a new fault each time.
         if (self._clock.now_ns() - self._beat_ns) / NS_PER_S > self._stop_after_s:
             return f"the last Beat is more than {self._stop_after_s} s old"
@@ -67,7 +74,12 @@ class Health:
         """Say whether it is stopped now, and log the moment it changes."""
         reason = self.stop_reason()
         if bool(reason) != bool(self._stopped):
-            if reason and self._beat_ns == self._began_ns and self._ack_age_s() <= self._stop_after_s:
+            if (
+                reason
+                and not self._by_hand
+                and self._beat_ns == self._began_ns
+                and self._ack_age_s() <= self._stop_after_s
+            ):
                 # Accounts did not begin yet, or this one reads what they said before: nothing broke.
                 log.get().info("gateway.stopped", reason="no Beat since the start")
             elif reason:

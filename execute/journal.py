@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from core.domain.errors import Retry
 from core.domain.ids import order_event_id
 from core.runtime import log, metrics, queues
-from core.runtime.clock import Clock
+from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
 from execute.ports import FillView, LogWriter, OrderView, SettledView, View
+from schemas.decision import Amend
 from schemas.order import Alive, Fill, OrderUpdate, PrivateFrame, Settled, Submitting, VenueCall, VenueReport
 from schemas.record import Record
 
@@ -78,6 +79,10 @@ class Journal:
         """Say that bytes may have left and no outcome is known."""
         self._update(tracked, "OUTCOME_UNKNOWN", terminal=False, reason=reason, ref=self.writer)
 
+    def amend_refused(self, tracked: Tracked, amend: Amend, reason: str) -> None:
+        """Say that an order stays as it is."""
+        self._update(tracked, "ACCEPTED", terminal=False, reason=f"not amended: {reason}", ref=f"amend/{amend.id}")
+
     def never_arrived(self, tracked: Tracked, as_of_ns: int) -> None:
         """Say that the venue, asked after its acceptance window, knows nothing of an order."""
         reason = f"not found at the venue, as of {as_of_ns}"
@@ -127,6 +132,10 @@ class Journal:
         if tracked.terminal and not view.terminal:
             return
         ref = "venue" if view.status == "REJECTED" else str(view.filled)
+        price, size = _changed(tracked, view)
+        if size:
+            # With the venue's time, to what its stream and its lists share of it: an order may come back to a price.
+            ref = f"{view.filled}/{price}/{size}/{view.venue_ts_ns // NS_PER_MS}"
         self._event(
             OrderUpdate(
                 event_id=order_event_id(tracked.id, view.status, ref),
@@ -137,6 +146,8 @@ class Journal:
                 terminal=view.terminal,
                 venue_order=view.venue_order or tracked.venue_order,
                 filled=view.filled,
+                price=price,
+                size=size,
                 reason=view.reason,
                 writer=self.writer,
                 venue_ts_ns=view.venue_ts_ns,
@@ -246,6 +257,15 @@ class Journal:
         except Retry:
             return False
         return True
+
+
+def _changed(tracked: Tracked, view: OrderView) -> tuple[int, int]:
+    """Return price and total where an amendment made them other than the log says, else zeros."""
+    if not view.size or tracked.grant is None or not tracked.amended:
+        return 0, 0
+    if (view.price, view.size) == (tracked.grant.price, tracked.grant.size) or view.venue_ts_ns < tracked.stands_ns:
+        return 0, 0
+    return view.price, view.size
 
 
 def _trail(tracked: Tracked) -> list[int]:

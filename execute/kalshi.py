@@ -21,21 +21,26 @@ from execute.ports import (
     Held,
     Lane,
     Lookup,
+    Mode,
     OrderView,
+    Purse,
     Reply,
     Report,
     Request,
+    Resting,
+    Standing,
+    Status,
     Stream,
     Subject,
     View,
 )
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
 from schemas.enums import Outcome as Token
 from schemas.market import Instrument
 from schemas.order import Holding
 from venues.environment import Endpoints
-from venues.kalshi import account, control, hosts, orders, rules, wire
+from venues.kalshi import account, control, hosts, orders, rest, rules, wire
 from venues.kalshi.auth import Signer
 from venues.refusal import Outcome, VenueError
 from venues.text import decode, instant_ns
@@ -48,6 +53,7 @@ LOOK_BACK_S = 5
 """A list is asked from so long before the order was submitted: the venue's clock is not ours."""
 DATA_AGE_PATH = f"{hosts.API_ROOT}/exchange/user_data_timestamp"
 BALANCE_PATH = f"{hosts.API_ROOT}/portfolio/balance"
+STATUS_PATH = f"{hosts.API_ROOT}/exchange/status"
 LIMITS_PATH = f"{hosts.API_ROOT}/account/limits"
 
 
@@ -67,6 +73,7 @@ class _Limits(msgspec.Struct):
 
 _LIMITS = msgspec.json.Decoder(_Limits)
 _DATA_AGE = msgspec.json.Decoder(_DataAge)
+_PAUSED = frozenset({"trading_is_paused", "exchange_is_paused", "trading_paused", "exchange_paused"})
 _TIME_IN_FORCE: dict[str, orders.TimeInForce] = {
     "GTC": "good_till_canceled",
     "GTD": "good_till_canceled",
@@ -83,14 +90,21 @@ class KalshiVenue:
     # An acknowledgement was never seen later than some hundred milliseconds; reads lag by about as much.
     acceptance_window_s = 3.0
     settles = False
+    # It has no answer of its own: who may trade it checks when the account is made, and refuses orders with 403.
+    asks_standing = False
     clock_remedy = (
         "check CROSSBOOK_*_CREDENTIALS_FILE (key id, key of the same environment) and this machine's clock "
         "(chrony: the venue accepts some 5 s of difference)"
     )
 
-    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic") -> None:
-        """`tier` is the account's usage tier; the lowest is assumed until told."""
+    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic", expiry_s: int = 0) -> None:
+        """`tier` is the account's usage tier; the lowest is assumed until told.
+
+        `expiry_s`: an order that would rest for ever ends so long after it was last renewed, which is the dead-man switch
+        of a venue that has none; 0: it rests for ever.
+        """
         self._signer = signer
+        self._expiry_s = expiry_s
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
         self.budgets: Mapping[str, Budget] = {
@@ -112,10 +126,31 @@ class KalshiVenue:
             price=grant.price,
             size=grant.size,
             time_in_force=time_in_force,
-            expiration_s=grant.expires_s if grant.time_in_force == "GTD" else None,
+            post_only=grant.post_only,
+            expiration_s=self._expires_s(grant),
             exchange_index=instrument.exchange_index,
         )
         return self._request("POST", hosts.ORDERS_PATH, body)
+
+    def _expires_s(self, grant: Grant) -> int | None:
+        if grant.time_in_force == "GTD":
+            return grant.expires_s
+        if grant.time_in_force == "GTC" and self._expiry_s:
+            return grant.timestamp_ms // 1_000 + self._expiry_s
+        return None
+
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return an amendment of nothing but the expiry, which keeps the order's place in the line."""
+        if not self._expiry_s:
+            return None
+        body = orders.amend_order_body(
+            ticker=_ticker(subject.instrument),
+            side="bid" if subject.side == "BUY" else "ask",
+            price=subject.price,
+            total=subject.size,
+            expiration_s=now_ns // NS_PER_S + self._expiry_s,
+        )
+        return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
 
     def headers(self, request: Request, now_ns: int) -> dict[str, str]:
         """Return the signed headers."""
@@ -125,6 +160,29 @@ class KalshiVenue:
         """Return the cancel request; without the ticker it would go to shard 0."""
         query = orders.cancel_query(ticker=_ticker(subject.instrument))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
+
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return the amend request; only a smaller size or another expiry keep the place in the line."""
+        body = orders.amend_order_body(
+            ticker=_ticker(subject.instrument),
+            side="bid" if subject.side == "BUY" else "ask",
+            price=amend.price,
+            total=amend.size,
+            expiration_s=amend.expires_s or None,
+        )
+        return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
+
+    def cancel_all(self) -> Request:
+        """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""
+        return self._request("DELETE", hosts.ORDERS_PATH)
+
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return None: this venue has no dead-man switch."""
+        return None
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return nothing; never asked."""
+        return ""
 
     def _request(self, method: str, path: str, body: bytes = b"") -> Request:
         bucket = "write" if rules.is_write(method) else "read"
@@ -168,7 +226,8 @@ class KalshiVenue:
             cancelled = account.decode_cancelled(reply.body)
         except MalformedFrame as e:
             return _unreadable(reply, e)
-        if not subject.size:
+        if not subject.size or subject.amended:
+            # How much it was of is not known for sure: what was filled is looked up.
             return Answer()
         view = OrderView(
             venue_order=subject.venue_order,
@@ -188,6 +247,29 @@ class KalshiVenue:
             name: Budget(bucket.refill_rate, bucket.bucket_capacity)
             for name, bucket in (("read", limits.read), ("write", limits.write))
         }
+
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole exchange."""
+        return Mode.CANCEL_ONLY if error.code.lower() in _PAUSED else None
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Ask the exchange; a pause for maintenance stands in the body of a 5xx, too."""
+        reply = await caller.call(self._request("GET", STATUS_PATH)._replace(is_public=True), lane=Lane.REPORT)
+        if reply.status not in {200, 500, 503, 504}:
+            raise self._unavailable(reply)
+        found = rest.decode_exchange_status(reply.body)
+        if found.exchange_active and found.trading_active:
+            return Status(Mode.OPEN, shards_paused=frozenset(found.shards_paused))
+        what = "trading" if found.exchange_active else "the exchange"
+        return Status(Mode.CANCEL_ONLY, f"{what} is paused", frozenset(found.shards_paused))
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return nothing: no refusal of this venue speaks of the account's right to trade at all."""
+        return None
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Return that the venue offers no such answer."""
+        return Standing("UNKNOWN", "kalshi offers no such answer")
 
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
@@ -225,6 +307,10 @@ class KalshiVenue:
                 break
         return (*views, *await self._fills(caller, since))
 
+    def refresh(self, held: Held) -> Request | None:
+        """Return None: its positions are its own."""
+        return None
+
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for cash, positions and resting orders; their time is the venue's own of its read model."""
         as_of_ns = await self._data_age(caller)
@@ -242,15 +328,29 @@ class KalshiVenue:
                     )
             if not cursor:
                 break
-        resting: list[str] = []
+        resting = await self.open_orders(caller)
+        return Report(
+            as_of_ns=as_of_ns,
+            cash_e6=balance.total,
+            holdings=tuple(holdings),
+            open_orders=tuple(one.venue_order for one in resting),
+            # `balance` is what orders may use: the collateral of resting ones is out of it.
+            purse=Purse(
+                as_of_ns=as_of_ns, cash_e6=balance.by_shard or {0: balance.total}, tokens=None, resting_is_out=True
+            ),
+        )
+
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every resting order, of all subaccounts and shards."""
+        resting: list[Resting] = []
         cursor = ""
         for _ in range(PAGES_MAX):
             path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
             states, cursor = account.decode_orders(await self._get(caller, path))
-            resting += [state.order_id for state in states]
+            resting += [Resting(state.order_id, _instrument(state.ticker), state.client_order_id) for state in states]
             if not cursor:
-                break
-        return Report(as_of_ns=as_of_ns, cash_e6=balance.total, holdings=tuple(holdings), open_orders=tuple(resting))
+                return tuple(resting)
+        raise Unavailable(f"kalshi lists more than {PAGES_MAX * PAGE} resting orders: not all of them were read")
 
     async def _fills(self, caller: Caller, query: str, order: str = "") -> list[View]:
         views: list[View] = []
@@ -326,6 +426,8 @@ def _order_views(state: account.OrderState) -> list[View]:
             status=status,
             filled=state.filled,
             reason=state.reason,
+            price=state.price,
+            size=state.initial,
             venue_ts_ns=state.time_ns,
         )
     ]
@@ -358,6 +460,9 @@ def _is(subject: Subject, state: account.OrderState) -> bool:
 def _check_same(subject: Subject, state: account.OrderState) -> None:
     wanted = ("bid" if subject.side == "BUY" else "ask", subject.price, subject.size)
     found = (state.side, state.price, state.initial)
+    if subject.venue_order == state.order_id:
+        # The venue's own id says which it is; price and size may have been amended since.
+        found = (state.side, subject.price, subject.size)
     if subject.size and (found != wanted or state.ticker != _ticker(subject.instrument)):
         raise InvariantBroken(
             f"kalshi has another order under {subject.client_id}: expected {wanted} in {subject.instrument}, found"

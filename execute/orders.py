@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from core.domain.units import MICRO, ceil_div
 from execute.ports import Subject
-from schemas.decision import Cancel, Grant
+from schemas.decision import Amend, Cancel, Grant
 from schemas.enums import OrderStatus
 from schemas.order import Fill, OrderUpdate, Settled, Submitting
 from schemas.record import Record
@@ -34,6 +36,10 @@ class Tracked:
         filled: the venue's cumulative figure, the largest seen.
         taken: this process handles its Grant now, or has.
         left: bytes of it left from this process.
+        amend: the change that is asked for and not yet known to be done.
+        amended: an Amend was read for it, ever.
+        amend_until_ns: the last Amend that was read may be sent until then.
+        stands: price and total as an amendment left them, (0, 0) as the Grant says; `stands_ns` is the venue's time of it.
         changed: set whenever anything of it changed.
     """
 
@@ -41,6 +47,11 @@ class Tracked:
     instrument: str = ""
     grant: Grant | None = None
     cancel: Cancel | None = None
+    amend: Amend | None = None
+    amended: bool = False
+    amend_until_ns: int = 0
+    stands: tuple[int, int] = (0, 0)
+    stands_ns: int = 0
     first: Record | None = None
     owner: str = ""
     submitting: Submitting | None = None
@@ -84,7 +95,14 @@ class Tracked:
             size=grant.size if grant else 0,
             submitted_ns=self.submitting.ts_ns if self.submitting else 0,
             answered=self.answered,
+            amended=self.amended,
         )
+
+    def amend_grant(self) -> None:
+        """Let the Grant say what stands: many look at its price and size."""
+        if self.grant is not None and self.stands != (0, 0):
+            price, size = self.stands
+            self.grant = msgspec.structs.replace(self.grant, price=price, size=size)
 
 
 class Orders:
@@ -121,6 +139,7 @@ class Orders:
             tracked.instrument = grant.instrument
             self._by_client[grant.client_id] = tracked
             self._spend(tracked)
+            tracked.amend_grant()
         return tracked
 
     def find(self, *, venue_order: str, client_id: str = "") -> Tracked | None:
@@ -173,6 +192,8 @@ class Orders:
             return
         self.name(tracked, update.venue_order)
         tracked.filled = max(tracked.filled, update.filled)
+        if update.size:
+            self._amended(tracked, update)
         if tracked.terminal:
             return
         tracked.status = update.status
@@ -181,6 +202,19 @@ class Orders:
             self._out.pop(tracked.id, None)
         if update.status != "OUTCOME_UNKNOWN":
             tracked.answered = True
+
+    def _amended(self, tracked: Tracked, update: OrderUpdate) -> None:
+        tracked.amended = True
+        if update.venue_ts_ns < tracked.stands_ns:
+            return  # a read that lagged, written by a twin
+        before = notional_e6(tracked.grant) if tracked.grant else 0
+        tracked.stands_ns = update.venue_ts_ns
+        tracked.stands = (update.price, update.size)
+        tracked.amend_grant()
+        if tracked.grant and tracked.submitting:
+            # What an amendment adds is money of the day, too; what it takes away was allowed all the same.
+            day = update.ts_ns // DAY_NS
+            self._spent_e6[day] = self._spent_e6.get(day, 0) + max(notional_e6(tracked.grant) - before, 0)
 
     def out(self) -> list[Tracked]:
         """Return the orders that may rest at the venue."""

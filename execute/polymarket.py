@@ -21,21 +21,26 @@ from execute.ports import (
     Held,
     Lane,
     Lookup,
+    Mode,
     OrderView,
+    Purse,
     Reply,
     Report,
     Request,
+    Resting,
     SettledView,
+    Standing,
+    Status,
     Stream,
     Subject,
     View,
 )
-from schemas.decision import Grant
+from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
 from schemas.market import Instrument
 from schemas.order import Holding
-from venues.environment import Endpoints
-from venues.polymarket import account, auth, control, hosts, orders, rules
+from venues.environment import Endpoints, Environment
+from venues.polymarket import account, auth, control, hosts, orders, regions, rules
 from venues.polymarket.events import Side
 from venues.refusal import Outcome, VenueError
 
@@ -68,6 +73,7 @@ class PolymarketVenue:
     # A taker's delay holds an order up to a second; then it is listed.
     acceptance_window_s = 5.0
     settles = True
+    asks_standing = True
     clock_remedy = "check CROSSBOOK_*_CREDENTIALS_FILE (private key, and the API key made for its address) and this machine's clock"
 
     def __init__(
@@ -88,6 +94,8 @@ class PolymarketVenue:
         self._funder = funder
         self._signature_type = signature_type
         self._chain_id = chain_id
+        self._is_simulated = endpoints.environment is Environment.SIMULATED
+        self._geoblock = f"{endpoints.order_rest}{hosts.GEOBLOCK_PATH}" if self._is_simulated else hosts.GEOBLOCK_URL
         self._ws = f"{endpoints.private_ws}{hosts.USER_WS_PATH}"
         self._instruments = instruments
         self._balances: dict[str, int] = {}
@@ -131,7 +139,9 @@ class PolymarketVenue:
             signed = self._wallet.sign_order(order, neg_risk=grant.neg_risk, chain_id=self._chain_id)
         except CrossbookError as e:
             raise OffGrid(f"polymarket: not signed: {e}") from e
-        body = orders.order_body(signed, owner=self._credentials.api_key, order_type=order_type)
+        body = orders.order_body(
+            signed, owner=self._credentials.api_key, order_type=order_type, post_only=grant.post_only
+        )
         return Request("POST", hosts.ORDER_PATH, body, signed.order_id, "order", 1)
 
     def headers(self, request: Request, now_ns: int) -> dict[str, str]:
@@ -147,6 +157,31 @@ class PolymarketVenue:
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request."""
         return Request("DELETE", hosts.ORDER_PATH, orders.cancel_body(subject.venue_order), "", "cancel", 1)
+
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return None: the venue has no amendment; what is to change is cancelled and granted anew."""
+        return None
+
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return None: the heartbeat is this venue's dead-man switch."""
+        return None
+
+    def cancel_all(self) -> Request:
+        """Return the cancel of all open orders of the API key's address."""
+        return Request("DELETE", hosts.CANCEL_ALL_PATH, b"", "", "cancel", 1)
+
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return the next heartbeat; once one was sent, 10 s without another cancel every order of the key."""
+        return Request("POST", hosts.HEARTBEAT_PATH, orders.heartbeat_body(previous), "", "read", 1)
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return the id to name next; the refusal of a wrong one names the right one."""
+        if reply.status not in {200, 400}:
+            raise self._unavailable(reply)
+        try:
+            return orders.decode_heartbeat(reply.body)
+        except Reject as e:
+            raise self._unavailable(reply) from e
 
     # --- answers
 
@@ -211,6 +246,38 @@ class PolymarketVenue:
         """Return nothing: the tier stands in headers of throttled answers only."""
         return {}
 
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole venue: the matching engine restarts, then takes post-only orders first."""
+        if error.code == "post_only_mode" or "post-only mode" in error.message:
+            return Mode.POST_ONLY
+        if error.status == 425 or error.message.startswith("Trading is currently"):
+            return Mode.CANCEL_ONLY
+        return None
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Return None: the venue has no such page for programs."""
+        return None
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return what a refused order says of this address."""
+        if regions.BANNED in error.message:
+            return Standing("FORBIDDEN", error.message)
+        return Standing("CLOSE_ONLY", error.message) if regions.CLOSED_ONLY in error.message else None
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Ask by which address we come (geoblock), then whether the account may only close."""
+        reply = await caller.call(Request("GET", self._geoblock, b"", "", "read", 1, is_public=True), lane=Lane.REPORT)
+        if reply.status == 404 and self._is_simulated:
+            return Standing("UNKNOWN", "this simulated venue has no such answer")
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        where = regions.decode_geoblock(reply.body)
+        if where.blocked:
+            return Standing("CLOSE_ONLY", f"the address is in {where.country} {where.region}".strip())
+        if regions.decode_closed_only(await self._get(caller, hosts.CLOSED_ONLY_PATH)):
+            return Standing("CLOSE_ONLY", "the account is in closed only mode")
+        return Standing("ALLOWED", f"the address is in {where.country} {where.region}".strip())
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
         as_of_ns = await self._venue_time(caller, subject.order)
@@ -250,6 +317,11 @@ class PolymarketVenue:
             views += self._order_views(state)
         return tuple(views)
 
+    def refresh(self, held: Held) -> Request | None:
+        """Return the request to look at the chain again: its cached balance decides whether a token may be sold."""
+        query = f"asset_type=CONDITIONAL&token_id={held.token}&signature_type={self._signature_type}"
+        return _read(f"{hosts.BALANCE_PATH}/update?{query}")
+
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for collateral, tokens and open orders; the time is the venue's before the first read, in seconds."""
         as_of_ns = await self._venue_time(caller)
@@ -270,7 +342,37 @@ class PolymarketVenue:
             if self._balances.get(one.token)
         )
         resting = tuple(state.order_id for state in await self._open(caller))
-        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting)
+        purse = Purse(
+            as_of_ns=as_of_ns,
+            cash_e6={0: cash.balance},
+            allowance_e6=cash.allowance,
+            tokens=dict(self._balances),
+            resting_is_out=False,
+        )
+        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting, purse=purse)
+
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every open order."""
+        return tuple(Resting(state.order_id, f"polymarket:{state.market}") for state in await self._open(caller))
+
+    async def traded(self, caller: Caller) -> list[str]:
+        """Return every market the account ever traded.
+
+        Raises:
+            Unavailable: the venue lists more trades than are read.
+        """
+        trades = await self._trades(caller, "after=0", "", whole=True)
+        return list(dict.fromkeys(f"polymarket:{trade.market}" for trade in trades))
+
+    async def balances(self, caller: Caller, held: Sequence[Held]) -> tuple[int, dict[str, int]]:
+        """Ask for the balance of each token; returns the venue's time before the first, and the balances."""
+        as_of_ns = await self._venue_time(caller)
+        found = {}
+        for one in held:
+            query = f"asset_type=CONDITIONAL&token_id={one.token}&signature_type={self._signature_type}"
+            body = await self._get(caller, f"{hosts.BALANCE_PATH}?{query}")
+            found[one.token] = account.decode_balance_allowance(body).balance
+        return as_of_ns, found
 
     async def _open(self, caller: Caller) -> list[account.OrderUpdate]:
         found: list[account.OrderUpdate] = []
@@ -281,10 +383,10 @@ class PolymarketVenue:
             )
             found += page
             if cursor in {"", account.END_CURSOR}:
-                break
-        return found
+                return found
+        raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of open orders: not all of them were read")
 
-    async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
+    async def _trades(self, caller: Caller, query: str, order: str, *, whole: bool = False) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []
         cursor = CURSOR_START
         for _ in range(PAGES_MAX):
@@ -292,7 +394,9 @@ class PolymarketVenue:
             page, cursor = account.decode_trades(await self._get(caller, path, order))
             found += page
             if cursor in {"", account.END_CURSOR}:
-                break
+                return found
+        if whole:
+            raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of trades: not all of them were read")
         return found
 
     async def _venue_time(self, caller: Caller, order: str = "") -> int:

@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol
 
 from core.runtime.flow import BY_KEY, Input
 from core.runtime.topics import Topic
-from schemas.decision import Grant
-from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
+from schemas.decision import Amend, Grant
+from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side, Verdict
 from schemas.market import Instrument
-from schemas.order import Holding
+from schemas.order import Holding, VenueCall
 from schemas.record import Record
 from venues.refusal import Outcome as Refusal
 from venues.refusal import VenueError
@@ -71,7 +71,8 @@ class Request(NamedTuple):
     """The exact bytes of one request, its headers aside; those are signed when it leaves.
 
     Attributes:
-        path: with the query.
+        path: with the query; a whole address where another host of the venue answers (public reads only: the
+            signature of the account never goes there).
         venue_order: the venue's id of the order where it is known before sending.
         bucket: which of the venue's budgets it draws on, `cost` tokens.
         is_public: answered to anybody, so that its answer says nothing of the key.
@@ -94,6 +95,19 @@ class Reply(NamedTuple):
     sent_ts_ns: int
     recv_ts_ns: int
     date_ns: int = 0
+
+
+class Frames(Protocol):
+    """Keeps what was exchanged with a venue: the journal of a gateway, a file where there is no Kafka."""
+
+    @property
+    def account(self) -> str:
+        """The venue account."""
+        ...
+
+    def frame(self, record: VenueCall) -> None:
+        """Keep one request and its answer, secrets removed."""
+        ...
 
 
 class Caller(Protocol):
@@ -126,13 +140,18 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderView:
-    """The state of an order. `filled` is the venue's cumulative figure at 1e-6; `client_id` may be empty."""
+    """The state of an order. `filled` is the venue's cumulative figure at 1e-6; `client_id` may be empty.
+
+    `price` (YES, 1e-4) and `size` (total, 1e-6) as they stand now, where the venue lets orders be amended; else 0.
+    """
 
     venue_order: str
     status: OrderStatus
     filled: int
     client_id: str = ""
     reason: str = ""
+    price: int = 0
+    size: int = 0
     venue_ts_ns: int = 0
 
     @property
@@ -216,6 +235,8 @@ class Subject:
     submitted_ns: int
     answered: bool
     """The venue spoke of it before: not finding it does not mean that it never arrived."""
+    amended: bool = False
+    """It was to be amended: price and size above may be older than what stands at the venue."""
 
 
 class Held(NamedTuple):
@@ -226,6 +247,32 @@ class Held(NamedTuple):
     token: str
 
 
+class Resting(NamedTuple):
+    """An order the venue lists as open, whoever sent it; `instrument` is empty where it does not say."""
+
+    venue_order: str
+    instrument: str
+    client_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purse:
+    """What a venue says may be spent.
+
+    Attributes:
+        cash_e6: by shard; a venue without shards has shard 0.
+        allowance_e6: what its exchanges may move, None: without a bound or not stated.
+        tokens: what may be sold, by token, at 1e-6; None where the venue nets and none is needed.
+        resting_is_out: cash and tokens bound by resting orders are taken out of the figures already.
+    """
+
+    as_of_ns: int
+    cash_e6: Mapping[int, int]
+    allowance_e6: int | None = None
+    tokens: Mapping[str, int] | None = None
+    resting_is_out: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
@@ -234,6 +281,35 @@ class Report:
     cash_e6: int
     holdings: tuple[Holding, ...]
     open_orders: tuple[str, ...]
+    purse: Purse | None = None
+
+
+class Mode(IntEnum):
+    """What a venue takes, from everything to nothing new."""
+
+    OPEN = 0
+    POST_ONLY = 1
+    CANCEL_ONLY = 2
+
+
+class Status(NamedTuple):
+    """What a venue's own status page says; shards that do not trade while the venue does."""
+
+    mode: Mode
+    why: str = ""
+    shards_paused: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a venue itself says of an address and an account.
+
+    Attributes:
+        verdict: ALLOWED, CLOSE_ONLY or FORBIDDEN; UNKNOWN where the venue offers no such answer.
+    """
+
+    verdict: Verdict
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,6 +342,8 @@ class Venue(Protocol):
     settles: bool
     """Fills are final only after a settlement."""
     budgets: Mapping[str, Budget]
+    asks_standing: bool
+    """The venue has an answer of its own to where an address may trade."""
     clock_remedy: str
     """What to do about a refused signature or clock, for the operator."""
 
@@ -289,6 +367,37 @@ class Venue(Protocol):
         """Return what the answer to a cancel means."""
         ...
 
+    def amend(self, subject: Subject, amend: Amend) -> Request | None:
+        """Return the request that changes an order that rests, None where the venue offers none.
+
+        Identical bytes may be repeated: the size is the total, so what is done twice is done once.
+        """
+        ...
+
+    def renew(self, subject: Subject, now_ns: int) -> Request | None:
+        """Return the request that puts off the expiry of an order that rests, None where none is put on."""
+        ...
+
+    def cancel_all(self) -> Request:
+        """Return the request that takes back every open order of the account."""
+        ...
+
+    def heartbeat(self, previous: str) -> Request | None:
+        """Return the next heartbeat of the venue's dead-man switch, None where it has none."""
+        ...
+
+    def read_heartbeat(self, reply: Reply) -> str:
+        """Return the id the next heartbeat is to name, from its acceptance or from its refusal.
+
+        Raises:
+            Unavailable: it was neither.
+        """
+        ...
+
+    async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
+        """Ask for every open order of the account; raises rather than to return an incomplete list."""
+        ...
+
     def refusal(self, reply: Reply) -> VenueError:
         """Return any error answer as one value."""
         ...
@@ -307,6 +416,26 @@ class Venue(Protocol):
 
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
         """Return orders and fills since a time: what a private stream may have missed."""
+        ...
+
+    def mode(self, error: VenueError) -> Mode | None:
+        """Return what a refusal says of the whole venue, None where it is about its order only."""
+        ...
+
+    async def status(self, caller: Caller) -> Status | None:
+        """Ask whether the venue trades; None where it has no such page."""
+        ...
+
+    def standing(self, error: VenueError) -> Standing | None:
+        """Return what a refusal says of this account's right to trade, None where it says nothing of it."""
+        ...
+
+    async def ask_standing(self, caller: Caller) -> Standing:
+        """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
+        ...
+
+    def refresh(self, held: Held) -> Request | None:
+        """Return the request that lets the venue look again at what is held of a token, None where it needs none."""
         ...
 
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:

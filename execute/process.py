@@ -19,6 +19,7 @@ from core.runtime.worker import Parts, assemble, presence, wait_for
 from execute.checks import Limits, Market
 from execute.gateway import Gateway, Logs, Timing
 from execute.kalshi import KalshiVenue
+from execute.kill import halt_file
 from execute.polymarket import PolymarketVenue
 from execute.ports import Venue
 from execute.settings import ExecuteSettings, Resolved, load_credentials, resolve_endpoints
@@ -26,6 +27,7 @@ from schemas.dead import Dead
 from schemas.derived import Quote, Tick
 from schemas.market import Status
 from schemas.record import Record
+from venues.environment import Environment
 from venues.kalshi.auth import Signer
 from venues.polymarket.auth import Credentials, Wallet
 
@@ -36,7 +38,14 @@ _BOOK_KINDS = frozenset({Quote.schema_name, Tick.schema_name, Status.schema_name
 """What `Market.apply` takes of derived.book; the rest is not decoded."""
 _KINDS: set[type[Record]] = {
     kind
-    for topic in (topics.ORDER_EVENT, topics.ORDER_FRAME, topics.DECISION_ORDER, topics.MARKET_INSTRUMENT)
+    for topic in (
+        topics.ORDER_EVENT,
+        topics.ORDER_FRAME,
+        topics.DECISION_ORDER,
+        topics.DECISION_JURISDICTION,
+        topics.DECISION_PROFILE,
+        topics.MARKET_INSTRUMENT,
+    )
     for kind in topic.records
 } | {Quote, Tick, Status, Dead}
 """Looked up at start, so that no record in mid-stream waits for the registry."""
@@ -65,7 +74,12 @@ def make_venue(resolved: Resolved, settings: ExecuteSettings, market: Market) ->
         for key in known.kalshi:
             if key.account == resolved.name:
                 signer = Signer.from_pem(key.key_id, key.private_key_pem)
-                return KalshiVenue(signer=signer, endpoints=resolved.endpoints, tier=settings.kalshi_tier)
+                return KalshiVenue(
+                    signer=signer,
+                    endpoints=resolved.endpoints,
+                    tier=settings.kalshi_tier,
+                    expiry_s=settings.kalshi_expiry_s,
+                )
     for wallet in known.polymarket if resolved.venue == "polymarket" else ():
         if wallet.account == resolved.name:
             return PolymarketVenue(
@@ -101,6 +115,7 @@ def timing_of(settings: ExecuteSettings) -> Timing:
         stop_after_s=settings.stop_after_s,
         answer_timeout_s=settings.answer_timeout_s,
         open_poll_s=settings.open_poll_s,
+        heartbeat_s=settings.heartbeat_s,
     )
 
 
@@ -137,30 +152,35 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         partitions=parts.run.partitions,
     )
     # Decisions and order events are the writer's own run: paper trading reads live books and its own grants.
-    readers = [
-        reader(topics.ORDER_EVENT, settings.writes, partitions=own),
-        reader(topics.DECISION_ORDER, settings.writes, partitions=own, on_unreadable=unreadable),
-        EdgeReader(
-            bootstrap=settings.bootstrap,
-            codec=parts.codec,
-            run=settings.reads,
-            topic=topics.DERIVED_BOOK,
-            group=group,
-            start="end",
-            wants=lambda key, kind: kind in _BOOK_KINDS and (not key or key.startswith(f"{resolved.venue}:")),
-            patience_ms=BOOK_PATIENCE_MS,
-        ),
-        reader(topics.MARKET_INSTRUMENT, settings.reads, partitions=None),
+    events = reader(topics.ORDER_EVENT, settings.writes, partitions=own)
+    decisions = reader(topics.DECISION_ORDER, settings.writes, partitions=own, on_unreadable=unreadable)
+    books = EdgeReader(
+        bootstrap=settings.bootstrap,
+        codec=parts.codec,
+        run=settings.reads,
+        topic=topics.DERIVED_BOOK,
+        group=group,
+        start="end",
+        wants=lambda key, kind: kind in _BOOK_KINDS and (not key or key.startswith(f"{resolved.venue}:")),
+        patience_ms=BOOK_PATIENCE_MS,
+    )
+    instruments = reader(topics.MARKET_INSTRUMENT, settings.reads, partitions=None)
+    sign_offs = [
+        reader(topics.DECISION_JURISDICTION, settings.writes, partitions=None),
+        reader(topics.DECISION_PROFILE, settings.writes, partitions=None),
     ]
     gateway = Gateway(
         account=settings.account,
         venue=venue,
         base=resolved.endpoints.order_rest,
-        logs=Logs(out, *readers),
+        logs=Logs(out, events, decisions, books, instruments, sign_offs),
         limits=limits_of(settings),
         timing=timing_of(settings),
         clock=parts.clock,
         market=market,
+        # What a human signs off is about real markets: simulated ones have no law, but obey one that is written down.
+        sign_off_required=resolved.endpoints.environment is not Environment.SIMULATED,
+        halt_file=halt_file(settings.halt_dir, settings.writes, settings.account),
     )
 
     def facts() -> dict[str, object]:
@@ -171,7 +191,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         try:
             await _until_told(gateway)
         finally:
-            for one in readers:
+            for one in (events, decisions, books, instruments, *sign_offs):
                 await one.close()
             left = await out.close()
             log.get().info("gateway.ended", unacknowledged=left)

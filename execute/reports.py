@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from core.domain.errors import Reject, Retry, Unknown
 from core.runtime.clock import Clock
+from execute.guards import Funds
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders
@@ -15,6 +16,7 @@ from schemas.order import Alive, VenueReport
 
 BACKOFF_MAX_S = 60.0
 FAULT = "report"
+UNREAD = "funds"
 FAILURES_MIN = 2
 """Reports that failed in a row before the gateway calls itself not ready."""
 
@@ -33,7 +35,9 @@ class Reporter:
         clock: Clock,
         held: Callable[[], Sequence[Held]],
         interval_s: float,
+        funds: Funds,
     ) -> None:
+        self._funds = funds
         self._venue = venue
         self._caller = caller
         self._journal = journal
@@ -65,6 +69,9 @@ class Reporter:
     async def report(self) -> None:
         """Ask once and write the VenueReport."""
         report = await self._venue.report(self._caller, self._held())
+        if report.purse is not None:
+            self._funds.report(report.purse)
+            self._health.fault(UNREAD, "")
         names = []
         for venue_order in report.open_orders:
             tracked = self._orders.find(venue_order=venue_order)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.domain.errors import Misconfigured
 from core.runtime.settings import LIVE, WorkerSettings
@@ -32,6 +32,10 @@ class ExecuteSettings(WorkerSettings):
     )
     demo_credentials_file: Path | None = Field(None, description="keys of the venues' demo environments, same form")
 
+    halt_dir: Path = Field(
+        Path("build/halt"), description="folder of halts by hand: what `crossbook halt --direct` leaves for gateways"
+    )
+
     kalshi_tier: str = Field("basic", description="usage tier of the Kalshi account: its rate budget")
     polymarket_tier: str = Field("standard", description="trading tier of the Polymarket signer: its rate budget")
 
@@ -49,6 +53,23 @@ class ExecuteSettings(WorkerSettings):
     open_poll_s: float = Field(
         10.0, gt=0, description="a resting order is asked for this often, whatever the stream says"
     )
+    heartbeat_s: float = Field(
+        3.0, ge=0, le=4, description="between two heartbeats where a venue has a dead-man switch (10 s); 0: unused"
+    )
+    kalshi_expiry_s: int = Field(
+        0,
+        ge=0,
+        description="resting Kalshi orders end so long after they were last renewed (3 polls at least); 0: never",
+    )
+
+    @model_validator(mode="after")
+    def _expiry_outlives_polls(self) -> Self:
+        if self.kalshi_expiry_s and self.kalshi_expiry_s < 3 * self.open_poll_s:
+            raise ValueError(
+                f"CROSSBOOK_KALSHI_EXPIRY_S {self.kalshi_expiry_s}: orders are renewed every open_poll_s "
+                f"({self.open_poll_s}), so at least three times that"
+            )
+        return self
 
 
 class KalshiKey(msgspec.Struct, frozen=True):
@@ -101,7 +122,7 @@ def resolve_endpoints(settings: ExecuteSettings) -> Resolved:
     venue, _, name = settings.account.partition(":")
     if venue not in VENUES or not name:
         raise Misconfigured(f"--account: expected <venue>:<name> with a venue of {VENUES}, found {settings.account!r}")
-    environments = {"kalshi": settings.kalshi_environment, "polymarket": settings.polymarket_environment}
+    environments = _environments(settings)
     armed = settings.writes == LIVE and settings.arm == settings.account
     if not armed:
         # Every venue's settings are looked at, not only this account's: a key that lies about is a mistake already.
@@ -125,15 +146,30 @@ def resolve_endpoints(settings: ExecuteSettings) -> Resolved:
         reaches_production = polymarket_hosts.takes_production_orders(endpoints.order_rest)
     if reaches_production and not armed:
         raise Misconfigured(f"{endpoints.order_rest} takes production orders: only an armed live run may use it")
-    files = {
+    path = credentials_file(settings, venue)
+    return Resolved(venue, name, endpoints, path)
+
+
+def credentials_file(settings: ExecuteSettings, venue: str) -> Path:
+    """Return the file that holds the keys of a venue's accounts in its environment.
+
+    Raises:
+        Misconfigured: the setting that names it is empty.
+    """
+    environment = _environments(settings)[venue]
+    variable, path = {
         Environment.PRODUCTION: ("CROSSBOOK_TRADE_CREDENTIALS_FILE", settings.trade_credentials_file),
         Environment.DEMO: ("CROSSBOOK_DEMO_CREDENTIALS_FILE", settings.demo_credentials_file),
         Environment.SIMULATED: ("CROSSBOOK_SIM_CREDENTIALS_FILE", settings.sim_credentials_file),
-    }
-    variable, path = files[environment]
+    }[environment]
     if path is None:
-        raise Misconfigured(f"{variable} is not set: the keys of {settings.account} ({environment}) are not known")
-    return Resolved(venue, name, endpoints, path)
+        name = settings.account or venue
+        raise Misconfigured(f"{variable} is not set: the keys of {name} ({environment}) are not known")
+    return path
+
+
+def _environments(settings: ExecuteSettings) -> dict[str, Environment]:
+    return {"kalshi": settings.kalshi_environment, "polymarket": settings.polymarket_environment}
 
 
 def load_credentials(path: Path) -> Credentials:

@@ -3,7 +3,7 @@
 1. Nothing stands on order.event for it, it is not late, not cancelled, and the checks agree.
 2. The exact body is built and written as Submitting; Kafka acknowledges it, and it is read back as the first record of
    any type for this order, with our own writer id.
-3. `send_by`, Cancel, the stop conditions and the book are looked at again when a connection is there, just before the
+3. `send_by`, Cancel, the stop conditions, the book, the law and the venue's state are looked at again when a connection is there, just before the
    write: Kafka, the rate budget and the connection took their time.
 4. The answer becomes a record. Where there is none, the order is followed until it is known (`follow.py`).
 """
@@ -13,16 +13,19 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+import msgspec
+
 from core.domain.errors import CrossbookError, OutcomeUnknown, Reject, Retry
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.calls import TooLate
 from execute.checks import Limits, Market, refuse, refuse_book
+from execute.guards import Guards
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
-from execute.ports import Caller, Lane, OrderView, Request, Venue
-from schemas.decision import Grant
+from execute.ports import Answer, Caller, Lane, Mode, OrderView, Request, Venue
+from schemas.decision import Amend, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
 
@@ -51,8 +54,10 @@ class Submitter:
         caller: Caller,
         health: Health,
         clock: Clock,
+        guards: Guards,
     ) -> None:
         self._venue = venue
+        self._guards = guards
         self._orders = orders
         self._market = market
         self._limits = limits
@@ -78,15 +83,19 @@ class Submitter:
         if not reason and grant.purpose == "ENTRY":
             reason = self._health.not_ready_reason()
         now = self._clock.now_ns()
-        reason = reason or refuse(grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now)
+        reason = reason or refuse(
+            grant, market=self._market, orders=self._orders, limits=self._limits, now_ns=now, guards=self._guards
+        )
         if reason:
             return Refusal(reason)
+        instrument = self._market.instruments[grant.instrument]
         try:
-            request = self._venue.build(grant, self._market.instruments[grant.instrument])
+            request = self._venue.build(grant, instrument)
         except Reject as e:
             return Refusal(str(e))
         # Counted here: the next Grant of the same batch is decided on before this one's Submitting is read back.
         self._orders.hold(tracked, now)
+        self._guards.funds.sent(grant, instrument, now)
         return request
 
     async def refuse(self, tracked: Tracked, refusal: Refusal, *, at_once: bool) -> None:
@@ -160,11 +169,14 @@ class Submitter:
                 reason = str(e)
                 continue
             answer = self._venue.read_answer(grant, request, reply)
+            self._hear(answer)
             if answer.refusal is None and answer.views:
                 tracked.left = tracked.answered = True
                 self._journal.views(answer.views, reply.recv_ts_ns, order=tracked)
                 return True
-            words = answer.error.message if answer.error else "an answer that says nothing of the order"
+            words = "an answer that says nothing of the order"
+            if answer.error is not None:
+                words = f"{answer.error.message} {answer.error.details}".strip()
             if answer.refusal is Outcome.THROTTLED and not tracked.left:
                 reason = f"venue: {words}"
                 continue
@@ -183,6 +195,19 @@ class Submitter:
         self._journal.unsent(tracked, reason)
         return False
 
+    def _hear(self, answer: Answer) -> None:
+        """Learn from an answer what concerns the next orders, too."""
+        now = self._clock.now_ns()
+        if answer.error is None:
+            self._guards.venue_state.heard(Mode.OPEN, "", now)
+            return
+        mode = self._venue.mode(answer.error)
+        if mode is not None:
+            self._guards.venue_state.heard(mode, answer.error.message, now, wait_s=answer.error.retry_after_s)
+        standing = self._venue.standing(answer.error)
+        if standing is not None:
+            self._guards.jurisdiction.hear(standing, now)
+
     def _doubt(self, tracked: Tracked, reason: str) -> None:
         tracked.left = True
         if not tracked.answered:
@@ -200,10 +225,37 @@ class Submitter:
 
     def _why_not_now(self, tracked: Tracked, grant: Grant) -> str:
         """Return what became of a checked order since, that its bytes must not leave; empty if nothing."""
+        now = self._clock.now_ns()
+        instrument = self._market.instruments[grant.instrument]
         return (
             self._why_unsent(tracked, grant)
             or self._health.stop_reason()
-            or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=self._clock.now_ns())
+            or refuse_book(grant.instrument, market=self._market, limits=self._limits, now_ns=now)
+            or self._guards.jurisdiction.why_not(grant, instrument, now)
+            or self._guards.venue_state.why_not(grant, instrument, now)
+        )
+
+    def why_not_amend(self, tracked: Tracked, amend: Amend) -> str:
+        """Return why an order must not be changed so: the checks of a new order of what is to stand, empty if none."""
+        grant, now = tracked.grant, self._clock.now_ns()
+        if grant is None:
+            return "its Grant is not known any more"
+        if now > amend.send_by_ns:
+            return f"send_by passed {(now - amend.send_by_ns) / NS_PER_S:.3f} s ago"
+        if (amend.price_exp, amend.size_exp) != (grant.price_exp, grant.size_exp):
+            return f"expected exponents {grant.price_exp}, {grant.size_exp}, found {amend.price_exp}, {amend.size_exp}"
+        if amend.size <= tracked.filled:
+            return f"the total {amend.size} is not above what is filled, {tracked.filled}: cancel it"
+        shrinks = amend.price == grant.price and amend.size <= grant.size
+        wanted = msgspec.structs.replace(grant, price=amend.price, size=amend.size)
+        if shrinks:
+            # It only takes risk away, or renews an expiry: money and limits were looked at.
+            wanted = msgspec.structs.replace(wanted, purpose="HEDGE")
+        reason = self._health.stop_reason()
+        if not reason and wanted.purpose == "ENTRY":
+            reason = self._health.not_ready_reason()
+        return reason or refuse(
+            wanted, market=self._market, orders=self._orders, limits=self._limits, now_ns=now, guards=self._guards
         )
 
     def _left_s(self, grant: Grant) -> float:

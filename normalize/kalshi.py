@@ -260,7 +260,8 @@ def describe(description: raw.Description) -> market.Instrument:
         raise MalformedFrame(f"expected the description of {description.instrument}, found that of {expected}")
     series, event = _context_of(description.context)
     model, taker_fee_e6, maker_fee_e6 = _fees(series, event)
-    rules_text = f"{ours.rules_primary}\n{ours.rules_secondary}"
+    # Who decides is part of the rules, though the venue says it elsewhere.
+    rules_text = "\n".join([ours.rules_primary, ours.rules_secondary, *rest.decode_deciders(description.context)])
     return market.Instrument(
         instrument=expected,
         venue="kalshi",
@@ -283,6 +284,7 @@ def describe(description: raw.Description) -> market.Instrument:
         open_ts_ns=stated_ns(ours.open_ns),
         close_ts_ns=stated_ns(ours.close_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
+        exclusive=event is not None and event.mutually_exclusive,
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,
     )

@@ -328,6 +328,8 @@ def describe(description: raw.Description) -> market.Instrument:
         open_ts_ns=stated_ns(ours.open_ns),
         close_ts_ns=stated_ns(ours.end_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
+        exclusive=ours.neg_risk,
+        grows=ours.event_neg_risk_augmented,
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,
     )

@@ -1,4 +1,4 @@
-"""`python -m observe questdb`: write every record of a run into QuestDB."""
+"""`python -m observe questdb | postgres`: write a run's records into QuestDB, its tickets and money into PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import cast
 
 from core.runtime import topics
 from core.runtime.producer import Publisher
-from core.runtime.settings import WorkerSettings
 from core.runtime.worker import assemble, main, on_stop, presence, wait_for
 from observe.questdb import QuestDb
 from observe.settings import ObserveSettings
 from observe.stage import STAGE, Sink
 
 
-def run(settings: WorkerSettings) -> int:
+def run_questdb(settings: ObserveSettings) -> int:
     """Build the parts and sink until told to stop."""
-    settings = cast("ObserveSettings", settings)
     parts = assemble(settings, STAGE, log_name="questdb")
     kinds = {kind for topic in topics.TOPICS if topic.layer != "control" for kind in topic.records}
     wait_for(lambda _: parts.codec.warm(*kinds), parts.clock, settings.start_wait_s)
@@ -40,6 +38,8 @@ def run(settings: WorkerSettings) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m observe", description=__doc__)
-    parser.add_argument("sink", choices=["questdb"])
-    parser.parse_args()
-    sys.exit(main(ObserveSettings, run))
+    parser.add_argument("sink", choices=["questdb", "postgres"])
+    chosen = run_questdb
+    if parser.parse_args().sink == "postgres":
+        from observe.desk import run as chosen
+    sys.exit(main(ObserveSettings, lambda settings: chosen(cast("ObserveSettings", settings))))

@@ -254,6 +254,8 @@ def _columns_of(name: str, hint: Any, fields: tuple[str, ...], base: str) -> lis
     item = get_args(hint)[0]
     if item is str:
         return [_Column(column, "VARCHAR", name, _json)]
+    if item is int and not name.endswith("_e6") and name not in _PRICES and name not in _SIZES:
+        return [_Column(column, "VARCHAR", name, _json)]  # whole numbers that are no amounts, such as times
     if item is int:
         return [_Column(column.removesuffix("_e6"), "DOUBLE[]", name, _doubles(name))]
     return []
@@ -319,7 +321,7 @@ def _digest(_: Record, data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def _json(_: Record, words: list[str]) -> str:
+def _json(_: Record, words: list[str] | list[int]) -> str:
     return msgspec.json.encode(words).decode()
 
 
@@ -358,14 +360,22 @@ TABLES: tuple[Table, ...] = (
     Table(decision.Strategy, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Link, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Limit, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.Budget, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.Command, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.Ruling, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Profile, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.Jurisdiction, "signed_ts_ns", ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.ManualTicket, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Clock, "now_ns", ("log", "log_partition"), place=True),
     Table(decision.Edge, "now_ns", ("id", "phase")),
     Table(decision.Intent, "now_ns", ("id",)),
     Table(decision.Grant, "now_ns", ("id",)),
     Table(decision.Cancel, "now_ns", ("id",)),
+    Table(decision.Amend, "now_ns", ("id",)),
     Table(decision.Beat, "now_ns", ("account",)),
     Table(decision.Ledger, "now_ns", ("id", "log_partition", "log_offset")),
+    Table(decision.Entry, "now_ns", ("id",), "MONTH"),
+    Table(decision.Standing, "now_ns", ("id", "log_partition", "log_offset")),
     Table(decision.Saga, "now_ns", ("id", "log_partition", "log_offset")),
     Table(order.Submitting, "recv_ts_ns", ("event_id",)),
     Table(order.OrderUpdate, "recv_ts_ns", ("event_id",)),

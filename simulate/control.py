@@ -185,10 +185,10 @@ class ControlServer:
                 return _reply(self.injector.inject(parse(body)))
             except BadFault as bad:
                 return _reply({"error": str(bad)}, 409 if bad.missing else 400)
-        faults = self.kalshi.faults if body["venue"] == "kalshi" else self.clob.faults
-        faults.order_answer_delay_ms = int(body.get("order_answer_delay_ms", faults.order_answer_delay_ms))
-        faults.order_swallow_answer_rate = float(
-            body.get("order_swallow_answer_rate", faults.order_swallow_answer_rate)
+        mishaps = self.kalshi.mishaps if body["venue"] == "kalshi" else self.clob.mishaps
+        mishaps.order_answer_delay_ms = int(body.get("order_answer_delay_ms", mishaps.order_answer_delay_ms))
+        mishaps.order_swallow_answer_rate = float(
+            body.get("order_swallow_answer_rate", mishaps.order_swallow_answer_rate)
         )
         return _reply({})
 

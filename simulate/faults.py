@@ -1,8 +1,9 @@
 """Everything the simulated venues can do wrong on purpose: by name, what happens then, and how a client can know.
 
 Faults come by the control port (`POST /sim/faults {"venue", "fault", …}`), by a script (`--faults FILE`, a JSON list of
-`{"at_s", "venue", "fault", …}`) or by a seed (`--faults seed:N`). They act on market data connections only; private
-streams and order endpoints stay as they are, except where a fault takes `orders: true`.
+`{"at_s", "venue", "fault", …}`) or by a seed (`--faults seed:N`). Those below act on market data connections only;
+private streams and order endpoints stay as they are, except where a fault takes `orders: true`: what can happen to
+orders stands in `simulate/order_faults.py`.
 
 Each fault that was injected stands in the truth folder's `faults.jsonl`, one line for each thing known of it, by `id`:
 
@@ -25,55 +26,24 @@ A WebSocket stream does not lose, repeat or exchange single frames by itself: th
 bytes reach TCP. That is where these faults are: after the venue numbered a frame, unless the fault says before.
 """
 
-import asyncio
 import json
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.domain.errors import Misconfigured
+from simulate import order_faults
+from simulate.fault import BOTH, Fault
+from simulate.order_faults import CHOICES, ORDER_NAMES
 
 MIB = 1024 * 1024
-BOTH = ("kalshi", "polymarket")
 SECONDS_MAX = 3_600.0
-
-
-@dataclass
-class Faults:
-    """Faults of one venue's order answers; all off unless set."""
-
-    order_answer_delay_ms: int = 0
-    order_swallow_answer_rate: float = 0.0
-    rng: random.Random = field(default_factory=random.Random)
-
-    async def answer(self) -> None:
-        """Hold an order's answer back; a swallowed one waits until the client gives up or the server stops."""
-        if self.order_swallow_answer_rate and self.rng.random() < self.order_swallow_answer_rate:
-            await asyncio.Event().wait()
-        if self.order_answer_delay_ms:
-            await asyncio.sleep(self.order_answer_delay_ms / 1_000)
-
-
-class Fault(NamedTuple):
-    """One kind of fault.
-
-    `known`: how a client can know. `seen`: where it is documented or was reported, else that it is general to networks.
-    `seconds`: how long it lasts unless asked otherwise (0: it is over at once). `parameters`: name to default.
-    """
-
-    does: str
-    known: str
-    seen: str
-    seconds: float = 0.0
-    parameters: Mapping[str, Any] = {}
-    venues: tuple[str, ...] = BOTH
 
 
 _REST = {"share": 1.0, "orders": False, "sockets": False}
 
-NAMES: dict[str, Fault] = {
+MARKET_NAMES: dict[str, Fault] = {
     "gap": Fault(
         "The next `count` book changes (of `market`, if named; on Polymarket also a book sent after a trade) on one "
         "connection are numbered, where the venue numbers, and not sent.",
@@ -241,6 +211,9 @@ NAMES: dict[str, Fault] = {
 }
 
 
+NAMES: dict[str, Fault] = {**MARKET_NAMES, **ORDER_NAMES}
+
+
 class BadFault(Exception):
     """A fault that is asked for in words it does not know, or that finds nothing to act on (`missing`)."""
 
@@ -300,6 +273,9 @@ def parse(body: Any) -> Wanted:
             raise BadFault(f"{name} has no {key}; it takes seconds, connection, market, {', '.join(known.parameters)}")
         if not _is_like(value, known.parameters[key]):
             raise BadFault(f"{name}: expected {key} as {known.parameters[key]!r}, found {value!r}")
+        words = CHOICES.get(str(name), {}).get(key)
+        if words is not None and value not in words:
+            raise BadFault(f"{name}: {key} must be one of {', '.join(words)}, was {value!r}")
     return Wanted(str(name), str(venue), connection, market, float(seconds), {**known.parameters, **fields})
 
 
@@ -318,7 +294,10 @@ def read_script(text: str, seconds: float) -> list[Scheduled]:
     if text.startswith("seed:"):
         if not text[5:].isdecimal():
             raise Misconfigured(f"--faults: expected seed:N with a whole number N, found {text!r}")
-        return script(int(text[5:]), seconds)
+        number = int(text[5:])
+        # Two draws: what a seed does to market data stays what it was before there were faults of orders.
+        orders = script(number, seconds, faults=tuple(ORDER_NAMES), every_s=6.0)
+        return sorted([*script(number, seconds), *orders], key=lambda scheduled: scheduled.at_s)
     try:
         entries = json.loads(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -341,7 +320,7 @@ def script(
     seconds: float,
     *,
     venues: Iterable[str] = BOTH,
-    faults: Iterable[str] = tuple(NAMES),
+    faults: Iterable[str] = tuple(MARKET_NAMES),
     first_s: float = 5.0,
     last_s: float = 10.0,
     every_s: float = 4.0,
@@ -355,7 +334,7 @@ def script(
         seed: of the draw.
         seconds: length of the run.
         venues: which venues are struck.
-        faults: which faults are drawn.
+        faults: which faults are drawn; those of market data unless named.
         first_s: nothing happens before; books must be LIVE first.
         last_s: nothing begins after; recoveries must be seen.
         every_s: mean pause between two.
@@ -377,6 +356,8 @@ def script(
 
 def _draw(name: str, rng: random.Random) -> dict[str, Any]:
     """Return parameters that vary from time to time; the rest keep their defaults."""
+    if name in ORDER_NAMES:
+        return order_faults.draw(name, rng)
     seconds = NAMES[name].seconds
     drawn: dict[str, Any] = {"seconds": round(seconds * rng.uniform(0.5, 1.25), 2)} if seconds else {}
     match name:

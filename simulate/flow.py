@@ -22,7 +22,7 @@ from simulate.grid import Grid
 from simulate.matching import Event, Matcher, Order, Side, TimeInForce
 from simulate.settings import SimulateSettings
 from simulate.truth import TruthLog
-from simulate.universe import LinkedMarket
+from simulate.universe import LinkedMarket, events
 
 LOT_E6 = 10_000
 HALF_SPREAD_E4 = 75
@@ -200,6 +200,11 @@ class Flow:
         self._rng = random.Random(f"flow/{settings.seed}")
         self._drive = Drive(settings.drive, settings.drive_speed, now) if settings.drive is not None else None
         self._latents = [Latent(self._rng, settings.volatility_per_s, now) for _ in universe]
+        self._event_of = {
+            market.place: [one.place for one in markets]
+            for markets in events(universe, settings.events)
+            for market in markets
+        }
         self._quoters = [
             (
                 Quoter(*kalshi[index], self._rng, settings.levels, inverted=False),
@@ -273,7 +278,7 @@ class Flow:
         while self._settings.edges_per_s > 0 and now >= self._next_edge:
             self._next_edge = max(self._next_edge, now - 1) + self._pause()
             index = self._rng.randrange(len(self._universe))
-            here = self._latents[index].view(now, 0)
+            here = self._view(index, now, 0)
             if index in self._edges or (self._drive is None and not EDGE_BAND[0] <= here <= EDGE_BAND[1]):
                 continue
             cents = self._rng.uniform(self._settings.edge_cents_min, self._settings.edge_cents_max)
@@ -298,7 +303,13 @@ class Flow:
             quoter.aim_at(bid, ask)
             return
         if fresh:
-            quoter.aim(self._latents[index].view(now, lag_s) + self._rng.gauss(0, self._settings.noise))
+            quoter.aim(self._view(index, now, lag_s) + self._rng.gauss(0, self._settings.noise))
+
+    def _view(self, index: int, now: float, lag_s: float) -> float:
+        """Return a market's probability; where one of several outcomes must win, its share of all of them."""
+        own = self._latents[index].view(now, lag_s)
+        event = self._event_of.get(index)
+        return own if event is None else own / sum(self._latents[place].view(now, lag_s) for place in event)
 
     def _pause(self) -> float:
         rate = self._settings.edges_per_s

@@ -11,6 +11,7 @@ from simulate.flow import Flow
 from simulate.interference import Broken, Gap, Late, Swap, Trickle, Twice
 from simulate.journal import Injected, Journal
 from simulate.oddities import Oddities
+from simulate.order_faults import ORDER_NAMES
 from simulate.sockets import Connection
 
 GOING_AWAY = (1001).to_bytes(2, "big")
@@ -44,7 +45,7 @@ class Injector:
             BadFault: it finds nothing to act on.
         """
         venue = self._venues[wanted.venue]
-        act = getattr(self, f"_{wanted.fault}")
+        act = self._befall if wanted.fault in ORDER_NAMES else getattr(self, f"_{wanted.fault}")
         injected: Injected = act(venue, wanted)
         return {
             "id": injected.number,
@@ -239,6 +240,17 @@ class Injector:
         detail = venue.flood(market, wanted.parameters["levels"])
         injected = self._begin(wanted, None, market, **detail)
         self._after(injected, lambda: venue.drain(market))
+        return injected
+
+    # ------------------------------------------------------------------ orders
+    def _befall(self, venue: Oddities, wanted: Wanted) -> Injected:
+        if wanted.market is not None:
+            self._market(venue, wanted)
+        injected = self._begin(wanted, None, wanted.market)
+        venue.mishaps.begin(injected)
+        post_only_s = wanted.parameters.get("post_only_s", 0.0)
+        loop = asyncio.get_running_loop()
+        loop.call_later(wanted.seconds + post_only_s, venue.mishaps.end, injected)
         return injected
 
     # ------------------------------------------------------------------ the venue as a whole

@@ -226,6 +226,14 @@ class Matcher:
         self._shrink(levels, level, order, size)
         return [Canceled(order, size, level.size, reason)]
 
+    def redate(self, order: Order, expires_ns: int) -> None:
+        """Let a resting order end at another time; it keeps its place in the line."""
+        order.expires_ns = expires_ns
+        if expires_ns == FOREVER_NS:
+            self._dated.pop(order.order_id, None)
+        else:
+            self._dated[order.order_id] = order
+
     def due(self, now_ns: int) -> list[Order]:
         """Return the dated orders whose time has come."""
         return [order for order in self._dated.values() if order.expires_ns <= now_ns]

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from simulate.clock import VenueClock
 from simulate.journal import Injected
+from simulate.mishaps import Mishaps
 from simulate.outage import Outage
 from simulate.sockets import Connection
 
@@ -15,6 +16,7 @@ class Oddities(Protocol):
     place: int
     clock: VenueClock
     outage: Outage
+    mishaps: Mishaps
 
     def market_data(self) -> list[Connection]:
         """Return the open connections that follow books and carry nothing private."""

@@ -60,7 +60,7 @@ class Outage:
         is_socket = _starts(path, _SOCKETS)
         if self.limit is not None and is_socket and path != "/ws/user" and self.count_open() >= self.limit[1]:
             self._count(self.limit[0])
-            return self._too_many(1)
+            return self.too_many(1)
         is_private = _starts(path, _PRIVATE[self.venue])
         for injected in reversed(self.active):
             asked = injected.wanted.parameters
@@ -75,8 +75,8 @@ class Outage:
                 continue
             self._count(injected)
             if injected.wanted.fault == "http_429":
-                return self._too_many(asked["retry_after_s"])
-            return self._broken(self._rng.choice(asked["statuses"]))
+                return self.too_many(asked["retry_after_s"])
+            return self.broken(self._rng.choice(asked["statuses"]))
         return None
 
     def _count(self, injected: Injected) -> None:
@@ -84,14 +84,16 @@ class Outage:
         injected.frames += 1
         self.refused[name] = self.refused.get(name, 0) + 1
 
-    def _too_many(self, retry_after_s: int) -> web.Response:
+    def too_many(self, retry_after_s: int) -> web.Response:
+        """Return the venue's 429."""
         if self.venue == "kalshi":
             return _json({"error": "too many requests"}, 429)
         answer = _json({"error": "Too Many Requests"}, 429)
         answer.headers["Retry-After"] = str(retry_after_s)
         return answer
 
-    def _broken(self, status: int) -> web.Response:
+    def broken(self, status: int) -> web.Response:
+        """Return a server error as the venue or its proxy words it."""
         phrase = _PHRASES.get(status, "Error")
         if status in {502, 504}:
             return web.Response(status=status, text=PAGE.format(status, phrase), content_type="text/html")
@@ -104,7 +106,7 @@ class Outage:
         if self.venue == "kalshi":
             if path == _KALSHI_STATUS:
                 return _json({"exchange_active": False, "trading_active": False}, 503)
-            return self._broken(503)
+            return self.broken(503)
         if path.startswith("/order"):
             # The matching engine is restarting; what the body says is not published.
             return _json({"error": "Too Early"}, 425)

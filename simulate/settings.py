@@ -58,6 +58,8 @@ class SimulateSettings(BaseSettings):
     """Mean life of an edge."""
     edge_cents_min: int = 7
     edge_cents_max: int = 12
+    events: int = Field(default=0, ge=0)
+    """Events whose outcomes exclude each other and leave none out: their probabilities sum to one."""
     drive: Path | None = None
     """A recorded top-of-book CSV that takes the latent probability's place."""
     drive_speed: float = 60.0

@@ -22,6 +22,7 @@ POLYMARKET_FEES: tuple[tuple[str, str], ...] = (
     ("finance_prices_fees", "0.04"),
 )
 MARKETS_PER_EVENT = 5
+EXCLUSIVE_SERIES = "KXSIMINX"
 _SERIES = tuple(KALSHI_SERIES)
 
 
@@ -70,9 +71,22 @@ def question_of(key: str) -> str:
     return f"Will simulated outcome {key} happen?"
 
 
-def links(universe: list[LinkedMarket]) -> dict[str, Any]:
-    """Return the pairs as `links.json` lists them."""
+def events(universe: list[LinkedMarket], count: int) -> list[list[LinkedMarket]]:
+    """Return the markets of the first `count` Kalshi events of which one outcome must win: those with half the fee."""
+    found: dict[str, list[LinkedMarket]] = {}
+    for market in universe:
+        if market.kalshi_series == EXCLUSIVE_SERIES:
+            found.setdefault(market.kalshi_event, []).append(market)
+    return [markets for markets in found.values() if len(markets) > 1][:count]
+
+
+def links(universe: list[LinkedMarket], exclusive: int = 0) -> dict[str, Any]:
+    """Return the pairs and exclusive events as `links.json` lists them."""
     return {
+        "events": [
+            {"key": markets[0].kalshi_event, "tickers": [market.kalshi_ticker for market in markets]}
+            for markets in events(universe, exclusive)
+        ],
         "links": [
             {
                 "key": market.key,
@@ -85,7 +99,7 @@ def links(universe: list[LinkedMarket]) -> dict[str, Any]:
                 "polarity": market.polarity,
             }
             for market in universe
-        ]
+        ],
     }
 
 

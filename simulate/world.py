@@ -13,7 +13,7 @@ from aiohttp import web
 
 from simulate.control import ControlServer
 from simulate.credentials import Credentials, load_or_make
-from simulate.faults import Faults, read_script
+from simulate.faults import read_script
 from simulate.flow import Flow, FlowMarket
 from simulate.injection import Injector
 from simulate.journal import Journal
@@ -23,6 +23,7 @@ from simulate.kalshi.oddities import KalshiOddities
 from simulate.kalshi.rest import BASE, WS_PATH, KalshiServer
 from simulate.kalshi.stream import KalshiStream
 from simulate.matching import Event
+from simulate.mishaps import Mishaps
 from simulate.oddities import Oddities
 from simulate.polymarket.auth import EXCHANGE, NEG_RISK_EXCHANGE
 from simulate.polymarket.clob import ClobServer
@@ -106,7 +107,7 @@ class World:
             "links_file": str(settings.links_file.resolve()),
             "truth_dir": str(settings.truth_dir.resolve()),
         }
-        _write(settings.links_file, links(self.universe))
+        _write(settings.links_file, links(self.universe, settings.events))
         self._tasks = [
             asyncio.create_task(self.flow.run()),
             asyncio.create_task(self._flush()),
@@ -149,23 +150,24 @@ class World:
         exchange = KalshiExchange(self.universe, names, settings.cash_usd * 1_000_000, stream, self.truth)
         stream.markets = exchange.by_ticker
         keys = KeyRing(self.credentials.kalshi, settings.kalshi_clock_skew_s)
-        faults = self._faults("kalshi")
-        return KalshiServer(settings, exchange, stream, keys, self.truth, faults, self.journal, self._rng("kalshi"))
+        server = KalshiServer(settings, exchange, stream, keys, self.truth, self.journal, self._rng("kalshi"))
+        self._set_answers(server.mishaps)
+        return server
 
     def _polymarket(self) -> ClobServer:
         stream = PolymarketStream()
         exchange = PolymarketExchange(self.universe, self.credentials.polymarket, self.settings, stream, self.truth)
         stream.by_token = exchange.by_token
-        faults, rng = self._faults("polymarket"), self._rng("polymarket")
-        return ClobServer(self.settings, exchange, stream, self.truth, faults, self.journal, rng)
+        server = ClobServer(self.settings, exchange, stream, self.truth, self.journal, self._rng("polymarket"))
+        self._set_answers(server.mishaps)
+        return server
 
     def _rng(self, venue: str) -> random.Random:
         return random.Random(f"outage/{self.settings.seed}/{venue}")
 
-    def _faults(self, venue: str) -> Faults:
-        settings = self.settings
-        rng = random.Random(f"faults/{settings.seed}/{venue}")
-        return Faults(settings.order_answer_delay_ms, settings.order_swallow_answer_rate, rng)
+    def _set_answers(self, mishaps: Mishaps) -> None:
+        mishaps.order_answer_delay_ms = self.settings.order_answer_delay_ms
+        mishaps.order_swallow_answer_rate = self.settings.order_swallow_answer_rate
 
     async def _serve(self, app: web.Application, port: int) -> int:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)

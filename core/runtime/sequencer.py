@@ -58,12 +58,18 @@ class SourceTopic:
         filtered: only records whose key the plan wants are forwarded; else all.
         may_skip: its quotes are repeated or replaced anyway: with nothing forwarded yet, or when what was to be read
             next is gone, go on at the end; under load conflate. Of any other source not one record may be missing.
+        sampled_ns: of one that may skip: append in windows of this length, conflated; 0: as it comes.
+        forwards: False: it only configures, its records do not stand on the log.
+        kinds: record types of it that are forwarded; empty: all that stand on the log.
     """
 
     topic: Topic
     configures: bool = False
     filtered: bool = False
     may_skip: bool = False
+    sampled_ns: int = 0
+    forwards: bool = True
+    kinds: tuple[type[Record], ...] = ()
 
 
 class Plan(Protocol):
@@ -128,7 +134,8 @@ class Sequencer:
         self._now_ns = known.log_ns
         self._clock_ns = 0
         self._kinds = frozenset(record.schema_name for record in log_topic.records)
-        self._foreign: dict[bytes, bool] = {}
+        self._foreign: dict[tuple[str, bytes], bool] = {}
+        self._sampled_ns = max((source.sampled_ns for source in sources), default=0)
         self._peek = Peek(codec)
         self._held: Held[Message] = Held()
         self._appended_ns = known.log_ns
@@ -299,11 +306,18 @@ class Sequencer:
             configuration.close()
 
     def _turn(self, reader: LogReader) -> None:
-        messages, _ = reader.batch(_BATCH, _HOLDING_POLL_S if self._held.since_ns else _POLL_S)
+        sheds = self._pressure.sheds
+        messages, _ = reader.batch(_BATCH, _HOLDING_POLL_S if self._held.since_ns and sheds else _POLL_S)
         came_ns = self._take(messages)
         self._judge_pressure(came_ns)
-        if self._held.since_ns and (not self._pressure.sheds or self._is_due(drained=len(messages) < _BATCH)):
+        if self._held.since_ns and (
+            self._is_due(drained=len(messages) < _BATCH) if self._pressure.sheds else self._is_sampled()
+        ):
             self._append_held()
+
+    def _is_sampled(self) -> bool:
+        """Say whether a window that waits only to be sampled is over."""
+        return len(self._held) >= WAITING_MAX or self._now_ns - self._held.since_ns >= self._sampled_ns
 
     def _judge_pressure(self, came_ns: int) -> None:
         """Take in how far behind we, or the task, are; `came_ns` is the Kafka time of the record that came first."""
@@ -312,7 +326,9 @@ class Sequencer:
             self._strained = self._dropped * _STRAIN_SHARE > self._seen
             self._seen = self._dropped = 0
             self._strain_s = now_s
-        oldest_ns = min(came_ns or self._now_ns, self._held.since_ns or self._now_ns)
+        # What waits to be sampled is not late.
+        held_ns = self._held.since_ns + self._sampled_ns if self._held.since_ns else self._now_ns
+        oldest_ns = min(came_ns or self._now_ns, held_ns, self._now_ns)
         lag_s = max((self._now_ns - oldest_ns) / NS_PER_S, self._progress.lag_s(self._now_ns))
         self._pressure.observe(lag_s, now_s, strained=self._strained)
 
@@ -359,7 +375,7 @@ class Sequencer:
             if not self._admits(source, message, number, offset):
                 continue
             self._last[noun, number] = offset
-            if source.may_skip and (sheds or self._held.since_ns):
+            if source.may_skip and (sheds or source.sampled_ns or self._held.since_ns):
                 head = self._peek(message.value() or b"")
                 ts_ns = message.timestamp()[1] * NS_PER_MS
                 self._held.add((noun, number, offset), message.key() or b"", head, message, ts_ns)
@@ -386,19 +402,22 @@ class Sequencer:
                 return False
         elif source.filtered and not self._plan.wants(source.topic.noun, message.key() or b""):
             return False
-        foreign = self._foreign.get(value[:PREFIX_BYTES])
+        if not source.forwards:
+            return False
+        foreign = self._foreign.get((source.topic.noun, value[:PREFIX_BYTES]))
         if foreign is None:
-            foreign = self._is_foreign(value)
+            foreign = self._is_foreign(source, value)
         return not foreign and offset > self._last.get((source.topic.noun, number), -1)
 
-    def _is_foreign(self, value: bytes) -> bool:
-        """Say whether the record is of a type that does not stand on the log."""
+    def _is_foreign(self, source: SourceTopic, value: bytes) -> bool:
+        """Say whether the record is of a type that does not stand on the log, or is not wanted there."""
         try:
             name = patiently(self._codec.record_name, value, self._stopping.is_set)
-            foreign = name not in self._kinds
         except Reject:
             return False  # the task dead-letters it
-        self._foreign[value[:PREFIX_BYTES]] = foreign
+        wanted = {kind.schema_name for kind in source.kinds}
+        foreign = name not in self._kinds or (bool(wanted) and name not in wanted)
+        self._foreign[source.topic.noun, value[:PREFIX_BYTES]] = foreign
         return foreign
 
     # hot: every record a strategy or an account sees

@@ -101,8 +101,18 @@ DERIVED_CHECKPOINT = Topic(
 
 DECISION_STRATEGY = Topic("decision.strategy", (decision.Strategy,), "strategy", "one", "compact")
 DECISION_LINK = Topic("decision.link", (decision.Link,), "link", "one", "compact")
-DECISION_LIMIT = Topic("decision.limit", (decision.Limit,), "account set", "one", "compact")
+DECISION_LIMIT = Topic(
+    "decision.limit",
+    (decision.Limit, decision.Budget, decision.Command, decision.Ruling),
+    "account set; of a Budget, Command or Ruling its id",
+    "one",
+    "compact",
+)
 DECISION_PROFILE = Topic("decision.profile", (decision.Profile,), "venue account", "one", "compact")
+DECISION_TICKET = Topic("decision.ticket", (decision.ManualTicket,), "ticket", "one", retention_ms=-1)
+DECISION_JURISDICTION = Topic(
+    "decision.jurisdiction", (decision.Jurisdiction,), "entity, venue, category", "one", "compact"
+)
 DECISION_INPUT = Topic(
     "decision.input",
     (
@@ -129,6 +139,9 @@ DECISION_ACCOUNT = Topic(
         decision.Intent,
         decision.Link,
         decision.Limit,
+        decision.Budget,
+        decision.Command,
+        decision.Ruling,
         decision.Profile,
         market.Instrument,
         derived.Quote,
@@ -144,9 +157,14 @@ DECISION_ACCOUNT = Topic(
     retention_ms=-1,
 )
 DECISION_ORDER = Topic(
-    "decision.order", (decision.Grant, decision.Cancel, decision.Beat), "venue account", retention_ms=90 * DAY_MS
+    "decision.order",
+    (decision.Grant, decision.Cancel, decision.Amend, decision.Beat),
+    "venue account",
+    retention_ms=90 * DAY_MS,
 )
-DECISION_LEDGER = Topic("decision.ledger", (decision.Ledger,), "ledger entry", cleanup="compact")
+DECISION_LEDGER = Topic(
+    "decision.ledger", (decision.Ledger, decision.Entry, decision.Standing), "ledger entry", cleanup="compact"
+)
 DECISION_SAGA = Topic("decision.saga", (decision.Saga,), "intent", cleanup="compact")
 DECISION_CHECKPOINT = Topic(
     "decision.checkpoint",
@@ -190,6 +208,8 @@ TOPICS: tuple[Topic, ...] = (
     DECISION_LINK,
     DECISION_LIMIT,
     DECISION_PROFILE,
+    DECISION_JURISDICTION,
+    DECISION_TICKET,
     DECISION_INPUT,
     DECISION_EDGE,
     DECISION_ACCOUNT,

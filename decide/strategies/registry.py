@@ -6,10 +6,16 @@ from importlib.metadata import entry_points
 from core.domain.errors import Misconfigured
 from decide.ports import StrategyKind
 from decide.strategies.cross_venue import CrossVenue
+from decide.strategies.exhaustive_event import ExhaustiveEvent
+from decide.strategies.momentum import Momentum
 
 GROUP = "crossbook.strategies"
 
-BUILT_IN: Mapping[str, StrategyKind] = {"cross_venue": CrossVenue.from_config}
+BUILT_IN: Mapping[str, StrategyKind] = {
+    "cross_venue": CrossVenue.from_config,
+    "exhaustive_event": ExhaustiveEvent.from_config,
+    "momentum": Momentum.from_config,
+}
 
 
 def load_kinds() -> dict[str, StrategyKind]:

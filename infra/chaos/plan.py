@@ -91,6 +91,24 @@ def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -
     return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
 
 
+MONEY = ("strategies", "accounts", *(f"execute-{venue}" for venue in VENUES))
+"""Workers that decide and send."""
+
+
+def strikes(seed: int, seconds: float, count: int) -> list[Act]:
+    """Return so many kills and freezes, in turn, of workers that decide and send, each of them before any comes again."""
+    rng = random.Random(f"strikes/{seed}")
+    targets = list(_take(rng, MONEY, count / len(MONEY)))
+    targets += rng.choices(MONEY, k=max(count - len(targets), 0))
+    acts = [
+        Act(0, "kill", target, draw=rng.random())
+        if number % 2 == 0
+        else Act(0, "freeze", target, "", round(rng.uniform(FREEZE_S[0], FREEZE_S[0] + 3.0), 1), rng.random())
+        for number, target in enumerate(targets[:count])
+    ]
+    return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
+
+
 def _killed(brokers: Sequence[str]) -> list[str]:
     return ["registry", "questdb", *brokers, *STAGES]
 
@@ -111,7 +129,7 @@ def _take(rng: random.Random, deck: Sequence[str], share: float) -> Iterator[str
 
 def _faults(seed: int, count: int) -> list[Act]:
     """Return so many faults of the simulator's own draw, each with each venue once before any comes again."""
-    drawn = script(seed, 3.0 * count + 1, first_s=0.0, last_s=0.0, every_s=1.0)[:count]
+    drawn = script(seed, 3.0 * count + 1, faults=tuple(NAMES), first_s=0.0, last_s=0.0, every_s=1.0)[:count]
     return [
         Act(0, "fault", wanted.venue, wanted.fault, wanted.seconds, parameters=tuple(sorted(wanted.parameters.items())))
         for _, wanted in drawn

@@ -19,6 +19,7 @@ from typing import Any
 from infra.chaos.hands import Done
 from infra.chaos.plan import stage_of
 from infra.chaos.watch import LAG_S_MAX, Look
+from simulate.faults import MARKET_NAMES
 
 NOTICE_S = 5.0
 """How long an act may take to show: a dead member is noticed after 3 s, stopped ticks after 1 s."""
@@ -93,7 +94,8 @@ def _concerns(done: Done, instrument: str) -> bool:
     if done.struck is not None:
         return instrument in done.struck
     if act.kind == "fault":
-        return instrument.startswith(f"{act.target}:")
+        # What befalls orders touches no book.
+        return act.name in MARKET_NAMES and instrument.startswith(f"{act.target}:")
     stage, _, venue = act.target.partition("-")
     return stage != "ingest" or instrument.startswith(f"{venue}:")
 

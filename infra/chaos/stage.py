@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
-from core.domain.errors import Unavailable
+from core.domain.errors import CrossbookError, Unavailable
 from core.runtime import topics
 from infra.chaos import conservation, matching, plan, recovery, report
 from infra.chaos.blind import blind_spans
@@ -18,7 +19,7 @@ from infra.chaos.trust import Trust
 from infra.chaos.truth import Truth, Venue
 from infra.chaos.watch import Watch
 from infra.cli.reach import Reach
-from infra.demo import cast
+from infra.demo import cast, desk
 from infra.demo.play import Interrupted, Play, interruptible, quiet
 from infra.demo.scan import Found
 from infra.demo.verdict import Seen, Window, gather, judge
@@ -241,6 +242,8 @@ class Chaos(Play):
         verdict["unknown_outcomes"] = witness.statuses["OUTCOME_UNKNOWN"]
         venues, frames = self._venues(seen, witness)
         errors = conservation.errors(verdict, frames, seen.feeds.holes(), seen.feeds.repeated)
+        if self._reach.stack.postgres:
+            errors |= self._desk(run, verdict)
         spans = self._watch.books.spans(watched_s)
         counts = {part.name: part.n for part in self._parts}
         looks = [look for look in self._watch.looks if look.at_s <= watched_s]
@@ -269,6 +272,16 @@ class Chaos(Play):
             problems=self._problems + [f"{one.act.label}: {one.problem}" for one in self._hands.done if one.problem],
             dead={noun: count for noun, count in verdict["topics"].items() if noun.startswith("dead.")},
         )
+
+    def _desk(self, run: Run, verdict: dict[str, Any]) -> dict[str, int]:
+        """Hold PostgreSQL against the venues' own books; return the errors by name."""
+        try:
+            found = desk.verdict(self._reach, run.incarnation, self._world)
+        except CrossbookError as e:
+            self._problems.append(str(e))
+            return {"postgres_differs": 1}
+        verdict["detail"]["desk"] = found["desk"]
+        return {} if found["pnl_matches"] else {"postgres_differs": max(len(found["desk"]["differences"]), 1)}
 
     def _venues(self, seen: Seen, witness: _Witness) -> tuple[dict[str, Venue], dict[str, conservation.FrameCount]]:
         """Lay each venue's feeds beside what it sent."""
@@ -371,6 +384,7 @@ def run_chaos(run: str, options: ChaosOptions, brokers: int, console: Console) -
             registry_url=stack.registry_url,
             questdb_http=stack.questdb_http,
             questdb_pg=stack.questdb_pg,
+            postgres_url=stack.postgres_url,
             stack=stack,
         )
     folder = reach.stack.data / "simulate" / run

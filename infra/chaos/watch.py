@@ -17,6 +17,7 @@ import psutil
 
 from core.runtime import topics
 from infra.cli.reach import Reach
+from infra.demo.cast import DESK
 from infra.demo.tail import Tail
 from infra.stack.servers import is_ready
 from schemas.derived import Quote, Tick
@@ -204,6 +205,8 @@ def worker_name(stage: str, log: str) -> str:
         return log
     if stage == "execute":
         return f"execute-{log.partition(':')[0]}"
+    if (stage, log) == (DESK.command[0], DESK.command[1]):
+        return DESK.name
     kind, _, venue = log.partition("-")
     if not venue:
         return stage

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED, dead
+from infra.cli import EXIT_REFUSED, dead, export, flatten, jurisdiction, kill, limits, links, pnl, sagas, tickets
 
 app = typer.Typer(
     name="crossbook",
@@ -121,6 +121,15 @@ def topics_show(
 
 
 app.add_typer(dead.app, name="dead")
+app.add_typer(links.app, name="links")
+app.add_typer(jurisdiction.app, name="jurisdiction")
+kill.register(app)
+flatten.register(app)
+limits.register(app)
+app.add_typer(sagas.app, name="sagas")
+app.add_typer(tickets.app, name="tickets")
+pnl.register(app)
+export.register(app)
 
 
 @app.command()
@@ -174,6 +183,12 @@ def demo(
     rate: Annotated[int, typer.Option("--rate", min=1, max=20_000, help="Market data messages a second.")] = 1_000,
     edges: Annotated[float, typer.Option("--edges", min=0, help="Edges that appear in a second.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same markets.")] = 1,
+    kills: Annotated[
+        int,
+        typer.Option(
+            "--kills", min=0, max=200, help="Kill (-9) or freeze workers that decide and send so often, by the seed."
+        ),
+    ] = 0,
     drive: Annotated[
         Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
     ] = None,
@@ -201,6 +216,7 @@ def demo(
         rate_per_s=rate,
         edges_per_s=edges,
         seed=seed,
+        kills=kills,
         drive=drive.resolve() if drive else None,
         report=report.resolve() if report else Options.report,
         screen=screen.resolve() if screen else None,

@@ -27,6 +27,7 @@ class Reach:
     questdb_http: str
     questdb_pg: str
     stack: StackSettings
+    postgres_url: str = ""
 
     @classmethod
     def load(cls, run: str = "", brokers: int = 0) -> "Reach":
@@ -46,6 +47,7 @@ class Reach:
             registry_url=worker.registry_url if "registry_url" in given else stack.registry_url,
             questdb_http=worker.questdb_http if "questdb_http" in given else stack.questdb_http,
             questdb_pg=stack.questdb_pg,
+            postgres_url=worker.postgres_url if "postgres_url" in given else stack.postgres_url,
             stack=stack,
         )
 
@@ -83,6 +85,7 @@ class Reach:
             "bootstrap": self.bootstrap,
             "registry_url": self.registry_url,
             "questdb_http": self.questdb_http,
+            **({"postgres_url": self.postgres_url} if self.postgres_url else {}),
         }
         return {f"{prefix}{name.upper()}": value for name, value in values.items()}
 

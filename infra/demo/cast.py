@@ -26,6 +26,10 @@ class Part(NamedTuple):
     n: int = 1
 
 
+DESK = Part("desk", ("observe", "postgres"))
+"""Beside the others where the stack has a PostgreSQL."""
+
+
 def parts(counts: Mapping[str, int] | None = None) -> list[Part]:
     """Return all workers in the order in which they start; they stop in the order of the flow.
 

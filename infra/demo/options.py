@@ -17,7 +17,11 @@ class Options:
     markets: int = 100
     rate_per_s: int = 1_000
     edges_per_s: float = 1.0
+    events: int = 2
+    """of which one outcome must win; each has five markets, of every twenty one such event"""
     seed: int = 1
+    kills: int = 0
+    """workers that decide and send are killed (-9) or frozen so often, by the seed"""
     drive: Path | None = None
     report: Path = PROJECT / "build" / "demo.json"
     screen: Path | None = None

@@ -21,7 +21,7 @@ from core.runtime.clock import SystemClock
 from core.runtime.topics import TOPICS
 from infra.cli.reach import Reach
 from infra.cli.status import workers
-from infra.demo import cast, scan, setup
+from infra.demo import cast, desk, scan, setup
 from infra.demo.options import Options
 from infra.demo.tap import Tap
 from infra.demo.view import Picture, View
@@ -52,13 +52,14 @@ class Play:
         self._reach = reach
         self._options = options
         self._console = console
-        self._parts = list(parts or cast.parts())
+        self._parts = [*(parts or cast.parts()), *([cast.DESK] if reach.stack.postgres else [])]
         self._clock = SystemClock()
         self._processes = Processes(reach.stack.data, reach.run)
         self._world = World(options, self._processes)
         self._tap = Tap(reach)
         self._counts: dict[str, int] = {}
         self._counted_s = 0.0
+        self._incarnation = 0
         self._picture = Picture("starting", self._tap.figures)
 
     def _start(self, view: View) -> Run:
@@ -74,10 +75,11 @@ class Play:
             partitions=reach.partitions,
             replication=reach.replication,
         )
+        self._incarnation = run.incarnation
         self._processes.start_arbiter()
         view.say(f"starting the simulated venues: {options.markets} linked markets, {options.rate_per_s}/s")
         self._world.start()
-        setup.write(reach, self._clock, self._world.links(), options.folder / "desk.json")
+        setup.write(reach, self._clock, self._world, options.folder / "desk.json")
         view.say(f"starting {sum(part.n for part in self._parts)} workers")
         cast.start(reach, self._processes, self._parts, self._environment())
         cast.wait_ready(reach, self._processes, self._parts, options.ready_timeout_s)
@@ -128,6 +130,9 @@ class Play:
         self._processes.stop("accounts")
         self._wait_until(view, "the sink", lambda: scan.left(self._reach, GROUP, self._sunk()) == 0)
         self._processes.stop("observe")
+        if self._reach.stack.postgres:
+            self._wait_until(view, "the desk", lambda: desk.left(self._reach, self._incarnation) == 0)
+            self._processes.stop(cast.DESK.name)
 
     def _settle(self, view: View) -> None:
         """Wait until no saga is open and the venues have settled."""

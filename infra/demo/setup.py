@@ -11,17 +11,23 @@ from core.runtime.producer import Publisher
 from decide import operator
 from infra.cli.reach import Reach
 from infra.demo.cast import ACCOUNT
+from infra.demo.world import World
 
 ACCOUNT_SET = "main"
 APPROVED_BY = "demo"
 ACK_TIMEOUT_S = 20.0
 
 
-def desk(links: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the operator's file: an account of each venue, the limits, a strategy, and every linked pair as approved."""
+WATCHED = 10
+"""Markets that momentum follows."""
+
+
+def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the operator's file: accounts, limits, budgets, all shipped strategies, pairs and events as approved."""
     return {
         "approved_by": APPROVED_BY,
         "account_set": ACCOUNT_SET,
+        "simulated": True,
         "profiles": [
             {"id": f"kalshi:{ACCOUNT}", "venue": "kalshi", "entity": "demo", "currency": "USD"},
             {"id": f"polymarket:{ACCOUNT}", "venue": "polymarket", "entity": "demo", "currency": "pUSD"},
@@ -37,25 +43,51 @@ def desk(links: list[dict[str, Any]]) -> dict[str, Any]:
                 "reason": "demo",
             }
         ],
+        "budgets": [
+            {"scope": "STRATEGY", "name": "*", "notional_max_e6": 5_000 * MICRO, "reason": "demo"},
+            {"scope": "STRATEGY", "name": "momentum", "notional_max_e6": 200 * MICRO, "reason": "demo"},
+        ],
         "strategies": [
             {
                 "id": "two-venue",
                 "kind": "cross_venue",
                 "params": {"size_max": 20 * MICRO, "min_profit_e6": MICRO // 10},
-            }
+            },
+            {
+                "id": "one-event",
+                "kind": "exhaustive_event",
+                "params": {"size_max": 10 * MICRO, "min_profit_e6": MICRO // 20},
+            },
+            {
+                "id": "momentum",
+                "kind": "momentum",
+                "instruments": [f"kalshi:{pair['kalshi']['ticker']}" for pair in links[-WATCHED:]],
+                "params": {"size": 5 * MICRO, "move_e4": 400, "hold_ms": 10_000},
+            },
         ],
-        "links": [{name: pair[name] for name in ("key", "kalshi", "polymarket", "polarity")} for pair in links],
+        "links": [
+            *({name: pair[name] for name in ("key", "kalshi", "polymarket", "polarity")} for pair in links),
+            *(
+                {
+                    "kind": "EVENT",
+                    "key": event["key"],
+                    "instruments": [f"kalshi:{ticker}" for ticker in event["tickers"]],
+                    "exhaustive": True,
+                }
+                for event in events
+            ),
+        ],
     }
 
 
-def write(reach: Reach, clock: Clock, links: list[dict[str, Any]], file: Path) -> None:
+def write(reach: Reach, clock: Clock, world: World, file: Path) -> None:
     """Write the operator's file, publish its records and wait until Kafka has them.
 
     Raises:
         Misconfigured: the file contradicts itself.
         Unavailable: Kafka does not acknowledge.
     """
-    text = json.dumps(desk(links), indent=2)
+    text = json.dumps(desk(world.links(), world.events()), indent=2)
     file.write_text(text)
     publisher = Publisher(
         bootstrap=reach.bootstrap,

@@ -3,13 +3,22 @@
 import contextlib
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import psutil
+from rich.console import Console
 
+from core.domain.errors import Misconfigured
+from infra.chaos import plan
+from infra.chaos.hands import Hands
+from infra.cli.reach import Reach
+from infra.demo import desk
+from infra.demo.options import Options
 from infra.demo.play import LOOK_S, Interrupted, Play, interruptible, quiet
 from infra.demo.verdict import Window, verdict
 from infra.demo.view import View, save
+from infra.stack.processes import Processes
 from infra.stack.stack import Stack
 
 EXIT_FAILED = 1
@@ -17,6 +26,17 @@ EXIT_FAILED = 1
 
 class Demo(Play):
     """One demo."""
+
+    def __init__(self, reach: Reach, options: Options, console: Console) -> None:
+        """Prepare.
+
+        Raises:
+            Misconfigured: kills are asked for and no end is.
+        """
+        super().__init__(reach, options, console)
+        if options.kills and not options.seconds:
+            raise Misconfigured("kills are spread over the measured time: give --seconds too")
+        self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
 
     def run(self) -> int:
         """Run all of it; return 0 when nothing was lost or doubled and the accounts agree.
@@ -36,14 +56,23 @@ class Demo(Play):
                     self._drain(view)
                 view.say("checking: the venues' truth against QuestDB")
                 report = verdict(self._reach, run, self._world, window)
+                problems = [f"{one.act.label}: {one.problem}" for one in self._hands.done if one.problem]
+                if self._reach.stack.postgres:
+                    report |= desk.verdict(self._reach, run.incarnation, self._world)
+                report["kills"] = len(self._hands.done) - len(problems)
+                report["detail"]["kills"] = dict(Counter(one.act.label for one in self._hands.done if not one.problem))
+                report["detail"]["kill_problems"] = problems
             except Interrupted:
                 self._console.print("stopped; nothing was checked")
                 return 130
             finally:
+                self._hands.close()
                 self._tap.stop()
                 self._processes.stop_all()
         self._tell(report)
-        good = not report["lost"] and not report["duplicated"] and report["accounts_match"]
+        wrong = ("lost", "duplicated", "reservations_leaked", "orders_doubled", "budgets_exceeded")
+        equal = report["accounts_match"] and report.get("pnl_matches", True)
+        good = not any(report[name] for name in wrong) and equal and not problems
         return 0 if good else EXIT_FAILED
 
     def _perform(self, view: View) -> Window:
@@ -55,13 +84,19 @@ class Demo(Play):
             time.sleep(LOOK_S)
         begin_ns = self._clock.now_ns()
         began = time.monotonic()
+        waiting = plan.strikes(options.seed, options.seconds, options.kills) if options.kills else []
         with contextlib.suppress(Interrupted):  # Ctrl-C ends an endless demo with its figures
             while not options.seconds or time.monotonic() - began < options.seconds:
                 left = (
                     f"{options.seconds - (time.monotonic() - began):.0f} s left" if options.seconds else "Ctrl-C ends"
                 )
+                while waiting and waiting[0].at_s <= time.monotonic() - began:
+                    act = waiting.pop(0)
+                    view.say(f"{act.at_s:6.1f} s  {act.kind} {act.target}")
+                    self._hands.begin(act)
                 self._look(view, f"running, {left}")
                 time.sleep(LOOK_S)
+            self._hands.wait()
             return Window(begin_ns, self._clock.now_ns())
         if options.seconds:
             raise Interrupted
@@ -86,6 +121,13 @@ class Demo(Play):
             highlight=False,
         )
         say(f"lost {report['lost']}, duplicated {report['duplicated']}", highlight=False)
+        say(
+            f"reservations leaked {report['reservations_leaked']}, orders doubled {report['orders_doubled']}, budgets "
+            f"exceeded {report['budgets_exceeded']}, kills {report['kills']}",
+            highlight=False,
+        )
+        for example in report["detail"]["budget_examples"] + report["detail"]["kill_problems"]:
+            say(f"  {example}", highlight=False, soft_wrap=True)
         say(f"accounts {'match' if report['accounts_match'] else 'DO NOT MATCH'} the venues' own", highlight=False)
         for difference in report["detail"]["account_differences"]:
             say(f"  {difference}", highlight=False, soft_wrap=True)

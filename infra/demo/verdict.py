@@ -8,6 +8,7 @@ from core.runtime import topics
 from core.runtime.topics import TOPICS
 from infra.cli.reach import Reach
 from infra.demo import frames, rows, scan, trades
+from infra.demo.budgets import EXAMPLES, Budgets, leaked
 from infra.demo.cast import ACCOUNT
 from infra.demo.world import World
 from observe.stage import sunk_topics
@@ -60,6 +61,7 @@ class Seen:
     expected: rows.Expected
     feeds: frames.Feeds = field(default_factory=frames.Feeds)
     ours: trades.Ours = field(default_factory=trades.Ours)
+    budgets: Budgets = field(default_factory=Budgets)
     opened: dict[int, Opened] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
     mids_e6: dict[str, int] = field(default_factory=dict)
@@ -103,7 +105,8 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
     row_check = rows.check(reach, seen.expected, run.created_ts_ns)
     frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
     fills = _fills(reach, run, world, seen.ours)
-    differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, _tokens(world))
+    differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, tokens_of(world))
+    exceeded, leaks = seen.budgets.exceeded(), leaked(seen.ours.ledger)
     lost = {
         "frames": sum(check.lost for check in frame_checks.values()) + seen.feeds.holes(),
         "rows": sum(row_check.lost.values()),
@@ -127,6 +130,9 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
         "orders": seen.ours.orders(),
         "socket_to_order_us": _quantiles(seen.ours.latencies_us(window.begin_ns)),
         "accounts_match": not differences,
+        "reservations_leaked": len(leaks),
+        "orders_doubled": fills.sent_twice,
+        "budgets_exceeded": len(exceeded),
         "rate_per_s": round(seen.frames_in_window / window.seconds, 1) if window.seconds > 0 else 0,
         "detail": {
             "lost": lost,
@@ -138,6 +144,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
             "rows": row_check.expected,
             "fills": fills.fills,
             "account_differences": differences[:20],
+            "budget_examples": [*leaks, *exceeded][:EXAMPLES],
             "accounts": _accounts(seen, world),
             "hops_us": {name: _quantiles(sorted(values)) for name, values in seen.hops_us.items()},
         },
@@ -168,6 +175,7 @@ def _gather(reach: Reach, seen: Seen, window: Window, witness: Witness | None) -
             continue
         if found.noun != topics.DECISION_ACCOUNT.noun:  # its order events are copies
             seen.ours.add(record)
+            seen.budgets.add(record)
         _measure(record, found.noun, seen, window)
     return raw_records
 
@@ -203,7 +211,8 @@ def _fills(reach: Reach, run: Run, world: World, ours: trades.Ours) -> trades.Fi
     return trades.check_fills(world.truth("orders.jsonl"), stored, ours, ACCOUNT)
 
 
-def _tokens(world: World) -> dict[str, tuple[str, str]]:
+def tokens_of(world: World) -> dict[str, tuple[str, str]]:
+    """Return the instrument and outcome of every Polymarket token of the links."""
     found: dict[str, tuple[str, str]] = {}
     for pair in world.links():
         polymarket = pair["polymarket"]
@@ -215,7 +224,7 @@ def _tokens(world: World) -> dict[str, tuple[str, str]]:
 
 def _accounts(seen: Seen, world: World) -> dict[str, dict[str, int]]:
     """Return cash, fees and gain of each account, ours and the venue's, at 1e-6."""
-    tokens = _tokens(world)
+    tokens = tokens_of(world)
     found = {}
     for venue, states in world.accounts().items():
         state = next(state for state in states if state["account"] == ACCOUNT)

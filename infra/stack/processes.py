@@ -102,6 +102,7 @@ class Processes:
         graceful_timeout_s: float = 10.0,
         *,
         respawn: bool = True,
+        stop_signal: int = signals.SIGTERM,
     ) -> None:
         """Start `numprocesses` copies of a command under a name and keep them alive.
 
@@ -111,8 +112,9 @@ class Processes:
         Args:
             cmd: the program; it is found through `PATH`.
             env: added to this process's own environment.
-            graceful_timeout_s: from SIGTERM to SIGKILL when a copy is stopped.
+            graceful_timeout_s: from `stop_signal` to SIGKILL when a copy is stopped.
             respawn: start a copy again when it dies.
+            stop_signal: asks a copy to end.
         """
         if name in self._names():
             self.remove(name)
@@ -127,6 +129,7 @@ class Processes:
         options = {
             "numprocesses": numprocesses,
             "graceful_timeout": graceful_timeout_s,
+            "stop_signal": int(stop_signal),
             "working_dir": str(PROJECT),
             "env": environment,
             "respawn": respawn,

@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import signal
 import subprocess
 import threading
 import uuid
@@ -102,7 +103,11 @@ class Server:
     prepare: Callable[[], None]
     """Writes the configuration; idempotent."""
     args: list[str]
-    """What follows `java`."""
+    """What follows the program."""
+    program: str = ""
+    """Empty: `java`."""
+    stop_signal: int = signal.SIGTERM
+    """Asks it to end."""
 
 
 def java() -> str:
@@ -123,7 +128,7 @@ def java() -> str:
 
 
 def servers(settings: StackSettings, jars: dict[str, list[Path]]) -> list[Server]:
-    """Return the servers in the order they are started; `jars` is what `jars.fetch` found."""
+    """Return the servers that run on Java, in the order they are started; `jars` is what `jars.fetch` found."""
     return [
         *(kafka(settings, jars["kafka"], name) for name in settings.broker_names),
         registry(settings, jars["registry"][0]),
@@ -153,6 +158,10 @@ def is_ready(settings: StackSettings, name: str) -> bool:
                 return _node(name) in client.list_topics(timeout=PROBE_TIMEOUT_S).brokers
             except KafkaException:
                 return False
+        case "postgres":
+            from infra.stack.postgres import answers
+
+            return answers(settings, PROBE_TIMEOUT_S)
         case "registry":
             return _answers(settings.registry_port, "/apis/ccompat/v7/subjects")
         case _:

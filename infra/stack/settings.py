@@ -1,6 +1,7 @@
 """Settings of the dev stack: `CROSSBOOK_STACK_*` in the environment or in the project's `.env`."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -8,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 BROKERS = (0, 1, 3)
+POSTGRES_NAME = "crossbook"
+"""Of PostgreSQL's database and of the role that owns it."""
 
 
 def names_of(brokers: int) -> tuple[str, ...]:
@@ -54,12 +57,20 @@ class StackSettings(BaseSettings):
     questdb_health_port: int = Field(default=9003, ge=1, le=65535)
     questdb_line_port: int = Field(default=9009, ge=1, le=65535)
     questdb_pg_port: int = Field(default=8812, ge=1, le=65535)
+    postgres_port: int = Field(default=5432, ge=1, le=65535)
 
     kafka_heap_mb: int = Field(default=512, ge=128)
     """Of one node; each of three takes half."""
     registry_heap_mb: int = Field(default=256, ge=128)
     questdb_heap_mb: int = Field(default=1024, ge=256)
     questdb_workers: int = Field(default=2, ge=1)
+
+    postgres: bool = True
+    """Whether PostgreSQL belongs to the stack."""
+    postgres_user: str = "nobody"
+    """Whom PostgreSQL runs as when the stack is started by root, which it refuses."""
+    postgres_password: str = POSTGRES_NAME
+    """Of the role `crossbook`, when the data folder is made."""
 
     ready_timeout_s: float = Field(default=90.0, gt=0)
     """A server that does not answer by then is reported with the end of its log."""
@@ -91,7 +102,7 @@ class StackSettings(BaseSettings):
     @property
     def server_names(self) -> tuple[str, ...]:
         """All servers in the order they are started."""
-        return (*self.broker_names, "registry", "questdb")
+        return (*self.broker_names, "registry", "questdb", *(["postgres"] if self.postgres else []))
 
     @property
     def replication(self) -> int:
@@ -126,6 +137,11 @@ class StackSettings(BaseSettings):
     def questdb_pg(self) -> str:
         """QuestDB's PostgreSQL wire `host:port` (user admin, password quest, database qdb)."""
         return f"{HOST}:{self.questdb_pg_port}"
+
+    @property
+    def postgres_url(self) -> str:
+        """PostgreSQL's database, with user and password."""
+        return f"postgresql://{POSTGRES_NAME}:{quote(self.postgres_password, safe='')}@{HOST}:{self.postgres_port}/{POSTGRES_NAME}"
 
     @property
     def logs(self) -> Path:

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from core.domain.errors import Misconfigured, Unavailable
+from infra.stack import postgres
 from infra.stack.jars import fetch
 from infra.stack.processes import Processes, groups
-from infra.stack.servers import is_ready, java, ports, servers
+from infra.stack.servers import Server, is_ready, java, ports, servers
 from infra.stack.settings import HOST, StackSettings, brokers_of
 
 MARKER = ".crossbook-data"
@@ -25,7 +26,7 @@ GRACEFUL_TIMEOUT_S = 15.0
 
 
 class Stack:
-    """Kafka, the registry and QuestDB over one data folder."""
+    """Kafka, the registry, QuestDB and PostgreSQL over one data folder."""
 
     def __init__(self, settings: StackSettings | None = None, names: tuple[str, ...] = ()) -> None:
         """Remember which servers are meant; by default all of the settings."""
@@ -60,7 +61,7 @@ class Stack:
             Misconfigured: a port is taken, a runtime or an archive is not what it should be.
             Unavailable: a server does not answer in time.
         """
-        program = java()
+        program = java() if set(self.names) - {postgres.NAME} else ""
         self.claim()
         with self._alone():  # two at once would start two process managers
             missing = self._missing()
@@ -123,6 +124,7 @@ class Stack:
             ("registry", "schemas", settings.registry_url),
             ("questdb", "web console", f"http://{settings.questdb_http}"),
             ("questdb", "SQL", f"postgresql://admin:quest@{settings.questdb_pg}/qdb"),
+            *([("postgres", "tickets, P&L", settings.postgres_url)] if settings.postgres else []),
         ]
 
     def show(self, console: Console | None = None) -> None:
@@ -142,17 +144,22 @@ class Stack:
         return {name: listening[name] for name in self.names if not running.get(name)}
 
     def _launch(self, program: str, names: list[str]) -> None:
-        wanted = [server for server in servers(self.settings, fetch()) if server.name in names]
+        wanted: list[Server] = []
+        if set(names) - {postgres.NAME}:
+            wanted += [server for server in servers(self.settings, fetch()) if server.name in names]
+        if postgres.NAME in names:
+            wanted.append(postgres.postgres(self.settings))
         with ThreadPoolExecutor(len(wanted)) as pool:
             list(pool.map(lambda server: server.prepare(), wanted))
         self.processes.start_arbiter()
         for server in wanted:
             self.processes.add(
                 server.name,
-                program,
+                server.program or program,
                 server.args,
                 graceful_timeout_s=GRACEFUL_TIMEOUT_S,
                 respawn=self.settings.respawn,
+                stop_signal=server.stop_signal,
             )
 
     @contextmanager

@@ -41,10 +41,12 @@ class StackProvider(Protocol):
     questdb_http: str
     """`host:port` for HTTP."""
     questdb_pg: tuple[str, int]
-    """Host and port of the PostgreSQL wire."""
+    """Host and port of QuestDB's PostgreSQL wire."""
+    postgres_url: str
+    """PostgreSQL's database, for stacks that were asked for one."""
 
     def kill(self, name: str) -> None:
-        """Kill a server (one of `brokers`, `registry`, `questdb`) by -9; it stays dead until `start`."""
+        """Kill a server (one of `brokers`, `registry`, `questdb`, `postgres`) by -9; it stays dead until `start`."""
         ...
 
     def start(self, name: str) -> None:
@@ -58,14 +60,19 @@ class TemporaryStack:
     def __init__(
         self, names: tuple[str, ...] = ("kafka", "registry", "questdb"), *, brokers: int = 1, respawn: bool = False
     ) -> None:
-        """Choose ports; `kafka` among the names stands for all of its nodes."""
+        """Choose ports; `kafka` among the names stands for all of its nodes. PostgreSQL is there only when named."""
         sweep()
         self.data = Path(tempfile.mkdtemp(prefix=PREFIX))
         (self.data / OWNER_FILE).write_text(str(os.getpid()))
         fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
         chosen: dict[str, Any] = dict(zip(fields, free_ports(len(fields)), strict=True))
         self.settings = StackSettings(
-            data=self.data / "data", brokers=brokers, respawn=respawn, questdb_heap_mb=512, **chosen
+            data=self.data / "data",
+            brokers=brokers,
+            respawn=respawn,
+            questdb_heap_mb=512,
+            postgres="postgres" in names,
+            **chosen,
         )
         self.bootstrap = self.settings.bootstrap
         self.brokers = self.settings.broker_names
@@ -73,6 +80,7 @@ class TemporaryStack:
         self.questdb_http = self.settings.questdb_http
         self.questdb_pg = (HOST, self.settings.questdb_pg_port)
         nodes = self.brokers if "kafka" in names else ()
+        self.postgres_url = self.settings.postgres_url
         self._stack = Stack(self.settings, (*nodes, *(name for name in names if name != "kafka")))
 
     def __enter__(self) -> Self:

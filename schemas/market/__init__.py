@@ -182,6 +182,10 @@ class Instrument(Record, frozen=True, kw_only=True, gc=False):
     """0: not stated"""
     rules_hash: str = ""
     """of the resolution rules' text"""
+    exclusive: bool = False
+    """the venue says that at most one outcome of its event pays"""
+    grows: bool = False
+    """the venue may add outcomes to its event, so those that are named never exhaust it"""
     recv_ts_ns: int
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""

@@ -71,6 +71,10 @@ class OrderUpdate(Record, frozen=True, kw_only=True, gc=False):
     venue_order: str = ""
     filled: int = 0
     """cumulative, at -6, as the venue states it"""
+    price: int = 0
+    """after an amendment: the YES price at -4; 0: as it was"""
+    size: int = 0
+    """after an amendment: the total at -6, what is filled included; 0: as it was"""
     reason: str = ""
     writer: str
     venue_ts_ns: int = 0

@@ -56,7 +56,7 @@ def market_row(market: KalshiMarket) -> dict[str, Any]:
         "rules_secondary": "",
         "price_level_structure": market.structure,
         "price_ranges": price_ranges(market.grid),
-        "exchange_index": 0,
+        "exchange_index": market.exchange_index,
         "settlement_bounds_type": "default",
     }
 

@@ -1,5 +1,6 @@
 """Kalshi's matching and bookkeeping: orders in, book changes, trades and private messages out."""
 
+import asyncio
 import time
 import uuid
 from typing import Any, NamedTuple, cast
@@ -21,6 +22,7 @@ from simulate.matching import (
     Side,
     TimeInForce,
 )
+from simulate.mishaps import Mishaps
 from simulate.truth import TruthLog
 from simulate.universe import LinkedMarket
 
@@ -64,6 +66,8 @@ class NewOrder(NamedTuple):
 class KalshiExchange:
     """All markets and accounts."""
 
+    mishaps: Mishaps
+
     def __init__(
         self,
         universe: list[LinkedMarket],
@@ -106,16 +110,36 @@ class KalshiExchange:
         worst_fee = trade_fee(
             new.size_e6, new.price_e4, fee_type=market.fee_type, multiplier=market.multiplier, is_taker=True
         )
-        if not account.can_afford(order, market, worst_fee):
+        # Money is looked for on the market's own shard only.
+        if account.exchange_index != market.exchange_index or not account.can_afford(order, market, worst_fee):
             raise OrderRefused(400, "insufficient_balance")
-        own = OwnOrder(order, market, new.client_order_id, new.body, now_ns)
+        own = OwnOrder(account, order, market, new.client_order_id, new.body, now_ns)
         order.tag = (account, own)
         account.orders[order.order_id] = own
         if new.client_order_id:
             account.by_client_id[new.client_order_id] = own
         self._truth.note("orders", venue="kalshi", event="accepted", account=account.name, **_identity(own))
+        withdrawn = self.mishaps.strike("reject_after_accept", account.name, market.ticker)
+        if withdrawn is not None:
+            self._never_enter(own, withdrawn["delay_ms"])
+            return _created(own, now_ns)
+        self.apply(market, self.mishaps.thin(market.matcher, order, account.name, market.ticker))
         self.apply(market, market.matcher.submit(order))
         return _created(own, now_ns)
+
+    def _never_enter(self, own: OwnOrder, delay_ms: int) -> None:
+        """Acknowledge an order that does not reach the book: it is taken out later, or at once if it may not rest."""
+        self._rested(own.engine)
+        self._stream.user_order(own.account, own)
+        if own.engine.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}:
+            self._withdraw(own, CancelReason.VENUE)
+        else:
+            asyncio.get_running_loop().call_later(delay_ms / 1_000, self._withdraw, own, CancelReason.VENUE)
+
+    def _withdraw(self, own: OwnOrder, reason: CancelReason) -> None:
+        if own.resting:
+            self._canceled(Canceled(own.engine, own.engine.remaining, NEVER_RESTED, reason), time.time_ns())
+            self._stream.user_order(own.account, own)
 
     def cancel(self, account: KalshiAccount, own: OwnOrder) -> dict[str, Any]:
         """Cancel a resting order and return the 200 body.
@@ -127,6 +151,7 @@ class KalshiExchange:
             raise OrderRefused(404, "not_found")
         reduced = own.engine.remaining
         self.apply(own.market, own.market.matcher.cancel(own.engine))
+        self._withdraw(own, CancelReason.USER)
         body = {
             "order_id": own.engine.order_id,
             "reduced_by": count_text(reduced),
@@ -140,6 +165,36 @@ class KalshiExchange:
         """Cancel everything the account has resting."""
         for own in list(account.resting.values()):
             self.cancel(account, own)
+
+    def amend(self, account: KalshiAccount, own: OwnOrder, *, price_e4: int, total_e6: int, expires_ns: int) -> None:
+        """Change a resting order under its id; only a smaller size or another expiry keep its place in the line.
+
+        Raises:
+            OrderRefused: cash does not cover it.
+        """
+        engine, market = own.engine, own.market
+        before = (engine.price, engine.size, engine.remaining)
+        engine.price, engine.size, engine.remaining = price_e4, total_e6, total_e6 - engine.filled
+        short = account.reserved_e6() > account.cash_e6
+        engine.price, engine.size, engine.remaining = before
+        if short:
+            raise OrderRefused(400, "insufficient_balance")
+        own.updated_ns, own.reason = time.time_ns(), "Amend"
+        # What leaves its level is no cancel of the owner's order: nobody is told of one.
+        tag, engine.tag = engine.tag, None
+        if price_e4 == engine.price and total_e6 <= engine.size:
+            self.apply(market, market.matcher.reduce(engine, engine.size - total_e6))
+            market.matcher.redate(engine, expires_ns)
+            engine.tag, engine.size = tag, total_e6
+        else:
+            self.apply(market, market.matcher.cancel(engine))
+            engine.tag, engine.price, engine.size, engine.expires_ns = tag, price_e4, total_e6, expires_ns
+            engine.remaining = total_e6 - engine.filled
+            own.resting = False
+            account.resting.pop(engine.order_id, None)
+            self.apply(market, market.matcher.submit(engine))
+        self._truth.note("orders", venue="kalshi", event="amended", account=account.name, **_identity(own))
+        self._stream.user_order(account, own)
 
     def expire(self) -> None:
         """Cancel what has passed its time."""

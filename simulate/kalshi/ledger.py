@@ -1,5 +1,6 @@
 """Kalshi accounts: cash exact to a micro-dollar, one net position a market, orders and fills."""
 
+import copy
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ class OwnOrder:
     """A client's order: the engine's, and what the venue remembers about it."""
 
     __slots__ = (
+        "account",
         "accumulator",
         "body",
         "canceled_e6",
@@ -41,8 +43,15 @@ class OwnOrder:
     )
 
     def __init__(
-        self, engine: Order, market: KalshiMarket, client_order_id: str, body: dict[str, Any], now_ns: int
+        self,
+        account: "KalshiAccount",
+        engine: Order,
+        market: KalshiMarket,
+        client_order_id: str,
+        body: dict[str, Any],
+        now_ns: int,
     ) -> None:
+        self.account = account
         self.engine = engine
         self.market = market
         self.client_order_id = client_order_id
@@ -55,6 +64,13 @@ class OwnOrder:
         self.reason = ""
         self.fees_e6 = {True: 0, False: 0}
         self.fill_cost_e6 = {True: 0, False: 0}
+
+    def as_of(self) -> "OwnOrder":
+        """Return a copy that stays as the order is now."""
+        taken = copy.copy(self)
+        taken.engine = copy.copy(self.engine)
+        taken.fees_e6, taken.fill_cost_e6 = dict(self.fees_e6), dict(self.fill_cost_e6)
+        return taken
 
     @property
     def remaining_e6(self) -> int:
@@ -86,6 +102,8 @@ class KalshiAccount:
     def __init__(self, name: str, user_id: str, cash_e6: int) -> None:
         self.name = name
         self.user_id = user_id
+        self.exchange_index = 0
+        """The shard its money lies on: on any other it has none."""
         self.cash_start_e6 = cash_e6
         self.cash_e6 = cash_e6
         self.fees_e6 = 0
@@ -95,6 +113,15 @@ class KalshiAccount:
         self.by_client_id: dict[str, OwnOrder] = {}
         self.attempts: dict[str, int] = {}
         self.fills: list[Fill] = []
+
+    def as_of(self) -> "KalshiAccount":
+        """Return a copy that stays as the account is now."""
+        taken = copy.copy(self)
+        taken.orders = {name: own.as_of() for name, own in self.orders.items()}
+        taken.resting = {name: taken.orders[name] for name in self.resting}
+        taken.positions = {ticker: copy.copy(position) for ticker, position in self.positions.items()}
+        taken.fills = list(self.fills)
+        return taken
 
     def position(self, ticker: str) -> Position:
         """Return the position of a market, made on first use."""

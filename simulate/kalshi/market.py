@@ -21,6 +21,8 @@ class KalshiMarket:
         self.matcher = Matcher()
         self.history = History()
         self.status = "active"
+        self.exchange_index = 0
+        """The shard it trades on."""
         self.last_price_e4 = 0
         self.last_size_e6 = 0
         self.volume_e6 = 0

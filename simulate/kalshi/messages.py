@@ -30,7 +30,7 @@ def fill_message(fill: Fill) -> dict[str, Any]:
         "trade_id": fill.trade_id,
         "order_id": own.engine.order_id,
         "market_ticker": own.market.ticker,
-        "exchange_index": 0,
+        "exchange_index": own.market.exchange_index,
         "is_taker": fill.is_taker,
         **sides,
         "purchased_side": sides["side"],
@@ -65,7 +65,7 @@ def fill_row(fill: Fill) -> dict[str, Any]:
         "created_time": _STAMP.text(fill.at_ns),
         "ts": fill.at_ns // 1_000_000_000,
         "subaccount_number": 0,
-        "exchange_index": 0,
+        "exchange_index": own.market.exchange_index,
     }
 
 
@@ -136,7 +136,7 @@ def _order(account: KalshiAccount, own: OwnOrder) -> dict[str, Any]:
         "order_id": own.engine.order_id,
         "user_id": account.user_id,
         "ticker": own.market.ticker,
-        "exchange_index": 0,
+        "exchange_index": own.market.exchange_index,
         "status": own.status,
         **sides,
         "yes_price_dollars": price_text(own.engine.price),

@@ -61,6 +61,7 @@ class KalshiOddities:
 
     def __init__(self, server: KalshiServer, journal: Journal, truth: TruthLog) -> None:
         self.outage = server.outage
+        self.mishaps = server.mishaps
         self.clock = server.stream.clock
         self._server = server
         self._stream = server.stream

@@ -12,17 +12,19 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from simulate.buckets import TokenBucket
-from simulate.faults import Faults
 from simulate.journal import Journal
+from simulate.kalshi.amend import amend
 from simulate.kalshi.auth import KeyRing, Refused
 from simulate.kalshi.catalogue import event_row, market_row, orderbook, series_row
 from simulate.kalshi.create import BadRequest, parse_create
 from simulate.kalshi.exchange import KalshiExchange, OrderRefused
 from simulate.kalshi.ledger import KalshiAccount
+from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_row, order_row, position_row
 from simulate.kalshi.stream import KalshiStream
 from simulate.kalshi.subscriptions import Client
 from simulate.kalshi.text import Stamp, price_text
+from simulate.mishaps import Mishaps
 from simulate.outage import Outage
 from simulate.reader import NumberReader
 from simulate.settings import SimulateSettings
@@ -70,16 +72,16 @@ class KalshiServer:
         stream: KalshiStream,
         keys: KeyRing,
         truth: TruthLog,
-        faults: Faults,
         journal: Journal,
         rng: random.Random,
     ) -> None:
         self.settings = settings
         self.exchange = exchange
         self.stream = stream
-        self.faults = faults
         self.connections: list[Connection] = []
         self.outage = Outage("kalshi", rng, lambda: sum(not connection.closed_ns for connection in self.connections))
+        self.mishaps = exchange.mishaps = stream.mishaps = Mishaps(self.outage, journal, rng)
+        self.mishaps.accounts = lambda: list(exchange.accounts.values())
         self.stale_books: dict[str, Any] = {}
         """Books as `GET …/orderbook` answers them in place of the true ones."""
         self._journal = journal
@@ -110,6 +112,7 @@ class KalshiServer:
             ("POST", "/portfolio/events/orders", self.create),
             ("DELETE", "/portfolio/events/orders", self.cancel_all),
             ("DELETE", "/portfolio/events/orders/{order_id}", self.cancel),
+            ("POST", "/portfolio/events/orders/{order_id}/amend", self.amend),
             ("POST", "/portfolio/orders", self.gone),
             ("DELETE", "/portfolio/orders/{order_id}", self.gone),
         ):
@@ -122,8 +125,8 @@ class KalshiServer:
         return reply({"exchange_active": True, "trading_active": self.exchange.trading})
 
     async def user_data_timestamp(self, request: web.Request) -> web.Response:
-        """Say how old the reads of balance, orders, fills and positions are: never older than now."""
-        return reply({"as_of_time": _STAMP.text(time.time_ns())})
+        """Say how old the reads of balance, orders, fills and positions are."""
+        return reply({"as_of_time": _STAMP.text(self.mishaps.as_of_ns())})
 
     async def markets(self, request: web.Request) -> web.Response:
         query = request.query
@@ -200,6 +203,7 @@ class KalshiServer:
         )
 
     async def balance(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        account = self.mishaps.as_read(account)
         cash = account.cash_e6 - account.reserved_e6()
         value = sum(position.cost_e6 for position in account.positions.values())
         text = price_text(cash // 100)
@@ -207,13 +211,14 @@ class KalshiServer:
             {
                 "balance": cash // 10_000,
                 "balance_dollars": text,
-                "balance_breakdown": [{"exchange_index": 0, "balance": text}],
+                "balance_breakdown": [{"exchange_index": account.exchange_index, "balance": text}],
                 "portfolio_value": value // 10_000,
                 "updated_ts": int(time.time()),
             }
         )
 
     async def positions(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        account = self.mishaps.as_read(account)
         ticker = request.query.get("ticker")
         names = [name for name in account.positions if not ticker or name == ticker]
         page, cursor = _page(names, _limit(request), request.query.get("cursor", ""))
@@ -222,6 +227,8 @@ class KalshiServer:
 
     async def fills(self, request: web.Request, account: KalshiAccount) -> web.Response:
         query = request.query
+        until = self.mishaps.fills_until_ns(account.name)
+        account = self.mishaps.as_read(account)
         tickers = set(query["ticker"].split(",")) if query.get("ticker") else None
         since = _seconds(query.get("min_ts")) * 1_000_000_000
         rows = [
@@ -229,13 +236,14 @@ class KalshiServer:
             for fill in reversed(account.fills)
             if (tickers is None or fill.order.market.ticker in tickers)
             and (not query.get("order_id") or fill.order.engine.order_id == query["order_id"])
-            and fill.at_ns >= since
+            and since <= fill.at_ns <= until
         ]
         page, cursor = _page(rows, _limit(request), query.get("cursor", ""))
         return reply({"cursor": cursor, "fills": [fill_row(fill) for fill in page]})
 
     async def orders(self, request: web.Request, account: KalshiAccount) -> web.Response:
         query = request.query
+        account = self.mishaps.as_read(account)
         since = _seconds(query.get("min_ts")) * 1_000_000_000
         rows = [
             own
@@ -248,21 +256,31 @@ class KalshiServer:
         return reply({"cursor": cursor, "orders": [order_row(account, own) for own in page]})
 
     async def order(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        account = self.mishaps.as_read(account)
         own = account.orders.get(request.match_info["order_id"])
         return reply({"order": order_row(account, own)}) if own is not None else _not_found()
 
-    async def create(self, request: web.Request, account: KalshiAccount) -> web.Response:
-        body = self.exchange.create(account, parse_create(await request.read()))
-        await self.faults.answer()
-        return reply(body, 201)
+    async def create(self, request: web.Request, account: KalshiAccount) -> web.StreamResponse:
+        new = parse_create(await request.read())
+        return await self.mishaps.around(
+            request, "create", account.name, new.ticker, lambda: reply(self.exchange.create(account, new), 201)
+        )
 
-    async def cancel(self, request: web.Request, account: KalshiAccount) -> web.Response:
+    async def cancel(self, request: web.Request, account: KalshiAccount) -> web.StreamResponse:
         own = account.orders.get(request.match_info["order_id"])
+        if own is None or not _is_routed(request, own.market):
+            return _not_found()
+        return await self.mishaps.around(
+            request, "cancel", account.name, own.market.ticker, lambda: reply(self.exchange.cancel(account, own))
+        )
+
+    async def amend(self, request: web.Request, account: KalshiAccount) -> web.StreamResponse:
+        own, raw = account.orders.get(request.match_info["order_id"]), await request.read()
         if own is None:
             return _not_found()
-        body = self.exchange.cancel(account, own)
-        await self.faults.answer()
-        return reply(body)
+        return await self.mishaps.around(
+            request, "create", account.name, own.market.ticker, lambda: reply(amend(self.exchange, account, own, raw))
+        )
 
     async def cancel_all(self, request: web.Request, account: KalshiAccount) -> web.Response:
         self.exchange.cancel_all(account)
@@ -358,6 +376,13 @@ def _cost(request: web.Request) -> int:
         if row["method"] == request.method and row["path"] == pattern:
             return int(str(row["cost"]))
     return DEFAULT_COST
+
+
+def _is_routed(request: web.Request, market: KalshiMarket) -> bool:
+    """Tell whether a cancel reaches its market's shard: an order id alone goes to shard 0."""
+    query = request.query
+    shard = query.get("exchange_index", "-1" if query.get("market_ticker") else "0")
+    return query.get("market_ticker") == market.ticker if shard == "-1" else shard == str(market.exchange_index)
 
 
 def _seconds(text: str | None) -> int:

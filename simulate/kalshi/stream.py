@@ -24,11 +24,14 @@ from simulate.kalshi.subscriptions import (
     Subscription,
 )
 from simulate.matching import Order, Side
+from simulate.mishaps import Mishaps
 from simulate.sockets import Frame
 
 
 class KalshiStream:
     """All connections; the exchange tells it what happened."""
+
+    mishaps: Mishaps
 
     def __init__(self) -> None:
         self.clock = VenueClock()
@@ -304,14 +307,17 @@ class KalshiStream:
                 self.send(client, subscription, kind, ticker, text, now_ms)
 
     def _private(self, account: KalshiAccount, channel: str, kind: str, ticker: str, message: dict[str, Any]) -> None:
-        text = ""
-        for client in self.clients:
-            if client.account is not account:
-                continue
-            subscription = client.on_channel(channel)
-            if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
-                text = text or orjson.dumps(message).decode()
-                self.send(client, subscription, kind, ticker, text, time.time_ns() // 1_000_000)
+        def send() -> None:
+            text = ""
+            for client in self.clients:
+                if client.account is not account:
+                    continue
+                subscription = client.on_channel(channel)
+                if subscription is not None and (subscription.tickers is None or ticker in subscription.tickers):
+                    text = text or orjson.dumps(message).decode()
+                    self.send(client, subscription, kind, ticker, text, time.time_ns() // 1_000_000)
+
+        self.mishaps.tell(account.name, kind, ticker, send)
 
     def _acknowledge(self, client: Client, subscription: Subscription, number: int) -> None:
         listed = None if subscription.skip_ack else {"market_tickers": list(subscription.tickers or ())}

@@ -6,14 +6,15 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from simulate.buckets import TokenBucket
-from simulate.faults import Faults
 from simulate.journal import Journal
+from simulate.mishaps import Mishaps
 from simulate.outage import Outage
 from simulate.polymarket.amounts import OrderRefused
 from simulate.polymarket.auth import EXCHANGE, NEG_RISK_EXCHANGE, l1_signer, l2_matches
@@ -35,7 +36,7 @@ CURSOR_START = "MA=="
 CURSOR_END = "LTE="
 ALLOWANCE = "115792089237316195423570985008687907853269984665640564039457584007913129639935"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-SignedHandler = Callable[[web.Request, PolymarketAccount, Any], Awaitable[web.Response]]
+SignedHandler = Callable[[web.Request, PolymarketAccount, Any], Awaitable[web.StreamResponse]]
 
 
 def reply(body: Any, status: int = 200) -> web.Response:
@@ -52,17 +53,18 @@ class ClobServer:
         exchange: PolymarketExchange,
         stream: PolymarketStream,
         truth: TruthLog,
-        faults: Faults,
         journal: Journal,
         rng: random.Random,
     ) -> None:
         self.settings = settings
         self.exchange = exchange
-        self.faults = faults
         self.stream = stream
         self.sockets = Sockets(settings, exchange, stream, truth, journal)
         self.connections = self.sockets.connections
         self.outage = Outage("polymarket", rng, lambda: len(stream.market_clients))
+        self.mishaps = Mishaps(self.outage, journal, rng)
+        exchange.mishaps = exchange.settlement.mishaps = stream.mishaps = self.mishaps
+        self.mishaps.accounts = lambda: list(exchange.accounts.values())
         self.stale_books: dict[str, str] = {}
         """Books by token as `GET /book` answers them in place of the true ones."""
         self._truth = truth
@@ -195,45 +197,44 @@ class ClobServer:
     async def api_keys(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
         return reply({"apiKeys": [account.wallet.api_key]})
 
-    async def post_order(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
+    async def post_order(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.StreamResponse:
         self._spend(account, "orders", 1)
         if not isinstance(body, dict):
             raise OrderRefused("Invalid order payload")
-        answer = self.exchange.place(account, body)
-        await self.faults.answer()
-        return reply(answer)
+        market = self.exchange.market_of(body)
+        is_post_only = bool(body.get("postOnly", False))
+        place = partial(self.exchange.place, account, body)
+        return await self.mishaps.around(
+            request, "create", account.name, market, lambda: reply(place()), is_post_only=is_post_only
+        )
 
-    async def post_orders(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
+    async def post_orders(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.StreamResponse:
         if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
             raise OrderRefused("Invalid order payload")
         if len(body) > BATCH_MAX:
             raise OrderRefused(f"Too many orders in payload: {len(body)}, max allowed: {BATCH_MAX}")
         self._spend(account, "orders", len(body))
-        answers = []
-        for item in body:
-            try:
-                answers.append(self.exchange.place(account, item))
-            except OrderRefused as refused:
-                self._note_refusal(account, refused)
-                # A refused leg of a batch says success all the same: only errorMsg and orderID tell.
-                answers.append(
-                    {
-                        "errorMsg": refused.text,
-                        "orderID": "",
-                        "takingAmount": "",
-                        "makingAmount": "",
-                        "status": "",
-                        "success": True,
-                    }
-                )
-        await self.faults.answer()
-        return reply(answers)
+        return await self.mishaps.around(
+            request, "create", account.name, None, lambda: reply([self._place_leg(account, item) for item in body])
+        )
 
-    async def cancel_order(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
+    def _place_leg(self, account: PolymarketAccount, item: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.exchange.place(account, item)
+        except OrderRefused as refused:
+            self._note_refusal(account, refused)
+            # A refused leg of a batch says success all the same: only errorMsg and orderID tell.
+            amounts = {"takingAmount": "", "makingAmount": "", "status": ""}
+            return {"errorMsg": refused.text, "orderID": "", **amounts, "success": True}
+
+    async def cancel_order(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.StreamResponse:
         if not isinstance(body, dict) or not isinstance(body.get("orderID"), str):
             raise OrderRefused("Invalid order payload")
         self._spend(account, "cancels", 1)
-        return reply(self.exchange.cancel(account, [body["orderID"]]))
+        order = body["orderID"]
+        return await self.mishaps.around(
+            request, "cancel", account.name, None, lambda: reply(self.exchange.cancel(account, [order]))
+        )
 
     async def cancel_orders(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
         if not isinstance(body, list) or not all(isinstance(item, str) for item in body):
@@ -255,6 +256,7 @@ class ClobServer:
 
     async def orders(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
         query = request.query
+        account = self.mishaps.as_read(account)
         rows = [
             order_row(own)
             for own in account.open.values()
@@ -265,11 +267,13 @@ class ClobServer:
         return reply({"limit": 500, "count": len(rows), "next_cursor": CURSOR_END, "data": rows})
 
     async def order(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
-        own = account.orders.get(request.match_info["order_id"])
+        own = self.mishaps.as_read(account).orders.get(request.match_info["order_id"])
         return reply(order_row(own)) if own is not None else reply({"error": "order not found"}, 404)
 
     async def trades(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
         query = request.query
+        until = self.mishaps.fills_until_ns(account.name)
+        account = self.mishaps.as_read(account)
         after, before = _seconds(query.get("after"), 0), _seconds(query.get("before"), 2**40)
         rows = [
             trade_row(trade, account)
@@ -278,10 +282,12 @@ class ClobServer:
             and query.get("market", trade.market.condition_id) == trade.market.condition_id
             and query.get("asset_id", trade.token) == trade.token
             and after <= trade.matched_ns // 1_000_000_000 <= before
+            and trade.matched_ns <= until
         ]
         return reply({"limit": 500, "count": len(rows), "next_cursor": CURSOR_END, "data": rows})
 
     async def balance(self, request: web.Request, account: PolymarketAccount, body: Any) -> web.Response:
+        account = self.mishaps.as_read(account)
         if request.query.get("asset_type") == "CONDITIONAL":
             token = request.query.get("token_id", "")
             held = account.tokens.get(token, 0) - account.unsettled.get(token, 0)

@@ -11,6 +11,7 @@ from core.domain.units import ONE_DOLLAR_E4
 from simulate.credentials import PolymarketWallet
 from simulate.history import Book
 from simulate.matching import (
+    NEVER_RESTED,
     Canceled,
     CancelReason,
     Event,
@@ -19,11 +20,13 @@ from simulate.matching import (
     Rested,
     TimeInForce,
 )
+from simulate.mishaps import Mishaps
 from simulate.polymarket.admission import check_funds, checked_digest, expiry
 from simulate.polymarket.amounts import OrderRefused, OrderType, fee_e6, read_amounts
 from simulate.polymarket.ledger import OwnOrder, PolymarketAccount, Trade, engine_side
 from simulate.polymarket.market import PolymarketMarket
 from simulate.polymarket.parties import own_of, party_of
+from simulate.polymarket.settlement import Settlement
 from simulate.polymarket.stream import PolymarketStream
 from simulate.polymarket.text import money_text, size_text
 from simulate.settings import SimulateSettings
@@ -44,6 +47,8 @@ _TIME_IN_FORCE = {
 class PolymarketExchange:
     """All markets and accounts."""
 
+    mishaps: Mishaps
+
     def __init__(
         self,
         universe: list[LinkedMarket],
@@ -61,11 +66,18 @@ class PolymarketExchange:
         self._settings = settings
         self._stream = stream
         self._truth = truth
+        self.settlement = Settlement(settings, stream, truth)
 
     def book_at(self, condition_id: str, version: int) -> Book | None:
         """Return a market's book at a version, None when that is too long ago."""
         market = self.by_condition[condition_id]
         return market.history.book_at(version, market.matcher)
+
+    def market_of(self, body: dict[str, Any]) -> str | None:
+        """Return the market an order body names, None if it names none."""
+        order = body.get("order")
+        market = self.by_token.get(str(order.get("tokenId"))) if isinstance(order, dict) else None
+        return market.condition_id if market is not None else None
 
     # ------------------------------------------------------------------ orders in
     def place(self, account: PolymarketAccount, body: dict[str, Any]) -> dict[str, Any]:
@@ -120,13 +132,27 @@ class PolymarketExchange:
         engine.tag = own
         account.orders[order_id] = own
         self._truth.note("orders", venue="polymarket", event="accepted", account=account.name, **_identity(own))
-        if market.linked.delayed and not post_only and marketable(amounts.price_e4):
-            # Held while others may still cancel; it counts as open, and cannot be cancelled itself.
-            own.status = "DELAYED"
+        withdrawn = self.mishaps.strike("reject_after_accept", account.name, market.condition_id)
+        if withdrawn is not None:
+            own.status = "DELAYED" if order_type.is_market else "LIVE"
             account.open[order_id] = own
-            self._later(self._settings.taker_delay_ms, self._execute, own)
-            return _answer(own, "delayed", [])
+            self._stream.order(own, "PLACEMENT")
+            self._later(withdrawn["delay_ms"], self._withdraw, own, "INVALID")
+            return _answer(own, own.status.lower(), [])
+        if not post_only and marketable(amounts.price_e4):
+            delay = self.mishaps.strike("taker_delay", account.name, market.condition_id)
+            if delay is not None or market.linked.delayed:
+                # Held while others may still cancel; it counts as open, and cannot be cancelled itself.
+                own.status = "DELAYED"
+                account.open[order_id] = own
+                self._later(delay["delay_ms"] if delay else self._settings.taker_delay_ms, self._execute, own)
+                return _answer(own, "delayed", [])
         return self._answered(own)
+
+    def _withdraw(self, own: OwnOrder, status: str) -> None:
+        """Take an order out that is open and stands on no book."""
+        if own.account.open.get(own.order_id) is own:
+            self._canceled(own, Canceled(own.engine, own.engine.remaining, NEVER_RESTED, CancelReason.VENUE), status)
 
     def cancel(self, account: PolymarketAccount, order_ids: list[str]) -> dict[str, Any]:
         """Cancel what can be cancelled and return the answer; HTTP 200 even if nothing could."""
@@ -140,6 +166,7 @@ class PolymarketExchange:
                 not_canceled[order_id] = "order is delayed"
             else:
                 self.apply(own.market, own.market.matcher.cancel(own.engine))
+                self._withdraw(own, "CANCELED")
                 canceled.append(order_id)
         return {"canceled": canceled, "not_canceled": not_canceled}
 
@@ -201,8 +228,7 @@ class PolymarketExchange:
             prints.append(trade)
             if trade.accounts():
                 self._stream.trade(trade)
-                self._later(self._settings.mined_after_ms, self._advance, trade, "MINED")
-                self._later(self._settings.confirmed_after_ms, self._advance, trade, "CONFIRMED")
+                self.settlement.begin(trade)
         first, second = (
             (self._print, self._refresh) if self._settings.print_before_book else (self._refresh, self._print)
         )
@@ -252,6 +278,7 @@ class PolymarketExchange:
             makers=makers,
             transaction="0x" + secrets.token_hex(32),
             matched_ns=now_ns,
+            yes_price_e4=price,
             updated_ns=now_ns,
         )
         for party in (taker, *makers):
@@ -283,21 +310,12 @@ class PolymarketExchange:
     def _refresh(self, market: PolymarketMarket, trades: list[Trade]) -> None:
         self._stream.books(market)
 
-    def _advance(self, trade: Trade, status: str) -> None:
-        trade.status = status
-        trade.updated_ns = time.time_ns()
-        if status == "MINED":
-            if trade.taker is not None and trade.taker.buys:
-                trade.taker.account.settle(trade.token, trade.size_e6)
-            for maker in trade.makers:
-                if maker.own is not None and maker.own.buys:
-                    maker.own.account.settle(maker.token, maker.size_e6)
-        self._stream.trade(trade)
-
-    def _canceled(self, own: OwnOrder, event: Canceled) -> None:
+    def _canceled(self, own: OwnOrder, event: Canceled, status: str = "") -> None:
         own.account.open.pop(own.order_id, None)
         kind = "CANCELLATION"
-        if event.reason is CancelReason.KILLED:
+        if status:
+            own.status = status
+        elif event.reason is CancelReason.KILLED:
             own.status = f"CANCELED_{FOK_KILLED}"
         elif event.reason is CancelReason.UNFILLED and own.engine.filled:
             own.status, kind = "CANCELED", "UPDATE"
@@ -320,7 +338,9 @@ class PolymarketExchange:
     def _execute(self, own: OwnOrder) -> list[Event]:
         own.account.open.pop(own.order_id, None)
         own.status = "LIVE"
-        events = own.market.matcher.submit(own.engine)
+        matcher, condition_id = own.market.matcher, own.market.condition_id
+        self.apply(own.market, self.mishaps.thin(matcher, own.engine, own.account.name, condition_id))
+        events = matcher.submit(own.engine)
         self.apply(own.market, events)
         return events
 

@@ -1,5 +1,6 @@
 """Polymarket accounts: collateral, tokens, open orders, trades."""
 
+import copy
 from typing import Any
 
 import msgspec
@@ -62,6 +63,12 @@ class OwnOrder:
         self.spent_e6 = 0
         self.trades: list[str] = []
 
+    def as_of(self) -> "OwnOrder":
+        """Return a copy that stays as the order is now."""
+        taken = copy.copy(self)
+        taken.engine, taken.trades = copy.copy(self.engine), list(self.trades)
+        return taken
+
     @property
     def side(self) -> str:
         return "BUY" if self.buys else "SELL"
@@ -102,8 +109,16 @@ class Trade(msgspec.Struct):
     makers: list[MakerFill]
     transaction: str
     matched_ns: int
+    yes_price_e4: int
     status: str = "MATCHED"
     updated_ns: int = 0
+    is_ghost: bool = False
+    """The private stream says nothing of how its settlement goes."""
+
+    def parties(self) -> "list[tuple[OwnOrder, str, int, int]]":
+        """Return each client's order of it with token, size and fee."""
+        found = [(self.taker, self.token, self.size_e6, self.fee_e6)] if self.taker is not None else []
+        return found + [(maker.own, maker.token, maker.size_e6, 0) for maker in self.makers if maker.own is not None]
 
     def accounts(self) -> "list[PolymarketAccount]":
         """Return the accounts that take part, each once."""
@@ -130,6 +145,15 @@ class PolymarketAccount:
         self.trades: list[Trade] = []
         self.heartbeat_id = ""
         self.heartbeat_at = 0.0
+
+    def as_of(self) -> "PolymarketAccount":
+        """Return a copy that stays as the account is now."""
+        taken = copy.copy(self)
+        taken.orders = {name: own.as_of() for name, own in self.orders.items()}
+        taken.open = {name: taken.orders[name] for name in self.open}
+        taken.tokens, taken.unsettled = dict(self.tokens), dict(self.unsettled)
+        taken.trades = [copy.copy(trade) for trade in self.trades]
+        return taken
 
     def committed_e6(self) -> int:
         """Return the collateral that open BUY orders hold."""
@@ -164,6 +188,19 @@ class PolymarketAccount:
         own.spent_e6 += cost
         self.collateral_e6 -= fee_e6
         self.fees_e6 += fee_e6
+
+    def reverse_fill(self, own: OwnOrder, yes_price_e4: int, size_e6: int, fee_e6: int) -> None:
+        """Take one execution back: its settlement failed before it was mined."""
+        cost = own.token_price(yes_price_e4) * size_e6 // ONE_DOLLAR_E4
+        if own.buys:
+            self.collateral_e6 += cost
+            self.tokens[own.token] -= size_e6
+            self.unsettled[own.token] -= size_e6
+        else:
+            self.collateral_e6 -= cost
+            self.tokens[own.token] = self.tokens.get(own.token, 0) + size_e6
+        self.collateral_e6 += fee_e6
+        self.fees_e6 -= fee_e6
 
     def settle(self, token: str, size_e6: int) -> None:
         """Let bought shares be sold."""

@@ -23,7 +23,8 @@ def order_event(own: OwnOrder, kind: str) -> dict[str, Any]:
 
 def order_row(own: OwnOrder) -> dict[str, Any]:
     """Return an order as `/data/orders` lists it."""
-    return {**_order(own), "created_at": own.created_ns // 1_000_000_000}
+    # A list over REST even when it is empty: the venue's newer client takes nothing else.
+    return {**_order(own), "associate_trades": list(own.trades), "created_at": own.created_ns // 1_000_000_000}
 
 
 def trade_event(trade: Trade, account: PolymarketAccount) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _order(own: OwnOrder) -> dict[str, Any]:
 
 
 def _trade(trade: Trade, account: PolymarketAccount) -> dict[str, Any]:
-    is_taker = trade.taker is not None and trade.taker.account is account
+    is_taker = trade.taker is not None and trade.taker.account.name == account.name
     return {
         "id": trade.trade_id,
         "taker_order_id": trade.taker_order_id,

@@ -24,6 +24,7 @@ class PolymarketOddities:
 
     def __init__(self, server: ClobServer, journal: Journal, truth: TruthLog) -> None:
         self.outage = server.outage
+        self.mishaps = server.mishaps
         self.clock = server.stream.clock
         self._server = server
         self._stream = server.stream

@@ -10,6 +10,7 @@ from core.domain.units import ONE_DOLLAR_E4
 from simulate.clock import VenueClock
 from simulate.history import Change, Stated
 from simulate.matching import Side
+from simulate.mishaps import Mishaps
 from simulate.polymarket.ledger import OwnOrder, PolymarketAccount, Trade
 from simulate.polymarket.market import PolymarketMarket
 from simulate.polymarket.messages import order_event, trade_event
@@ -41,6 +42,8 @@ class UserClient:
 
 class PolymarketStream:
     """All connections of both sockets; the exchange tells it what happened."""
+
+    mishaps: Mishaps
 
     def __init__(self) -> None:
         self.clock = VenueClock()
@@ -253,12 +256,15 @@ class PolymarketStream:
             self._tell(account, trade.market, "trade", trade_event(trade, account))
 
     def _tell(self, account: PolymarketAccount, market: PolymarketMarket, kind: str, event: dict[str, Any]) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        payload = b""
-        for client in self.user_clients:
-            if client.account is account and (not client.markets or market.condition_id in client.markets):
-                payload = payload or orjson.dumps(event)
-                client.connection.send(Frame(kind, market.condition_id, now_ms, payload))
+        def send() -> None:
+            now_ms = time.time_ns() // 1_000_000
+            payload = b""
+            for client in self.user_clients:
+                if client.account is account and (not client.markets or market.condition_id in client.markets):
+                    payload = payload or orjson.dumps(event)
+                    client.connection.send(Frame(kind, market.condition_id, now_ms, payload))
+
+        self.mishaps.tell(account.name, kind, market.condition_id, send)
 
 
 def _book_text(market: PolymarketMarket, token: str, now_ms: int, *, initial: bool, padding: int = 0) -> str:

@@ -30,12 +30,13 @@ from decide.strategies_task import StrategiesTask
 from derive.stage import BookTask
 from execute.calls import TooLate
 from execute.checks import Limits, Market
+from execute.guards import Funds, Guards, Jurisdiction, VenueState
 from execute.health import START, Health
 from execute.journal import Journal
 from execute.kalshi import KalshiVenue
 from execute.orders import Orders
 from execute.polymarket import PolymarketVenue
-from execute.ports import Reply, Request
+from execute.ports import Purse, Reply, Request
 from execute.reports import say_alive
 from execute.submission import Refusal, Submitter
 from schemas import decision, derived, market, order
@@ -322,12 +323,19 @@ class Gateway:
             caller=self.door,
             health=self.health,
             clock=clock,
+            guards=self._guards(),
         )
         self._events, self._decisions = Reader(wire, topics.ORDER_EVENT), Reader(wire, topics.DECISION_ORDER)
         self._books = Reader(wire, topics.DERIVED_BOOK, start_of_books)
         self._instruments = Reader(wire, topics.MARKET_INSTRUMENT)
         self.read_events()
         self.health.fault(START, "")
+
+    def _guards(self) -> Guards:
+        # Rich, and no law: what is tried here is time and trust.
+        funds = Funds()
+        funds.report(Purse(as_of_ns=0, cash_e6={0: 10**15}, tokens=None, resting_is_out=True))
+        return Guards(VenueState(), Jurisdiction(account=self.account, required=False), funds)
 
     def _protocol(self) -> Any:
         if self.venue == "kalshi":

@@ -1,18 +1,20 @@
 """The demo's checks on small histories: what is missing or too many is found, what is whole is not."""
 
 import json
+from collections import Counter
 
 from rich.console import Console
 
 from core.domain.units import MICRO
 from decide import operator
+from decide.strategies.registry import BUILT_IN
 from infra.cli.reach import Reach
 from infra.demo import cast, setup
 from infra.demo.frames import Feeds, check, digest
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
 from infra.demo.view import Picture, line, percentiles, screen
-from schemas.decision import Edge, Grant, Ledger, Saga
+from schemas.decision import Edge, Grant, Ledger, Saga, Strategy
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.raw import Closed, FeedTick, Frame
@@ -339,11 +341,10 @@ def test_the_demo_starts_every_stage_and_both_venues():
 
 def test_the_operators_file_of_the_demo_is_one_decide_accepts():
     pair = {"key": "k", "kalshi": {"ticker": "X"}, "polymarket": {"condition_id": "0x1"}, "polarity": "OPPOSITE"}
-    outputs = operator.records(operator.read(json.dumps(setup.desk([pair]))), now_ns=T)
-    assert [output.topic.noun.split(".")[1] for output in outputs] == [
-        "profile",
-        "profile",
-        "limit",
-        "link",
-        "strategy",
-    ]
+    event = {"key": "E", "tickers": ["X", "Y"]}
+    outputs = operator.records(operator.read(json.dumps(setup.desk([pair], [event]))), now_ns=T)
+    assert Counter(type(output.record).__name__ for output in outputs) == {
+        "Profile": 2, "Limit": 1, "Budget": 2, "Link": 2, "Strategy": 3,
+    }  # fmt: skip
+    kinds = {output.record.kind for output in outputs if isinstance(output.record, Strategy)}
+    assert kinds == set(BUILT_IN)

@@ -117,6 +117,35 @@ def limit(**changes) -> decision.Limit:
     return decision.Limit(**{**fields, **changes})
 
 
+def budget(scope: str, name: str = "*", **changes) -> decision.Budget:
+    fields = dict(
+        id=f"main|{scope}|{name}", account_set="main", scope=scope, name=name, set_by="a human", reason="test"
+    )
+    return decision.Budget(**{**fields, **changes})
+
+
+def command(state: str, scope: str = "SET", name: str = "", **changes) -> decision.Command:
+    fields = dict(
+        id=f"main|{scope}|{name}",
+        account_set="main",
+        scope=scope,
+        name=name,
+        state=state,
+        set_by="a human",
+        reason="test",
+        ts_ns=START_NS,
+    )
+    return decision.Command(**{**fields, **changes})
+
+
+def tick(ts_ns: int, partition: int = 0) -> derived.Tick:
+    return derived.Tick(partition=partition, ts_ns=ts_ns)
+
+
+def book_source(partition: int = 0) -> Source:
+    return Source("derived.book", partition, 0)
+
+
 def profile(venue: str, **changes) -> decision.Profile:
     fields = dict(id=f"{venue}:main", venue=venue, account_set="main", entity="Test", currency="USD")
     return decision.Profile(**{**fields, **changes})
@@ -344,6 +373,10 @@ def make() -> SimpleNamespace:
         depth=depth,
         quote=quote,
         limit=limit,
+        budget=budget,
+        command=command,
+        tick=tick,
+        book_source=book_source,
         profile=profile,
         strategy=strategy,
         leg=leg,

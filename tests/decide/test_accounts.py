@@ -63,7 +63,7 @@ def test_every_clock_beats_for_every_account(make):
         (lambda make, log: log.feed(make.limit(order_notional_max_e6=4_999_999)), "ORDER_NOTIONAL"),
         (lambda make, log: log.feed(make.limit(market_notional_max_e6=4_999_999)), "MARKET_NOTIONAL"),
         (lambda make, log: log.feed(make.limit(open_sagas_max=0)), "SAGAS"),
-        (lambda make, log: log.feed(make.link(version=2, status="SUSPENDED")), "LINK_NOT_APPROVED"),
+        (lambda make, log: log.feed(make.link(version=2, status="SUSPENDED")), "LINK_SUSPENDED"),
         (lambda make, log: log.feed(make.link(version=2, expires_ts_ns=log.now_ns)), "LINK_NOT_APPROVED"),
         (lambda make, log: log.feed(make.instrument(make.POLY, status="CLOSED")), "NOT_OPEN"),
         (lambda make, log: log.feed(make.instrument(make.POLY, close_ts_ns=log.now_ns)), "NOT_OPEN"),

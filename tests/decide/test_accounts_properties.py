@@ -129,12 +129,12 @@ def intents(make, now_ns):
     ]
 
 
-def run(make, seed: int, *, shuffle: int, copies: float):
+def run(make, seed: int, *, shuffle: int, copies: float, start=None, wanted=intents):
     """Let the venues answer until nothing is open; `shuffle` orders what is heard, `copies` repeats it."""
-    log = make.accounts().start(cash=OPENING)
+    log = start(make, cash=OPENING) if start is not None else make.accounts().start(cash=OPENING)
     venues, dice = Venues(seed), random.Random(shuffle)
     heard = []
-    for intent in intents(make, log.now_ns):
+    for intent in wanted(make, log.now_ns):
         answered = len(log.all(Grant))
         pending = [[intent]]
         for _ in range(400):
@@ -314,3 +314,26 @@ def test_intent_delivered_twice_is_granted_once(make):
     assert log.feed(intent) == []
     assert len(log.all(Grant)) == 1
     assert isinstance(intent, Intent)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, seeds)
+def test_the_books_of_all_strategies_add_up_to_the_accounts(make, seed, shuffle):
+    log, _ = run(make, seed, shuffle=shuffle, copies=0.3)
+    accounts = log.task._sets["main"]
+    for name, ledger in accounts.ledgers.items():
+        books = accounts.positions.books.values()
+        sizes = [(key, position.size) for book in books for key, position in book.open.items() if key[0] == name]
+        for (instrument, outcome), holding in ledger.holdings.items():
+            own = sum(size for key, size in sizes if key == (name, instrument))
+            other = ledger.holding(instrument, "NO").size if not ledger.nets else 0
+            if outcome == "YES":
+                assert own == holding.size - other
+    # In YES terms a dollar is owed for each contract sold; an account has paid it already.
+    owed = sum(
+        max(-holding.size, 0) if ledger.nets else (holding.size if outcome == "NO" else 0)
+        for ledger in accounts.ledgers.values()
+        for (_, outcome), holding in ledger.holdings.items()
+    )
+    flow = sum(book.flow_e6 - book.fees_e6 for book in accounts.positions.books.values())
+    assert flow - owed == sum(ledger.cash_e6 - OPENING for ledger in accounts.ledgers.values())

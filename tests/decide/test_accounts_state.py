@@ -11,7 +11,7 @@ from core.runtime.flow import Checkpointed, TaskContext
 from decide import accounts_state
 from decide.accounts import AccountsTask
 from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
-from schemas.decision import Cancel, Grant, Intent
+from schemas.decision import Cancel, Entry, Grant, Intent, Saga, Standing
 from schemas.enums import SagaState
 
 ONE = 1_000_000
@@ -56,6 +56,10 @@ CODECS = {
     "saga": accounts_state._SAGAS,
     "claims": accounts_state._CLAIMS,
     "refused": accounts_state._REFUSALS,
+    "book": accounts_state._BOOKS,
+    "risk": accounts_state._RISKS,
+    "mark": accounts_state._MARKS,
+    "ticks": accounts_state._TICKS,
 }
 
 
@@ -68,8 +72,11 @@ def readable(items):
 def random_log(make, seed):
     """Intents and what gateways say of the grants that follow, in any order, with copies, halts and late failures."""
     dice = random.Random(seed)
-    log = make.accounts().start(limits=make.limit(open_sagas_max=3))
+    more = figures(dice) if seed % 2 else {}
+    log = make.accounts().start(limits=make.limit(open_sagas_max=3, unwind_budget_e6=dice.choice([2 * ONE, 0]), **more))
     grants, fills = [], []
+    if seed % 2:
+        report_twice(log, dice)
     for number in range(60):
         match dice.choice(
             ["intent", "intent", "submit", "update", "fill", "fill", "settle", "clock", "alive", "other"]
@@ -123,24 +130,72 @@ def random_log(make, seed):
                 for account in ("kalshi:main", "polymarket:main"):
                     log.alive(account, ready=dice.random() < 0.9)
             case "other":
-                other(make, log, dice)
+                other(make, log, dice, limited=seed % 2 == 1)
     return log
 
 
-def other(make, log, dice):
-    match dice.randrange(5):
+def other(make, log, dice, *, limited):
+    match dice.randrange(9 if limited else 5):
         case 0:
-            log.feed(make.limit(state=dice.choice(["RUNNING", "RUNNING", "REDUCING", "HALTED"]), open_sagas_max=3))
+            state = dice.choice(["RUNNING", "RUNNING", "RUNNING", "REDUCING", "HALTED"])
+            budget_e6 = dice.choice([2 * ONE, 0])
+            more = figures(dice) if limited else {}
+            log.feed(make.limit(state=state, open_sagas_max=3, unwind_budget_e6=budget_e6, **more))
         case 1:
             log.feed(make.link(version=dice.randrange(1, 4)))
         case 2:
             log.feed(make.instrument(dice.choice([make.KALSHI, make.POLY])))
         case 3:
-            log.report(f"{dice.choice(['kalshi', 'polymarket'])}:main", 1_000 * ONE, as_of_ns=log.now_ns + ONE)
+            report_twice(log, dice)
         case 4:
             log.feed(
                 make.profile(dice.choice(["kalshi", "polymarket"]), account_set=dice.choice(["main", "main", "spare"]))
             )
+        case 5:
+            name, allowed = dice.choice(BUDGETS)
+            log.feed(make.budget(*name, **{figure: dice.choice(sums) for figure, sums in allowed.items()}))
+        case 6:
+            scope, name = dice.choice(
+                [("SET", ""), ("STRATEGY", "arb-1"), ("VENUE", "kalshi"), ("INSTRUMENT", make.POLY)]
+            )
+            state = dice.choice(["RUNNING", "RUNNING", "RUNNING", "REDUCING", "HALTED"])
+            log.feed(make.command(state, scope, name, ts_ns=log.now_ns))
+        case 7:
+            seen = make.depth(dice.choice([make.KALSHI, make.POLY]), dice.randrange(50), [(3_900, ONE)], [(4_600, ONE)])
+            log.feed(make.quote(seen, state=dice.choice(["LIVE", "LIVE", "SUSPECT"])), source=make.book_source())
+        case 8:
+            log.feed(make.tick(log.now_ns))
+
+
+def report_twice(log, dice):
+    """What the venue would say, or not quite, once or twice."""
+    account = f"{dice.choice(['kalshi', 'polymarket'])}:main"
+    owner = log.task._set_of[account]
+    ledger = owner.ledgers[account]
+    cash = ledger.cash_e6 + dice.choice([0, 5, 50 * ONE])
+    holdings = [(name, outcome, abs(held.size)) for (name, outcome), held in ledger.holdings.items()]
+    for number in range(dice.choice([1, 2])):
+        log.report(account, cash, holdings, as_of_ns=log.now_ns + ONE + number)
+
+
+BUDGETS = [
+    (("STRATEGY", "*"), {"notional_max_e6": [20 * ONE, -1], "day_loss_max_e6": [ONE // 50, -1]}),
+    (("EVENT", "*"), {"worst_loss_max_e6": [12 * ONE, -1]}),
+    (("VENUE", "kalshi"), {"notional_max_e6": [30 * ONE, -1], "orders_per_min": [1, 2, -1]}),
+]
+
+
+def figures(dice):
+    """Figures of a limit record, most of them not limited."""
+    if dice.random() < 0.5:
+        return {}
+    return {
+        "day_loss_reduce_e6": dice.choice([-1, ONE // 50]),
+        "day_loss_halt_e6": dice.choice([-1, ONE // 10]),
+        "silence_reduce_ms": dice.choice([-1, 1_000]),
+        "silence_halt_ms": dice.choice([-1, 5_000]),
+        "heal_max_e6": dice.choice([-1, ONE]),
+    }
 
 
 def levels(dice, first):
@@ -178,11 +233,14 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
 def test_random_logs_reach_what_they_are_to_cover(make):
     """Else the property above would say little."""
     states: set[SagaState] = set()
-    kinds, grants = set(), 0
-    for seed in range(40):
+    kinds, grants, causes, entries, refusals = set(), 0, set(), set(), set()
+    for seed in range(120):
         log = random_log(make, seed)
         kinds |= {type(item.record) for item in log.items}
         grants += len(log.all(Grant))
+        causes |= {(said.scope, said.cause.partition(" ")[0]) for said in log.all(Standing)}
+        entries |= {entry.kind for entry in log.all(Entry)}
+        refusals |= {saga.reason for saga in log.all(Saga) if saga.state == "REFUSED"}
         task, items = new_task(), {}
         for item in log.items:
             task.handle(item)
@@ -191,6 +249,9 @@ def test_random_logs_reach_what_they_are_to_cover(make):
         states |= {"REFUSED"} if any(name.startswith("refused/") for name in items) else set()
     assert states >= {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "DONE", "HOLDING", "REFUSED"}
     assert grants > 100
+    assert causes >= {("SET", "COMMAND"), ("SET", "SILENCE"), ("SET", "DAY_LOSS"), ("STRATEGY", "DAY_LOSS")}
+    assert entries == {"EXTERNAL"}
+    assert refusals >= {"STOPPED", "BUDGET_RATE", "BUDGET_WORST_LOSS", "STALE_MARK"}, refusals
     assert Intent in kinds
 
 
@@ -214,6 +275,7 @@ def test_only_what_changed_is_written_again(make):
         "saga/intent-1",
         "account/main/polymarket:main",
         "fill/main/polymarket:main/f1",
+        "book/main/arb-1",
     }
 
 

@@ -5,7 +5,8 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decide.edges import Level, OpenLeg, payout_floor, walk
+from decide.edges import Level, OpenLeg, floor_of, payout_floor, walk
+from tests.decide.events import event
 
 ONE = 1_000_000
 STEP = 10_000
@@ -137,3 +138,70 @@ def test_limit_off_the_grid_is_no_edge(make):
     a, b = make.instrument(make.KALSHI, tick_step=[100]), make.instrument(make.POLY)
     off = OpenLeg(a, "SELL", [Level(5_050, 10 * ONE)])
     assert walk(off, OpenLeg(b, "BUY", [Level(4_000, 10 * ONE)]), floor_e6=ONE, size_max=10 * ONE) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(books, min_size=2, max_size=4), st.sampled_from(["BUY", "SELL"]), st.booleans())
+def test_walk_over_many_legs_finds_the_best_size_up_to_fee_rounding(make, found_books, side, exhaustive):
+    names = tuple(f"kalshi:KX-{number}" for number in range(len(found_books)))
+    floor_e6 = floor_of(event(make, names, exhaustive=exhaustive), dict.fromkeys(names, side))
+    expected = {"BUY": 1 if exhaustive else 0, "SELL": len(names) - 1}[side]
+    assert floor_e6 == expected * ONE
+    legs = [(book, side, Fraction(7, 100)) for book in found_books]
+    found = walk(
+        *(
+            OpenLeg(make.instrument(name), side, levels(book, side))
+            for name, book in zip(names, found_books, strict=True)
+        ),
+        floor_e6=floor_e6,
+        size_max=1_000 * ONE,
+    )
+    total = min(sum(size for _, size in book) for book in found_books)
+    floor = Fraction(floor_e6, ONE)
+    best = max(exact_profit(legs, floor, Fraction(size)) for size in range(1, total + 1))
+    slack = (CENT + Fraction(1_010, ONE)) * sum(len(book) for book in found_books) + Fraction(len(names), ONE)
+    if found is None:
+        assert best <= slack
+        return
+    profit = Fraction(found.profit_e6, ONE)
+    exact = exact_profit(legs, floor, Fraction(found.size, ONE))
+    assert profit <= exact
+    assert exact - profit <= slack
+    assert best - profit <= slack
+    assert len(found.legs) == len(names)
+    assert {leg.size for leg in found.legs} == {found.size}
+
+
+payouts = st.lists(st.integers(0, ONE), min_size=3, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(payouts, min_size=1, max_size=5), st.lists(st.sampled_from(["BUY", "SELL", None]), min_size=3, max_size=3)
+)
+def test_guaranteed_pay_is_the_minimum_over_the_states(make, table, sides):
+    names = ("kalshi:KX-1", "kalshi:KX-2", "kalshi:KX-3")
+    rows = dict(
+        states=[str(number) for number in range(len(table))], payouts_e6=[paid for row in table for paid in row]
+    )
+    chosen = {name: side for name, side in zip(names, sides, strict=True) if side}
+    columns = [(place, chosen[name]) for place, name in enumerate(names) if name in chosen]
+    pays = [sum(row[place] if side == "BUY" else ONE - row[place] for place, side in columns) for row in table]
+    assert floor_of(event(make, names, **rows), chosen) == min(pays)
+    # Nobody holds that these are all: then none of them may win.
+    none_wins = sum(side == "SELL" for _, side in columns) * ONE
+    assert floor_of(event(make, names, exhaustive=False, **rows), chosen) == min(*pays, none_wins)
+    # A weak state counts as little as it pays, or as its haircut says.
+    weak = dict(weak_states=["0"], haircut_e6=1_000, cap_e6=ONE)
+    strong = min(pays[1:], default=min(pays)) - 1_000
+    assert floor_of(event(make, names, **rows, **weak), chosen) == max(min(pays), strong)
+    assert floor_of(event(make, names, **rows, weak_states=["0"]), chosen) == min(pays)
+
+
+def test_table_that_is_not_whole_guarantees_nothing(make):
+    names = ("kalshi:KX-1", "kalshi:KX-2")
+    assert floor_of(event(make, names, payouts_e6=[ONE]), dict.fromkeys(names, "SELL")) == 0
+
+
+def test_no_leg_at_all_is_no_edge():
+    assert walk(floor_e6=ONE, size_max=ONE) is None

@@ -9,6 +9,7 @@ from core.domain.partition import partition_of
 from core.runtime import topics
 from decide.sources import ACCOUNT_SOURCES, STRATEGY_SOURCES, AccountPlan, StrategyPlan
 from decide.strategies import registry
+from schemas.decision import Ledger
 
 
 def test_shard_is_active_once_it_has_a_strategy_and_wants_the_books_of_links(make):
@@ -48,18 +49,57 @@ def test_account_set_takes_the_events_of_its_own_accounts(make):
 )
 def test_every_source_record_may_stand_on_its_log(log, sources):
     for source in sources:
-        assert set(source.topic.records) <= set(log.records)
+        if source.forwards:
+            assert set(source.kinds or source.topic.records) <= set(log.records)
 
 
 def test_only_books_may_start_at_the_end():
-    assert [s.topic.noun for s in (*STRATEGY_SOURCES, *ACCOUNT_SOURCES) if s.may_skip] == ["derived.book"]
+    assert {s.topic.noun for s in (*STRATEGY_SOURCES, *ACCOUNT_SOURCES) if s.may_skip} == {"derived.book"}
+
+
+def holding(account: str, instrument: str) -> Ledger:
+    return Ledger(
+        id=f"{account}|{instrument}|YES",
+        account=account,
+        instrument=instrument,
+        outcome="YES",
+        size=1,
+        now_ns=1,
+        log_partition=0,
+        log_offset=0,
+    )
+
+
+def test_accounts_see_the_quotes_of_what_they_hold_only_where_a_loss_is_limited(make):
+    plan = AccountPlan(0, 1)
+    for record in (make.profile("kalshi"), make.limit(), holding("kalshi:main", make.KALSHI)):
+        plan.learn(record)
+    plan.learn(holding("kalshi:other", "kalshi:KX-2"))
+    assert not plan.wants("derived.book", make.KALSHI.encode())
+    assert not plan.wants("derived.book", b"")
+    plan.learn(make.budget("STRATEGY", day_loss_max_e6=5))
+    assert plan.wants("derived.book", make.KALSHI.encode())
+    assert plan.wants("derived.book", b"")
+    assert not plan.wants("derived.book", b"kalshi:KX-2")
+    plan.learn(make.budget("STRATEGY"))
+    assert not plan.wants("derived.book", make.KALSHI.encode())
+    plan.learn(make.limit(day_loss_halt_e6=0))
+    assert plan.wants("derived.book", make.KALSHI.encode())
+
+
+def test_a_limit_of_another_partition_asks_for_no_marks_here(make):
+    own = partition_of("main", 4)
+    plan = AccountPlan((own + 1) % 4, 4)
+    for record in (make.profile("kalshi"), make.limit(day_loss_halt_e6=0), holding("kalshi:main", make.KALSHI)):
+        plan.learn(record)
+    assert not plan.wants("derived.book", make.KALSHI.encode())
 
 
 def test_installed_package_adds_a_kind_of_strategy(monkeypatch, make):
     point = EntryPoint("third_party", "decide.strategies.cross_venue:CrossVenue.from_config", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
     kinds = registry.load_kinds()
-    assert sorted(kinds) == ["cross_venue", "third_party"]
+    assert sorted(kinds) == ["cross_venue", "exhaustive_event", "momentum", "third_party"]
     assert kinds["third_party"](make.strategy()).params.size_max > 0
 
 

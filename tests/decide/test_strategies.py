@@ -63,7 +63,14 @@ def test_accounts_admit_what_strategies_intend(make):
 
 def test_opposite_polarity_buys_both_sides_and_mirrors_the_edge_price(make):
     log = make.strategies().start(
-        links=[make.link(polarity="OPPOSITE", payout_a_e6=[ONE, 0, ONE // 2], payout_b_e6=[0, ONE, ONE // 2])]
+        links=[
+            make.link(
+                polarity="OPPOSITE",
+                states=["a", "b", "void"],
+                payout_a_e6=[ONE, 0, ONE // 2],
+                payout_b_e6=[0, ONE, ONE // 2],
+            )
+        ]
     )
     log.book(make.KALSHI, 10, bids=[(3_000, 10 * ONE)], asks=[(4_000, 10 * ONE)])
     edge, intent = log.book(make.POLY, 10, bids=[(4_000, 10 * ONE)], asks=[(5_000, 10 * ONE)])

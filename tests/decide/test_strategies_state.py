@@ -1,5 +1,6 @@
 """A strategies' task that took up a checkpoint says what one says that read the whole log."""
 
+import json
 import random
 
 import pytest
@@ -11,9 +12,10 @@ from core.runtime.flow import Source, TaskContext
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
-from schemas.decision import Edge, Intent, Saga
+from schemas.decision import Edge, Intent, Link, Saga
 from schemas.derived import Tick
 from schemas.market import Status, Trade
+from tests.decide.events import event
 
 ONE = 1_000_000
 OTHER = "kalshi:KX-2"
@@ -37,24 +39,32 @@ def random_log(make, seed):
     dice = random.Random(seed)
     log = make.strategies().start(
         instruments=[make.instrument(name) for name in (make.KALSHI, make.POLY, OTHER)],
-        links=[make.link(), make.link(id="L2", instrument_a=OTHER)],
+        links=[
+            make.link(),
+            make.link(id="L2", instrument_a=OTHER),
+            event(make, (make.KALSHI, OTHER), exhaustive=False),
+        ],
     )
+    log.feed(make.strategy(id="ex-1", kind="exhaustive_event"))
+    log.feed(momentum(make))
     versions, intents = 10, []
     for _ in range(80):
         versions += 1
         match dice.choice(
-            ["book"] * 8 + ["saga", "saga", "clock", "tick", "tick", "config", "link", "status", "trade", "repeat"]
+            ["book"] * 8
+            + ["saga", "saga", "clock", "tick", "tick", "config", "link", "instrument", "status", "trade", "repeat"]
         ):
             case "book":
                 name = dice.choice([make.KALSHI, make.POLY, OTHER])
-                bid = dice.choice([38, 45, 50, 52]) * 100
+                bid = dice.choice([38, 45, 50, 52, 60]) * 100
                 sizes = [(bid, dice.randrange(5, 20) * ONE), (bid - 200, 30 * ONE)]
                 asks = [(bid + dice.choice([100, 200]), dice.randrange(5, 20) * ONE)]
                 heard = log.book(name, versions, bids=sizes, asks=asks, state=dice.choice(["LIVE"] * 6 + ["STALE"]))
                 intents += [record for record in heard if isinstance(record, Intent)]
             case "saga" if intents:
                 intent = dice.choice(intents)
-                log.feed(outcome(intent, dice.choice(["FIRST_LEG", "DONE", "DONE", "HOLDING", "REFUSED"])))
+                stands = dice.choice([0, intent.legs[0].size, intent.legs[0].size // 2])
+                log.feed(outcome(intent, dice.choice(["FIRST_LEG", "DONE", "DONE", "HOLDING", "REFUSED"]), stands))
             case "clock":
                 log.clock(dice.choice([100, 300, 1_100]))
             case "tick":
@@ -65,15 +75,23 @@ def random_log(make, seed):
                     make.strategy(params=params, status=dice.choice(["RUNNING", "RUNNING", "DRAINING", "STOPPED"]))
                 )
                 log.feed(make.strategy(id="arb-2", status=dice.choice(["RUNNING", "STOPPED"])))
+                log.feed(momentum(make, dice.choice(["RUNNING", "DRAINING", "STOPPED"]), dice.choice([100, 300])))
             case "link":
                 log.feed(
                     make.link(
                         id=dice.choice(["L1", "L2"]),
                         version=dice.randrange(1, 4),
                         status=dice.choice(["APPROVED", "APPROVED", "SUSPENDED"]),
+                        rules_hash_a=dice.choice(["", "", "r"]),
                         **({} if dice.random() < 0.5 else {"expires_ts_ns": log.now_ns + 10**9}),
                     )
                 )
+            case "instrument":
+                # A rule text that changes and comes back; what a suspension writes comes back through the log.
+                name = dice.choice([make.KALSHI, make.POLY])
+                for record in log.feed(make.instrument(name, rules_hash=dice.choice(["r", "r", "s"]))):
+                    if isinstance(record, Link) and dice.random() < 0.7:
+                        log.feed(record)
             case "status":
                 log.feed(status(dice.choice([make.KALSHI, make.POLY]), dice, log.now_ns))
             case "trade":
@@ -83,9 +101,16 @@ def random_log(make, seed):
     return log
 
 
-def outcome(intent, state):
+def momentum(make, status="RUNNING", take_e4=100):
+    params = {"window_ms": 2_000, "move_e4": 100, "size": 5 * ONE, "cooldown_ms": 100, "take_e4": take_e4}
+    return make.strategy(
+        id="mo-1", kind="momentum", status=status, params=json.dumps(params), instruments=[make.KALSHI, OTHER]
+    )
+
+
+def outcome(intent, state, stands=0):
     return Saga(id=intent.id, strategy=intent.strategy, link=intent.link, account_set="main", state=state, reason="",
-                now_ns=intent.now_ns, log_partition=0, log_offset=0, recv_ts_ns=intent.recv_ts_ns)  # fmt: skip
+                standing_e6=[stands], now_ns=intent.now_ns, log_partition=0, log_offset=0, recv_ts_ns=intent.recv_ts_ns)  # fmt: skip
 
 
 def status(name, dice, now_ns):
@@ -123,15 +148,19 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
-    phases, intents, busy = set(), 0, 0
-    for seed in range(30):
+    phases, intents, busy, suspensions, acted = set(), 0, 0, 0, set()
+    for seed in range(80):
         log = random_log(make, seed)
         phases |= {edge.phase for edge in log.all(Edge)}
         intents += len(log.all(Intent))
+        acted |= {(one.strategy, one.legs[0].reduces) for one in log.all(Intent)}
         busy += any(slot.busy for slot in log.task._slots.values())
+        suspensions += len(log.all(Link))
     assert phases == {"BEGIN", "REFRESH", "END"}
     assert intents > 60
     assert busy > 5
+    assert {("arb-1", False), ("ex-1", False), ("mo-1", False), ("mo-1", True)} <= acted
+    assert suspensions > 5
 
 
 def test_only_what_changed_is_written_again(make):

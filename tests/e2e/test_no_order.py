@@ -121,7 +121,7 @@ class Stage:
         create_run(bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=RUN, partitions=reach.partitions)
         self.processes.start_arbiter()
         self.world.start()
-        setup.write(reach, SystemClock(), self.world.links(), self.options.folder / "desk.json")
+        setup.write(reach, SystemClock(), self.world, self.options.folder / "desk.json")
         cast.start(reach, self.processes, self.parts, cast.environment(reach, self.world, self.options))
         cast.wait_ready(reach, self.processes, self.parts, self.options.ready_timeout_s)
         self.tap.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from core.domain.errors import Unavailable
@@ -190,17 +191,21 @@ class Bench:
         self.life_ms = 500
         self.beats = True
         self.ticks = True
+        self.halt_file: Path | None = None
+        self.sign_off_required = False
+        self.front = ""
+        """Address of what stands between the gateway's REST calls and the venue."""
         self.running: list[Running] = []
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
         if venue == "kalshi":
             self.exchange: Any = world.kalshi.exchange
-            self.faults = world.kalshi.faults
+            self.faults = world.kalshi.mishaps
             self.place: Any = self.exchange.markets[0]
             self.instrument = kalshi_instrument(self.place)
         else:
             self.exchange = world.clob.exchange
-            self.faults = world.clob.faults
+            self.faults = world.clob.mishaps
             self.place = self.exchange.markets[0]
             self.instrument = polymarket_instrument(self.place)
 
@@ -370,6 +375,10 @@ class Bench:
 
     @property
     def endpoints(self) -> Any:
+        found = self._endpoints()
+        return msgspec.structs.replace(found, order_rest=f"http://{self.front}") if self.front else found
+
+    def _endpoints(self) -> Any:
         if self.name == "kalshi":
             base = self.ready["kalshi"]["rest_url"].removeprefix("http://").partition("/")[0]
             return kalshi_hosts.endpoints(Environment.SIMULATED, simulated=base)
@@ -385,16 +394,19 @@ class Bench:
             self.log.reader(topics.DERIVED_BOOK, from_end=True),
             self.log.reader(topics.MARKET_INSTRUMENT),
         ]
+        sign_offs = [self.log.reader(topics.DECISION_JURISDICTION), self.log.reader(topics.DECISION_PROFILE)]
         market = market or Market(self.name)
         gateway = Gateway(
             account=self.account,
             venue=venue or self.venue(market),
             base=self.endpoints.order_rest,
-            logs=Logs(out, *readers),
+            logs=Logs(out, *readers, sign_offs=sign_offs),
             limits=self.limits,
             timing=self.timing,
             clock=self.clock,
             market=market,
+            halt_file=self.halt_file,
+            sign_off_required=self.sign_off_required,
         )
         task = asyncio.create_task(gateway.run())
         running = Running(gateway, task, out, readers)

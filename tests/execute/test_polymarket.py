@@ -8,7 +8,7 @@ from core.runtime import topics
 from execute.polymarket import PolymarketVenue
 from schemas.decision import Grant
 from schemas.market import Instrument
-from schemas.order import Settled, VenueReport
+from schemas.order import Settled, VenueCall, VenueReport
 from venues.environment import Environment
 from venues.polymarket import hosts
 from venues.polymarket.auth import Credentials, Wallet
@@ -267,3 +267,20 @@ def test_a_token_of_another_outcome_is_not_signed(vectors: dict) -> None:
         venue.build(msgspec.structs.replace(grant, outcome="NO"), instrument)
     with pytest.raises(OffGrid, match="no token"):
         venue.build(msgspec.structs.replace(grant, token="12345"), instrument)
+
+
+async def test_venue_is_told_to_look_at_the_chain_again_when_a_fill_is_settled(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 10)
+        grant = bench.grant()
+        await bench.terminal(grant.id)
+        token = bench.instrument.tokens[0]
+
+        def told() -> list[VenueCall]:
+            calls = [record for record in bench.log.read(topics.ORDER_FRAME) if isinstance(record, VenueCall)]
+            return [call for call in calls if "/balance-allowance/update" in call.path and token in call.path]
+
+        call = (await bench.until(told))[0]
+        assert call.status == 200
+        assert [settled.settlement for settled in bench.events(grant.id, Settled)] == ["CONFIRMED"]

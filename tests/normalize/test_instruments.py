@@ -59,6 +59,24 @@ def test_kalshi_rules_are_hashed_as_text(instruments, captures):
     assert other.rules_hash != ours.rules_hash
 
 
+def test_kalshi_rules_include_who_decides_and_by_which_contract(instruments, captures):
+    def context(url="https://weather.gov", **series):
+        source = {"name": "National Weather Service", "url": url}
+        stated = {**json.loads(SERIES), "settlement_sources": [source], **series}
+        return json.dumps({"series": stated, "event": EVENT_WITHOUT_SOURCES}).encode()
+
+    hashes = [
+        described(instruments, "kalshi", KALSHI, kalshi_market(captures), each).rules_hash
+        for each in (SERIES, context(), context(url="https://accuweather.com"), context(contract_terms_url="v2.pdf"))
+    ]
+    assert len(set(hashes)) == 4
+    again = described(instruments, "kalshi", KALSHI, kalshi_market(captures), context()).rules_hash
+    assert again == hashes[1]
+
+
+EVENT_WITHOUT_SOURCES = {"event_ticker": "E", "series_ticker": "S", "settlement_sources": None}
+
+
 @pytest.mark.parametrize(
     ("context", "fees"),
     [

@@ -9,7 +9,7 @@ from core.domain.errors import Reject
 from core.runtime import topics
 from observe.stage import sunk_topics
 from observe.tables import BY_KIND, HOLDINGS, LEGS, NESTED, Place, belongs, rows
-from schemas.decision import Clock, Intent, Leg, Limit
+from schemas.decision import Clock, Intent, Leg, Limit, Link
 from schemas.derived import Depth, Quote
 from schemas.market import BookDelta
 from schemas.order import Fill, Holding, VenueReport
@@ -210,3 +210,33 @@ def test_nested_records_name_the_field_that_lists_them():
 def test_a_clock_is_told_from_the_clock_of_another_log():
     row = one(Clock(now_ns=T), Place("decision.input", 3, 8, T))
     assert (row.symbols["log"], row.columns["log_partition"]) == ("decision.input", 3)
+
+
+def test_every_record_type_becomes_a_row_with_all_its_lists_filled():
+    # A list of whole numbers that is neither price nor size once asked a link for its size exponent.
+    link = Link(
+        id="l", version=1, status="APPROVED", instrument_a="a", instrument_b="b", polarity="SAME", states=["yes"],
+        payout_a_e6=[1_000_000], payout_b_e6=[0], approved_by="who", approved_ts_ns=T, cutoffs_ns=[T, 0],
+        payouts_e6=[500_000], instruments=["a"], sources=["s"],
+    )  # fmt: skip
+    row = one(link)
+    assert row.columns["cutoffs_ns"] == f"[{T},0]"
+    assert row.columns["payouts"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("kind", list(BY_KIND), ids=lambda kind: kind.schema_name)
+def test_lists_of_numbers_are_converted_whatever_their_record(kind):
+    from typing import Literal, get_args, get_origin, get_type_hints
+
+    def value(hint):
+        if get_origin(hint) is Literal:
+            return get_args(hint)[-1]
+        if get_origin(hint) is list:
+            return [value(get_args(hint)[0])] if get_args(hint)[0] in (int, str) else []
+        return {int: 3, str: "x", bool: True, bytes: b"x", float: 0.5}[hint]
+
+    record = kind(
+        **{name: value(hint) for name, hint in get_type_hints(kind).items() if name in kind.__struct_fields__}
+    )
+    row = BY_KIND[kind].row("demo", record, PLACE)
+    assert set(row.columns) | set(row.symbols) <= set(BY_KIND[kind].columns) | {"run"}

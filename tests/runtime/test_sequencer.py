@@ -251,3 +251,30 @@ def test_a_task_that_is_behind_gets_only_the_newest_quote_and_what_was_left_out_
     assert [record.version_offset for _, record, _ in log if isinstance(record, Quote)] == [*quotes, 50]
     offsets = [stamp.source.offset for _, _, stamp in log if stamp.source.noun == "derived.book"]
     assert offsets == sorted(set(offsets))
+
+
+def test_a_sampled_source_brings_the_newest_quote_of_a_window_and_only_the_kinds_that_are_wanted(cluster):
+    sources = (
+        SourceTopic(topics.DECISION_STRATEGY, configures=True, forwards=False),
+        SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=1_000_000_000, kinds=(Quote,)),
+    )
+    publish(cluster, topics.DECISION_STRATEGY, "s", [strategy("kalshi:A")])
+    sequencer = sequencer_on(cluster, sources=sources)
+    sequencer.start()
+    # Books may start at their end: what comes before the sequencer flows is not seen.
+    deadline = time.monotonic() + 10
+    while len(read_log(cluster, 1, 0.5)) == 0 and time.monotonic() < deadline:
+        publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [dark_quote(1)])
+    began = time.monotonic()
+    publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [derived_tick(7)])
+    publish(cluster, topics.DERIVED_BOOK, "kalshi:A", [dark_quote(number) for number in range(2, 40)])
+    took_s = time.monotonic() - began
+    log = read_log(cluster, 1_000, 6)  # as long as that takes
+    sequencer.stop()
+    assert sequencer.failure is None
+    assert {type(record) for _, record, _ in log} == {Quote}
+    versions = [record.version_offset for _, record, _ in log]
+    assert versions[-1] == 39
+    assert versions == sorted(versions)
+    # One a window: those of 2 to 39 fell into as many windows as their publication took, and one more.
+    assert len([version for version in versions if version > 1]) <= 2 + int(took_s)

@@ -50,6 +50,11 @@ class Stream:
         return frames
 
 
+def _read(text: str) -> Any:
+    """Return a JSON body; a proxy's page is text."""
+    return text if text.startswith("<") else json.loads(text) if text else None
+
+
 class KalshiClient:
     def __init__(self, ready: dict[str, Any], key: Any, session: aiohttp.ClientSession) -> None:
         self.rest = ready["kalshi"]["rest_url"]
@@ -67,7 +72,7 @@ class KalshiClient:
             headers = self.headers(method, "/trade-api/v2" + path.partition("?")[0])
         async with self.session.request(method, self.rest + path, json=body, headers=headers) as response:
             text = await response.text()
-            return response.status, json.loads(text) if text else None
+            return response.status, _read(text)
 
     async def order(self, ticker: str, side: str, price: str, count: str, **fields: Any) -> Any:
         body = {
@@ -91,6 +96,7 @@ class KalshiClient:
 class PolymarketClient:
     def __init__(self, ready: dict[str, Any], wallet: Any, session: aiohttp.ClientSession) -> None:
         self.urls = ready["polymarket"]
+        self.wallet_key = wallet.private_key
         self.wallet = Wallet(wallet.private_key)
         self.credentials = Credentials(api_key=wallet.api_key, secret=wallet.secret, passphrase=wallet.passphrase)
         self.session = session
@@ -104,7 +110,7 @@ class PolymarketClient:
         )
         url = self.urls["clob_url"] + path
         async with self.session.request(method, url, data=raw or None, headers={**signed, **headers}) as response:
-            return response.status, json.loads(await response.text())
+            return response.status, _read(await response.text())
 
     def body(
         self,

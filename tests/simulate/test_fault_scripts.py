@@ -9,7 +9,9 @@ import pytest
 
 from core.domain.errors import Misconfigured
 from core.domain.units import to_fixed
-from simulate.faults import NAMES, Fault, parse, read_script, script
+from simulate.fault import Fault
+from simulate.faults import MARKET_NAMES, NAMES, parse, read_script, script
+from simulate.order_faults import ORDER_NAMES
 from simulate.universe import make_universe
 from venues.polymarket.book_hash import book_hash
 
@@ -42,7 +44,8 @@ ITEM_7 = [
 
 
 def test_every_fault_has_its_name_and_its_document():
-    assert list(NAMES) == ITEM_7
+    assert list(MARKET_NAMES) == ITEM_7
+    assert list(NAMES) == [*MARKET_NAMES, *ORDER_NAMES]
     for name, fault in NAMES.items():
         assert isinstance(fault, Fault)
         assert ".md" in fault.seen or "general" in fault.seen, name
@@ -65,7 +68,7 @@ def test_a_script_of_five_minutes_has_every_fault_on_every_venue(seed):
     drawn = script(seed, 300)
     assert len(drawn) >= 55
     counts = Counter((entry.wanted.fault, entry.wanted.venue) for entry in drawn)
-    assert set(counts) == {(name, venue) for name, fault in NAMES.items() for venue in fault.venues}
+    assert set(counts) == {(name, venue) for name, fault in MARKET_NAMES.items() for venue in fault.venues}
     assert max(counts.values()) <= 2
     assert all(5 <= entry.at_s <= 290 for entry in drawn)
     assert [entry.at_s for entry in drawn] == sorted(entry.at_s for entry in drawn)
@@ -91,7 +94,11 @@ def test_a_script_file_is_checked_entry_by_entry(tmp_path):
         json.dumps([{"at_s": 2, "venue": "kalshi", "fault": "gap"}, {"at_s": 1, "venue": "kalshi", "fault": "reorder"}])
     )
     assert [entry.wanted.fault for entry in read_script(str(path), 60)] == ["reorder", "gap"]
-    assert read_script("seed:3", 60) == script(3, 60)
+    drawn = read_script("seed:3", 60)
+    assert [entry for entry in drawn if entry.wanted.fault in MARKET_NAMES] == script(3, 60)
+    assert [entry for entry in drawn if entry.wanted.fault in ORDER_NAMES] == script(
+        3, 60, faults=ORDER_NAMES, every_s=6.0
+    )
     for text, word in (
         ("seed:x", "whole number"),
         (str(tmp_path / "none.json"), "no JSON file"),

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 import websockets
 
-from simulate.faults import NAMES, script
+from simulate.faults import MARKET_NAMES, script
 from simulate.history import book_of, put
 from simulate.matching import Side
 from simulate.universe import make_universe
@@ -111,7 +111,7 @@ def test_no_mixture_of_faults_breaks_the_simulator_or_its_truth(run, tmp_path, s
     assert broken == []
     lines = [json.loads(line) for line in (tmp_path / "truth" / "faults.jsonl").read_text().splitlines()]
     begun = Counter(line["fault"] for line in lines if line["event"] == "begin")
-    assert set(begun) >= set(NAMES) - {"tick_change"}
+    assert set(begun) >= set(MARKET_NAMES) - {"tick_change"}
     assert sum(begun.values()) > 40
     for venue, books in finals.items():
         _check_books(tmp_path, venue, books)

@@ -10,7 +10,7 @@ import pytest
 from core.domain.errors import Misconfigured
 from simulate.drive import Drive
 from simulate.flow import Latent
-from simulate.universe import links, make_universe
+from simulate.universe import events, links, make_universe
 from venues.kalshi.rules import coefficient_e6, trade_fee
 from venues.polymarket.rules import taker_fee
 
@@ -109,6 +109,24 @@ def test_user_order_in_the_way_of_the_flow_is_filled_as_a_maker(run):
         assert body["order"]["maker_fill_cost_dollars"] != "0.000000"
 
     run(scenario, markets=1, quote_at_start=True, messages_per_s=100)
+
+
+def test_outcomes_of_an_exclusive_event_cost_a_dollar_together_less_no_edge(run):
+    async def scenario(venues):
+        markets = events(venues.world.universe, 2)
+        assert [len(members) for members in markets] == [5, 5]
+        for members in markets:
+            middles = [sum(tops(venues, market.place)[0]) / 2 for market in members]
+            assert abs(sum(middles) - 10_000) < 500, middles
+            asks = sum(tops(venues, market.place)[0][1] for market in members)
+            bids = sum(tops(venues, market.place)[0][0] for market in members)
+            assert bids < 10_000 < asks
+        listed = links(venues.world.universe, 2)["events"]
+        assert listed[0] == {
+            "key": markets[0][0].kalshi_event, "tickers": [market.kalshi_ticker for market in markets[0]],
+        }  # fmt: skip
+
+    run(scenario, markets=40, events=2, quote_at_start=True)
 
 
 def test_same_seed_lists_the_same_markets_and_another_seed_others():

@@ -101,6 +101,8 @@ class ExchangeStatus(msgspec.Struct, frozen=True):
     exchange_active: bool
     trading_active: bool
     resume_ns: int
+    shards_paused: tuple[int, ...] = ()
+    """Shards (`exchange_index`) that do not trade; what stands above is shard 0's."""
 
 
 class _Range(msgspec.Struct):
@@ -179,15 +181,53 @@ class _Events(msgspec.Struct):
     cursor: str = ""
 
 
+class _ShardStatus(msgspec.Struct):
+    exchange_index: int
+    exchange_active: bool = True
+    trading_active: bool = True
+
+
 class _Status(msgspec.Struct):
     exchange_active: bool
     trading_active: bool
     exchange_estimated_resume_time: str | None = None
+    exchange_index_statuses: list[_ShardStatus] | None = None
+
+
+class _Source(msgspec.Struct):
+    name: str = ""
+    url: str = ""
+
+
+class _Decided(msgspec.Struct):
+    settlement_sources: list[_Source] | None = None
+    contract_terms_url: str | None = None
+
+
+class _Deciders(msgspec.Struct):
+    event: _Decided | None = None
+    series: _Decided | None = None
 
 
 _MARKET, _MARKETS = msgspec.json.Decoder(_Market), msgspec.json.Decoder(_Markets)
 _ONE_MARKET, _SERIES = msgspec.json.Decoder(_OneMarket), msgspec.json.Decoder(_OneSeries)
 _EVENTS, _STATUS = msgspec.json.Decoder(_Events), msgspec.json.Decoder(_Status)
+
+
+_DECIDERS = msgspec.json.Decoder(_Deciders)
+
+
+def decode_deciders(context: bytes) -> list[str]:
+    """Return who decides a market and by which contract, as its event and series (`{"event":…,"series":…}`) say it."""
+    if not context:
+        return []
+    stated = decode(_DECIDERS, context, "kalshi context")
+    found: list[str] = []
+    for part in (stated.event, stated.series):
+        if part is not None:
+            found += [f"{source.name} {source.url}".strip() for source in part.settlement_sources or ()]
+            found += [part.contract_terms_url] if part.contract_terms_url else []
+    return found
 
 
 def split_markets(body: bytes) -> tuple[list[bytes], str]:
@@ -225,7 +265,12 @@ def decode_exchange_status(body: bytes) -> ExchangeStatus:
     """Return the exchange's state; `resume_ns` is 0 where it states no time."""
     raw = decode(_STATUS, body, "kalshi exchange status")
     resume = instant_ns(raw.exchange_estimated_resume_time or "", "exchange status")
-    return ExchangeStatus(raw.exchange_active, raw.trading_active, resume)
+    paused = tuple(
+        shard.exchange_index
+        for shard in raw.exchange_index_statuses or ()
+        if not (shard.exchange_active and shard.trading_active)
+    )
+    return ExchangeStatus(raw.exchange_active, raw.trading_active, resume, paused)
 
 
 def _event(raw: _Event) -> Event:

@@ -23,7 +23,11 @@ BOOKS_PATH = "/books"
 VERSION_PATH = "/version"
 """Answers `{"version": 2}`; signing is gated on it."""
 GAMMA_MARKETS_PATH = "/markets/keyset"
-GEOBLOCK_URL = "https://polymarket.com/api/geoblock"
+GEOBLOCK_PATH = "/api/geoblock"
+GEOBLOCK_URL = f"https://polymarket.com{GEOBLOCK_PATH}"
+"""Says of the address that asks whether it may trade; the site's host, not the exchange's."""
+CLOSED_ONLY_PATH = "/auth/ban-status/closed-only"
+"""Says (signed) whether the account may only close."""
 
 PROTOCOL_VERSION = 2
 

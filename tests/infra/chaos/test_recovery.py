@@ -75,6 +75,11 @@ def test_a_fault_of_one_venue_is_not_blamed_for_another():
     assert felt_s(done(act("kill", "ingest-kalshi")), {B: [(100.5, 102.0)]}, [], {}) is None
 
 
+def test_what_befalls_orders_is_not_blamed_for_books():
+    one = done(act(name="order_429"))
+    assert felt_s(one, {"kalshi:A": [(100.5, 103.0)]}, [], {}) is None
+
+
 def test_a_fault_of_one_connection_is_not_blamed_for_books_of_others():
     one = done(act())
     one.struck = frozenset({A})

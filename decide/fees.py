@@ -1,0 +1,44 @@
+"""What an account pays for an instrument at a time: the venue's statement, or the term of its profile that is valid then.
+
+One idea in one place: strategies see instruments, and accounts admit and hedge them, as `in_force` says, and so does a
+replay or backtest, because profiles stand in the log. An order may fill a little after it was decided, so a term that
+begins or ends within that time counts already where it costs more.
+"""
+
+import msgspec
+
+from core.domain.units import MICRO, ceil_div
+from schemas.decision import FeeTerm, Profile
+from schemas.market import Instrument
+
+FILL_WAIT_NS = 60_000_000_000
+"""How long after it was decided an order is taken to fill: taker delays, an outage, a second attempt."""
+
+
+def in_force(instrument: Instrument, profile: Profile | None, now_ns: int) -> Instrument:
+    """Return the instrument with the taker coefficient this account pays at `now_ns` or soon, whichever is more."""
+    if profile is None or not profile.fees:
+        return instrument
+    fitting = [term for term in profile.fees if _fits(term, instrument)]
+    moments = {now_ns, now_ns + FILL_WAIT_NS}
+    moments |= {
+        ts_ns
+        for term in fitting
+        for ts_ns in (term.from_ts_ns, term.until_ts_ns)
+        if now_ns < ts_ns <= now_ns + FILL_WAIT_NS
+    }
+    fee_e6 = max(_coefficient_e6(instrument, fitting, ts_ns) for ts_ns in moments)
+    return instrument if fee_e6 == instrument.taker_fee_e6 else msgspec.structs.replace(instrument, taker_fee_e6=fee_e6)
+
+
+def _fits(term: FeeTerm, instrument: Instrument) -> bool:
+    return instrument.instrument.startswith(term.instruments) and term.category in {"", instrument.category}
+
+
+def _coefficient_e6(instrument: Instrument, terms: list[FeeTerm], ts_ns: int) -> int:
+    valid = [term for term in terms if term.from_ts_ns <= ts_ns and (term.until_ts_ns == 0 or ts_ns < term.until_ts_ns)]
+    if not valid:
+        return instrument.taker_fee_e6
+    term = valid[-1]
+    stated = instrument.taker_fee_e6 if term.taker_fee_e6 < 0 else term.taker_fee_e6
+    return ceil_div(stated * term.share_e6, MICRO)

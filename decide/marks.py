@@ -1,0 +1,80 @@
+"""What holdings can be sold for: the newest quotes of held instruments, and whether they can be believed. Pure.
+
+A mark is young while its book was LIVE when last heard of and the ticks of its partition come: if anything before the
+reader dies or lags, ticks age. A fill is a price too: until the first quote of an instrument comes (quotes are repeated
+every ten seconds), the last fill stands for it, for a while.
+"""
+
+from dataclasses import dataclass, field
+
+from core.domain.units import MICRO
+from schemas.derived import Quote, Tick
+
+NS_PER_S = 1_000_000_000
+TICK_AGE_NS_MAX = 5 * NS_PER_S
+"""Ticks reach the accounts' log once a second."""
+FILL_AGE_NS_MAX = 15 * NS_PER_S
+E4_TO_E6 = 100
+
+
+@dataclass
+class Mark:
+    """Best bid and offer (YES, 1e-4 dollar; 0: none); `partition` is -1 while only a fill is known."""
+
+    bid: int = 0
+    ask: int = 0
+    live: bool = False
+    partition: int = -1
+    version: tuple[int, int] = (-1, -1)
+    seen_ns: int = 0
+
+
+@dataclass
+class Marks:
+    """All marks of one log."""
+
+    by_instrument: dict[str, Mark] = field(default_factory=dict)
+    ticks: dict[int, int] = field(default_factory=dict)
+    """partition of `derived.book` -> time of its last tick"""
+    changed: set[str] = field(default_factory=set)
+    """instruments whose marks are not written down as they are"""
+
+    def quote(self, quote: Quote, partition: int, now_ns: int) -> None:
+        """Take a quote, unless a newer one is known."""
+        version = (quote.version_offset, quote.version_index)
+        known = self.by_instrument.get(quote.instrument)
+        if known is not None and known.version > version:
+            return
+        bid = quote.bid_price if quote.bid_size > 0 else 0
+        ask = quote.ask_price if quote.ask_size > 0 else 0
+        self.by_instrument[quote.instrument] = Mark(bid, ask, quote.state == "LIVE", partition, version, now_ns)
+        self.changed.add(quote.instrument)
+
+    def tick(self, tick: Tick) -> None:
+        """Take a partition's tick."""
+        self.ticks[tick.partition] = max(self.ticks.get(tick.partition, 0), tick.ts_ns)
+
+    def fill(self, instrument: str, price: int, now_ns: int) -> None:
+        """Let a fill's YES price stand for an instrument no quote of which was seen."""
+        known = self.by_instrument.get(instrument)
+        if known is None or known.partition < 0:
+            self.by_instrument[instrument] = Mark(price, price, live=True, seen_ns=now_ns)
+            self.changed.add(instrument)
+
+    def is_young(self, instrument: str, now_ns: int) -> bool:
+        """Say whether the instrument's mark can be believed."""
+        mark = self.by_instrument.get(instrument)
+        if mark is None or not mark.live:
+            return False
+        if mark.partition < 0:
+            return now_ns - mark.seen_ns < FILL_AGE_NS_MAX
+        return now_ns - self.ticks.get(mark.partition, 0) < TICK_AGE_NS_MAX
+
+    def value_e6(self, instrument: str, size: int) -> int:
+        """Return what a signed quantity of YES is worth: at the bid, or, sold, what buying it back costs, at the ask.
+
+        The last mark counts however old it is; without any, or without that side, the worst price does.
+        """
+        mark = self.by_instrument.get(instrument, Mark())
+        price_e6 = mark.bid * E4_TO_E6 if size > 0 else (mark.ask * E4_TO_E6 or MICRO)
+        return size * price_e6 // MICRO

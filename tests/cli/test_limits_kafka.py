@@ -1,0 +1,89 @@
+"""What a human types stands on the topic, and an accounts' task that reads it obeys."""
+
+import json
+
+import pytest
+
+from core.runtime import topics
+from core.runtime.codec import Codec, FileRegistry
+from core.runtime.flow import Input, TaskContext
+from decide.accounts import AccountsTask
+from infra.cli.app import run
+from infra.cli.reach import Reach
+from infra.cli.tail import Tail, Wish
+from infra.mock_cluster import MockCluster
+from schemas.decision import Command
+
+pytestmark = pytest.mark.mock
+RUN = "test-limits"
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    with MockCluster() as cluster:
+        cluster.create_run(RUN, 1)
+        yield cluster
+
+
+@pytest.fixture
+def type_(kafka, monkeypatch, capsys):
+    """Run a command as `ann` and return (exit code, what it printed)."""
+    monkeypatch.setenv("CROSSBOOK_BOOTSTRAP", kafka.bootstrap)
+    monkeypatch.setenv("CROSSBOOK_RUN", RUN)
+    monkeypatch.setattr(Reach, "codec", property(lambda self: Codec(FileRegistry())))
+
+    def typed(*arguments: str) -> tuple[int, str]:
+        by = [] if arguments[:2] == ("limits", "show") else ["--by", "ann", "--why", "a test"]
+        code = run([*arguments, *by])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return typed
+
+
+def obeyed() -> AccountsTask:
+    """A task that has read the topic of limits."""
+    task = AccountsTask(TaskContext(incarnation=1))
+    told = Tail(Reach.load(RUN), Wish(topics.DECISION_LIMIT, "beginning")).records()
+    for offset, (_, _, record) in enumerate(told):
+        list(task.handle(Input(record, "decision.account", 0, offset, "", offset + 1)))
+    return task
+
+
+def test_commands_become_records_that_accounts_obey(type_):
+    first = ["state=RUNNING", "order_notional_max=100", "market_notional_max=1000", "open_sagas_max=5", "unwind_budget=2"]
+    assert type_("limits", "set", *first, "day_loss_halt=50", "two_people=yes")[0] == 0
+    assert type_("limits", "budget", "event", "*", "worst_loss_max=20")[0] == 0
+    accounts = obeyed()._sets["main"]
+    assert accounts.limit.day_loss_halt_e6 == 50_000_000
+    assert accounts.risk.budgets["EVENT", "*"].worst_loss_max_e6 == 20_000_000
+    assert not accounts.is_halted()
+
+    code, said = type_("limits", "set", "day_loss_halt=60")
+    assert code == 2
+    assert "--approved-by" in said
+    assert type_("limits", "set", "day_loss_halt=60", "--approved-by", "bob")[0] == 0
+    assert obeyed()._sets["main"].limit.day_loss_halt_e6 == 60_000_000
+
+    assert type_("halt")[0] == 0
+    assert type_("reduce", "--part", "strategy:arb")[0] == 0
+    accounts = obeyed()._sets["main"]
+    assert accounts.is_halted()
+    assert accounts.risk.standing(("STRATEGY", "arb")).state == "REDUCING"
+    assert accounts.risk.whole(accounts.limit).cause == "COMMAND of ann: a test"
+
+    told = json.loads(type_("limits", "show", "--json")[1])
+    assert told["limit"]["approved_by"] == "bob"
+    assert [(one["scope"], one["state"]) for one in told["commands"]] == [("SET", "HALTED"), ("STRATEGY", "REDUCING")]
+    assert "worst_loss_max 20.00 $" in type_("limits", "show")[1]
+
+    assert type_("resume")[0] == 0
+    assert not obeyed()._sets["main"].is_halted()
+    assert all(isinstance(one, Command) for one in obeyed()._sets["main"].risk.commands.values())
+
+
+def test_resuming_says_when_the_limit_itself_stands_in_the_way(type_):
+    assert type_("limits", "set", "state=REDUCING")[0] == 0
+    code, said = type_("resume")
+    assert code == 0
+    assert "limits set state=RUNNING" in " ".join(said.split())

@@ -1,0 +1,155 @@
+"""Whatever goes wrong between us and the venues, and whoever dies meanwhile: our account ends as the venues' own."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simulate.order_faults import CHOICES, ORDER_NAMES
+from tests.decide.converging import VENUES, Whole, new_world
+from tests.leaping import run
+
+WHO = ("decide", *VENUES)
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory):
+    return tmp_path_factory.mktemp("keys") / "credentials.json"
+
+
+def play(credentials, plan, *, seed=0):
+    """Play a plan: steps of (ms to wait before, word, arguments)."""
+
+    async def main():
+        with tempfile.TemporaryDirectory() as folder:
+            world = new_world(Path(folder), credentials)
+            ready = await world.start()
+            whole = Whole(world, ready, seed)
+            try:
+                await whole.start()
+                for wait_ms, word, arguments in plan:
+                    await asyncio.sleep(wait_ms / 1_000)
+                    await _do(whole, word, arguments)
+                await whole.settle()
+                whole.check_orders()
+                return whole
+            finally:
+                await whole.stop()
+                await world.stop()
+
+    return run(main)
+
+
+async def _do(whole, word, arguments):
+    match word:
+        case "intent":
+            whole.open_edge(*arguments)
+        case "fault":
+            venue, name, parameters = arguments
+            whole.fault(venue, name, **parameters)
+        case "kill":
+            await whole.kill(*arguments)
+        case "freeze":
+            whole.freeze(*arguments)
+        case "fuse":
+            whole.fuse(*arguments)
+        case "usurp":
+            whole.usurp(*arguments)
+        case "twin":
+            await whole.begin_gateway(*arguments)
+        case "cut":
+            await whole.cut(*arguments)
+        case "noise":
+            whole.decide.copies, whole.decide.hold_ms = arguments
+        case _:
+            raise AssertionError(word)
+
+
+def test_undisturbed_intents_are_filled_on_both_sides(credentials):
+    whole = play(credentials, [(0, "intent", ("buy", 10)), (1_000, "intent", ("sell", 5))])
+    assert [(saga.state, saga.reason) for saga in whole.decide.sagas()] == [("DONE", "FILLED")] * 2
+    assert whole.ours("kalshi")["YES"] == -5_000_000
+
+
+STEPS_TO_DIE_AT = [
+    *(("decide", "write", steps) for steps in (1, 2, 3, 5)),
+    *((venue, where, steps) for venue in VENUES for where in ("write", "call", "answer") for steps in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("who", "where", "steps"), STEPS_TO_DIE_AT)
+def test_worker_that_dies_at_one_step_is_finished_by_its_successor(credentials, who, where, steps):
+    intents = [(10, "intent", ("buy", 10)), (1_500, "intent", ("sell", 10)), (1_500, "intent", ("buy", 10))]
+    whole = play(credentials, [(0, "fuse", (who, where, steps, 300)), *intents])
+    # Of three intents one may be torn by the death; what it left half done is taken back, held and said, or refused.
+    assert len(whole.decide.sagas()) == 3
+    assert {saga.state for saga in whole.decide.sagas()} <= {"DONE", "HOLDING", "REFUSED"}
+
+
+# --- any course
+
+
+def _parameters(name):
+    """Parameters of one fault of orders, short enough for a plan of seconds."""
+    fault = ORDER_NAMES[name]
+    drawn = {"seconds": st.sampled_from([0.3, 1.0, 2.5])}
+    for key, words in CHOICES.get(name, {}).items():
+        drawn[key] = st.sampled_from(words)
+    ranges = {"count": (1, 3), "delay_ms": (20, 900), "lag_ms": (100, 1_500), "window_ms": (20, 200)}
+    for key, (low, high) in ranges.items():
+        if key in fault.parameters:
+            drawn[key] = st.integers(low, high)
+    if "share" in fault.parameters:
+        drawn["share"] = st.sampled_from([0.0, 0.3, 0.7] if name == "partial_fill" else [0.5, 1.0])
+    if name == "order_5xx":
+        drawn["takes_effect"] = st.booleans()
+    if name == "order_425":
+        drawn["post_only_s"] = st.sampled_from([0.0, 1.0])
+    return st.fixed_dictionaries(drawn)
+
+
+PAIRS = [(venue, name) for name, fault in ORDER_NAMES.items() for venue in fault.venues]
+FAULTS = st.sampled_from(PAIRS).flatmap(
+    lambda pair: st.tuples(st.just(pair[0]), st.just(pair[1]), _parameters(pair[1]))
+)
+WAITS = st.integers(0, 700)
+INTENTS = st.tuples(st.just("intent"), st.tuples(st.sampled_from(["buy", "sell"]), st.integers(5, 30)))
+TROUBLES = st.one_of(
+    st.tuples(st.just("fault"), FAULTS),
+    st.tuples(st.just("fault"), FAULTS),
+    st.tuples(st.just("kill"), st.tuples(st.sampled_from(WHO), st.integers(0, 1_500))),
+    st.tuples(st.just("freeze"), st.tuples(st.sampled_from(WHO), st.integers(50, 4_000))),
+    st.tuples(
+        st.just("fuse"),
+        st.tuples(
+            st.sampled_from(WHO), st.sampled_from(["write", "call", "answer"]), st.integers(1, 6), st.integers(0, 1_500)
+        ),
+    ),
+    st.tuples(st.just("usurp"), st.tuples(st.integers(0, 2_500), st.integers(1, 60))),
+    st.tuples(st.just("cut"), st.tuples(st.sampled_from(VENUES))),
+    st.tuples(st.just("twin"), st.tuples(st.sampled_from(VENUES))),
+    st.tuples(st.just("noise"), st.tuples(st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0, 200, 1_500]))),
+)
+STEPS = st.one_of(
+    st.tuples(WAITS, INTENTS).map(lambda step: [(step[0], *step[1])]),
+    # Trouble that nothing meets says little: an intent comes right behind it.
+    st.tuples(WAITS, TROUBLES, WAITS, INTENTS).map(lambda step: [(step[0], *step[1]), (step[2] // 4, *step[3])]),
+    st.tuples(WAITS, TROUBLES).map(lambda step: [(step[0], *step[1])]),
+)
+
+
+# Half a second of processor time an example; a machine that is shared may take its time.
+@pytest.mark.timeout(600)
+@settings(
+    max_examples=25,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(STEPS, min_size=4, max_size=12), st.integers(0, 2**16))
+def test_any_course_of_faults_crashes_and_freezes_ends_at_the_venues_own_account(credentials, parts, seed):
+    plan = [step for part in parts for step in part]
+    play(credentials, [(0, "intent", ("buy", 10)), *plan, (300, "intent", ("sell", 10))], seed=seed)

@@ -1,0 +1,324 @@
+"""Orders as the venues offer them: time in force, post-only, amendments; where there are none, cancel and grant anew."""
+
+import dataclasses
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from core.domain.errors import Misconfigured
+from core.runtime import topics
+from core.runtime.clock import NS_PER_MS, NS_PER_S
+from core.runtime.settings import load
+from execute import follow
+from execute.checks import Market
+from execute.kalshi import KalshiVenue
+from execute.ports import OrderView, Subject
+from execute.settings import ExecuteSettings
+from schemas.decision import Amend
+from tests.execute.test_checks import GRANT, INSTRUMENT, change
+from venues.environment import Environment
+from venues.kalshi import hosts
+from venues.kalshi.auth import Signer
+
+E6 = 1_000_000
+BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
+
+
+def amend(bench, order, *, price, size, life_ms=2_000, **changes):
+    now = bench.clock.now_ns()
+    fields = dict(
+        id=f"amend{now}",
+        order=order,
+        account=bench.account,
+        instrument=bench.instrument.instrument,
+        price=price,
+        size=size,
+        price_exp=-4,
+        size_exp=-6,
+        reason="the fair value moved",
+        now_ns=now,
+        send_by_ns=now + life_ms * NS_PER_MS,
+        recv_ts_ns=now,
+    )
+    record = Amend(**(fields | changes))
+    bench.log.append(topics.DECISION_ORDER, bench.account, record)
+    return record
+
+
+async def resting(bench, **changes):
+    grant = bench.grant(**({"time_in_force": "GTC", "price": 4_300, "size": 10 * E6} | changes))
+    await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
+    return grant
+
+
+def engine(bench):
+    return bench.venue_orders[0].engine
+
+
+# --- amend where it is offered
+
+
+async def test_price_and_total_are_changed_under_the_same_id(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        update = await bench.until(lambda: next((u for u in bench.updates(grant.id) if u.size), None))
+        assert (update.status, update.price, update.size, update.filled) == ("ACCEPTED", 4_400, 25 * E6, 0)
+        assert (engine(bench).price, engine(bench).size, engine(bench).remaining) == (4_400, 25 * E6, 25 * E6)
+        assert len(bench.venue_orders) == 1
+        # What is cancelled afterwards is counted by what stands.
+        bench.cancel(grant.id)
+        end = await bench.terminal(grant.id)
+        assert (end.status, end.filled) == ("CANCELLED", 0)
+
+
+async def test_total_of_a_partly_filled_order_counts_what_is_filled(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        bench.stranger("SELL", 4_300, 4)
+        await bench.until(lambda: bench.fills(grant.id))
+        amend(bench, grant.id, price=4_300, size=6 * E6)
+        await bench.until(lambda: engine(bench).size == 6 * E6)
+        assert engine(bench).remaining == 2 * E6
+        bench.stranger("SELL", 4_300, 2)
+        end = await bench.terminal(grant.id)
+        assert (end.status, end.filled) == ("FILLED", 6 * E6)
+        assert sum(fill.size for fill in bench.fills(grant.id)) == 6 * E6
+
+
+async def test_amend_that_crosses_trades_and_ends_the_order(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        bench.stranger("SELL", 4_500, 50)
+        amend(bench, grant.id, price=4_500, size=10 * E6)
+        end = await bench.terminal(grant.id)
+        assert (end.status, end.filled) == ("FILLED", 10 * E6)
+
+
+async def test_amend_without_an_answer_is_repeated_and_done_once(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        bench.faults.order_swallow_answer_rate = 1.0
+        amend(bench, grant.id, price=4_200, size=12 * E6)
+        await bench.until(lambda: engine(bench).price == 4_200)
+        bench.faults.order_swallow_answer_rate = 0.0
+        update = await bench.until(lambda: next((u for u in bench.updates(grant.id) if u.size), None), timeout_s=8.0)
+        assert (update.price, update.size) == (4_200, 12 * E6)
+        assert not [u for u in bench.updates(grant.id) if u.reason.startswith("not amended")]
+        assert len(bench.venue_orders) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"price": 4_455, "size": 10 * E6}, "not on the grid"),
+        ({"price": 4_300, "size": 2_000 * E6}, "above this gateway's"),
+        ({"price": 5_900, "size": 10 * E6}, "above the best ask"),
+        ({"price": 4_300, "size": 10 * E6, "price_exp": -2}, "expected exponents"),
+        ({"price": 4_300, "size": 0}, "cancel it"),
+    ],
+)
+async def test_amend_passes_the_gateways_own_checks(new_bench, changes, words) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        amend(bench, grant.id, **changes)
+        update = await bench.until(lambda: next((u for u in bench.updates(grant.id) if words in u.reason), None))
+        assert update.reason.startswith("not amended: ")
+        assert not update.terminal
+        assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
+
+
+async def test_late_amend_changes_nothing(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        amend(bench, grant.id, price=4_400, size=5 * E6, send_by_ns=bench.clock.now_ns() - NS_PER_S)
+        amend(bench, grant.id, price=4_200, size=7 * E6)
+        await bench.until(lambda: engine(bench).price == 4_200)
+        assert engine(bench).size == 7 * E6
+
+
+async def test_restarted_gateway_knows_what_stands(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        first = await bench.start()
+        grant = await resting(bench)
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        await bench.until(lambda: any(u.size for u in bench.updates(grant.id)))
+        await first.kill()
+        second = await bench.start()
+        await bench.until(lambda: second.gateway.orders[grant.id].grant)
+        stands = second.gateway.orders[grant.id].grant
+        assert (stands.price, stands.size) == (4_400, 25 * E6)
+        bench.stranger("SELL", 4_400, 25)
+        end = await bench.terminal(grant.id)
+        assert (end.status, end.filled) == ("FILLED", 25 * E6)
+
+
+async def test_expiry_is_renewed_by_amendment(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        soon = bench.clock.now_ns() // NS_PER_S + 4
+        grant = await resting(bench, time_in_force="GTD", expires_s=soon)
+        assert engine(bench).expires_ns == soon * NS_PER_S
+        amend(bench, grant.id, price=4_300, size=10 * E6, expires_s=soon + 60)
+        await bench.until(lambda: engine(bench).expires_ns == (soon + 60) * NS_PER_S)
+        assert not any(u.terminal for u in bench.updates(grant.id))
+
+
+# --- and where it is not: cancel, final fill, new
+
+
+async def test_venue_without_amendment_cancels_and_says_what_was_filled(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        await bench.start()
+        grant = await resting(bench)
+        bench.stranger("SELL", 4_300, 4)
+        await bench.until(lambda: bench.fills(grant.id))
+        amend(bench, grant.id, price=4_400, size=10 * E6)
+        end = await bench.terminal(grant.id, timeout_s=15.0)
+        assert (end.status, end.filled) == ("CANCELLED", 4 * E6)
+        # The final fill sizes what replaces it.
+        new = bench.grant(time_in_force="GTC", price=4_400, size=10 * E6 - end.filled)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(new.id))
+
+
+# --- time in force
+
+
+@BOTH
+async def test_immediate_or_cancel_takes_what_is_there_and_leaves_nothing(new_bench, venue) -> None:
+    async with new_bench(venue) as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 6)
+        grant = bench.grant(time_in_force="IOC", price=4_500)
+        end = await bench.terminal(grant.id, timeout_s=15.0)
+        assert (end.status, end.filled) == ("CANCELLED", 6 * E6)
+
+
+@BOTH
+async def test_fill_or_kill_takes_all_or_nothing(new_bench, venue) -> None:
+    async with new_bench(venue) as bench:
+        await bench.start()
+        bench.stranger("SELL", 4_500, 6)
+        killed = bench.grant(time_in_force="FOK", price=4_500)
+        end = await bench.terminal(killed.id, timeout_s=15.0)
+        assert (end.status in {"CANCELLED", "REJECTED"}, end.filled) == (True, 0)
+        bench.stranger("SELL", 4_500, 4)
+        filled = bench.grant(time_in_force="FOK", price=4_500)
+        end = await bench.terminal(filled.id, timeout_s=15.0)
+        assert (end.status, end.filled) == ("FILLED", 10 * E6)
+
+
+@BOTH
+async def test_post_only_rests_and_the_venue_refuses_what_came_to_cross(new_bench, venue) -> None:
+    async with new_bench(venue) as bench:
+        await bench.start()
+        rests = await resting(bench, post_only=True)
+        assert not bench.fills(rests.id)
+        # The book moved after the gateway looked: the venue's own check is the last.
+        bench.stranger("SELL", 4_200, 1)
+        bench.stranger("SELL", 4_350, 50)
+        crossing = bench.grant(time_in_force="GTC", post_only=True, price=4_400)
+        end = await bench.terminal(crossing.id)
+        assert (end.status, end.filled) == ("REJECTED", 0)
+        assert "cross" in end.reason
+
+
+def test_kalshi_is_told_post_only_and_the_total() -> None:
+    signer = Signer("key", ed25519.Ed25519PrivateKey.generate())
+    kalshi = KalshiVenue(signer=signer, endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"))
+    grant = change(GRANT, post_only=True, time_in_force="GTC", price=4_400)
+    assert b'"post_only":true' in kalshi.build(grant, INSTRUMENT).body
+    assert b"post_only" not in kalshi.build(GRANT, INSTRUMENT).body
+    subject = Subject(
+        order="g", instrument="kalshi:T", client_id="c", venue_order="v", side="BUY", price=4_400, size=E6,
+        submitted_ns=0, answered=True,
+    )  # fmt: skip
+    record = Amend(
+        id="a", order="g", account="kalshi:main", instrument="kalshi:T", price=4_300, size=3 * E6, price_exp=-4,
+        size_exp=-6, reason="r", now_ns=0, send_by_ns=0, recv_ts_ns=0,
+    )  # fmt: skip
+    request = kalshi.amend(subject, record)
+    assert request.path.endswith("/portfolio/events/orders/v/amend")
+    assert request.body == b'{"ticker":"T","side":"bid","price":"0.4300","count":"3.00"}'
+
+
+# --- expirations renewed: the dead-man switch of a venue that has none
+
+
+async def test_resting_order_is_renewed_while_the_gateway_lives_and_ends_when_it_dies(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.5)
+        venue = bench.venue(Market("kalshi"))
+        venue._expiry_s = 4
+        running = await bench.start(venue=venue)
+        grant = await resting(bench)
+        first = engine(bench).expires_ns
+        assert first < bench.clock.now_ns() + 5 * NS_PER_S
+        await bench.until(lambda: bench.clock.now_ns() > first + NS_PER_S, timeout_s=10.0)
+        bench.exchange.expire()
+        assert bench.venue_orders[0].resting
+        assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
+        assert not any(u.terminal for u in bench.updates(grant.id))
+        await running.kill()
+        last = engine(bench).expires_ns
+        await bench.until(lambda: bench.clock.now_ns() > last, timeout_s=10.0)
+        bench.exchange.expire()
+        assert not bench.venue_orders[0].resting
+
+
+async def test_renewal_never_undoes_an_amendment(new_bench, monkeypatch) -> None:
+    monkeypatch.setattr(follow, "RENEW_QUIET_NS", NS_PER_S)
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.5)
+        venue = bench.venue(Market("kalshi"))
+        venue._expiry_s = 30
+        await bench.start(venue=venue)
+        grant = await resting(bench)
+        for price in (4_400, 4_200):
+            amend(bench, grant.id, price=price, size=10 * E6, life_ms=1_000)
+            await bench.until(lambda price=price: engine(bench).price == price, timeout_s=10.0)
+            before = engine(bench).expires_ns
+            await bench.until(lambda before=before: engine(bench).expires_ns > before, timeout_s=10.0)
+            assert engine(bench).price == price
+
+
+async def test_order_that_comes_back_to_a_price_is_known_to_stand_there(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        for price in (4_400, 4_300, 4_400, 4_300):
+            amend(bench, grant.id, price=price, size=10 * E6)
+            await bench.until(
+                lambda price=price: running.gateway.orders[grant.id].grant.price == price == engine(bench).price,
+                timeout_s=10.0,
+            )
+        assert [u.price for u in bench.updates(grant.id) if u.size] == [4_400, 4_300, 4_400, 4_300]
+
+
+async def test_list_that_lags_does_not_take_an_amendment_back(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        tracked = running.gateway.orders[grant.id]
+        amend(bench, grant.id, price=4_400, size=10 * E6)
+        await bench.until(lambda: tracked.grant.price == 4_400)
+        old = OrderView(
+            venue_order=tracked.venue_order, status="ACCEPTED", filled=0, price=4_300, size=10 * E6,
+            venue_ts_ns=tracked.stands_ns - NS_PER_S,
+        )  # fmt: skip
+        running.gateway.journal.views([old], bench.clock.now_ns())
+        await bench.until(bench.alive)
+        assert tracked.grant.price == 4_400
+        assert [u.price for u in bench.updates(grant.id) if u.size] == [4_400]
+
+
+def test_expiry_that_is_shorter_than_three_polls_does_not_start() -> None:
+    with pytest.raises(Misconfigured, match="at least three times"):
+        load(ExecuteSettings, kalshi_expiry_s=20, open_poll_s=10)
+    assert load(ExecuteSettings, kalshi_expiry_s=30, open_poll_s=10).kalshi_expiry_s == 30
