@@ -51,7 +51,13 @@ def obeyed() -> AccountsTask:
 
 
 def test_commands_become_records_that_accounts_obey(type_):
-    first = ["state=RUNNING", "order_notional_max=100", "market_notional_max=1000", "open_sagas_max=5", "unwind_budget=2"]
+    first = [
+        "state=RUNNING",
+        "order_notional_max=100",
+        "market_notional_max=1000",
+        "open_sagas_max=5",
+        "unwind_budget=2",
+    ]
     assert type_("limits", "set", *first, "day_loss_halt=50", "two_people=yes")[0] == 0
     assert type_("limits", "budget", "event", "*", "worst_loss_max=20")[0] == 0
     accounts = obeyed()._sets["main"]
