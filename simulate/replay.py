@@ -83,6 +83,7 @@ class Difference:
     source: dict[str, Any] | None
     replay: dict[str, Any] | None
     input: str = ""
+    input_partition: int = -1
 
 
 @dataclass
@@ -191,23 +192,33 @@ def verify(
     return result
 
 
-Place = tuple[int, str]
+Place = tuple[int, int, str]
+"""Partition of the input, partition, key: only what one task wrote has an order."""
 
 
 def _digests(
     bootstrap: str, codec: Codec, run: str, topic: Topic, partitions: int, only: tuple[type[Record], ...]
 ) -> dict[Place, dict[bytes, None]]:
-    """Return the distinct records of each (partition, key) in order of first appearance, as hashes."""
+    """Return the distinct records of each place in order of first appearance, as hashes."""
     found: dict[Place, dict[bytes, None]] = {}
     for partition, key, record in _records(bootstrap, codec, run, topic, partitions):
         if only and type(record) not in only:
             continue
+        place = (_input_partition(record), partition, key)
         if topic.cleanup == "compact":
             # Only the newest of a key is promised to stay.
-            found[partition, key] = {_digest(codec, record): None}
+            found[place] = {_digest(codec, record): None}
         else:
-            found.setdefault((partition, key), {})[_digest(codec, record)] = None
+            found.setdefault(place, {})[_digest(codec, record)] = None
     return found
+
+
+def _input_partition(record: Record) -> int:
+    """Return which partition of the log a record came of, -1 where its key alone says so: shards share an output key."""
+    for name in ("input_partition", "log_partition"):
+        if hasattr(record, name):
+            return int(getattr(record, name))
+    return -1
 
 
 def _digest(codec: Codec, record: Record) -> bytes:
@@ -226,7 +237,7 @@ def _first_differences(
         at = next(
             (n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
         )
-        found.append(Difference(topic.noun, place[0], place[1], at, None, None))
+        found.append(Difference(topic.noun, place[1], place[2], at, None, None, input_partition=place[0]))
         if len(found) >= differences_max:
             break
     return found
@@ -245,7 +256,8 @@ def _explain(
     for run, side in zip(runs, ("source", "replay"), strict=True):
         seen: dict[bytes, None] = {}
         for partition, key, record in _records(bootstrap, codec, run, topic, partitions):
-            if (partition, key) != (difference.partition, difference.key) or (
+            place = (_input_partition(record), partition, key)
+            if place != (difference.input_partition, difference.partition, difference.key) or (
                 step.only and type(record) not in step.only
             ):
                 continue
