@@ -13,7 +13,6 @@ from infra.stack.settings import PROJECT
 
 @pytest.mark.broker
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_the_path_is_measured_hop_by_hop(stack, tmp_path):
     ports = {

@@ -7,7 +7,6 @@ from benchmarks.measure import TINY
 
 
 @pytest.mark.broker
-@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_takeovers_are_measured_with_and_without_a_checkpoint(stack, monkeypatch):
     monkeypatch.setenv("CROSSBOOK_BOOTSTRAP", stack.bootstrap)

@@ -7,7 +7,7 @@ import pytest
 
 from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
-from infra.cli import EXIT_REFUSED
+from infra.cli import EXIT_REFUSED, export, pnl, tickets
 from infra.cli.app import run
 from observe.months import month_of
 from tests.observe.conftest import database, postgres_stack  # noqa: F401 - fixtures
@@ -41,7 +41,9 @@ def writer(database, monkeypatch):  # noqa: F811
     monkeypatch.setenv("CROSSBOOK_POSTGRES_URL", database._url)
     # Nobody listens there: what is open has no price, and that is said.
     monkeypatch.setenv("CROSSBOOK_QUESTDB_HTTP", "127.0.0.1:9")
-    monkeypatch.setenv("COLUMNS", "250")
+    # Narrower terminals break the words of a cell.
+    for module in (export, pnl, tickets):
+        monkeypatch.setattr(module.console, "width", 250)
     return made
 
 
