@@ -78,6 +78,7 @@ class _Input:
         self.quotes: dict[str, Line[tuple[str, Version, int]]] = {}
         """instrument -> state, Depth's version, partition of `derived.book`"""
         self.ticks: dict[int, Line[int]] = {}
+        self._versions: dict[str, Version] = {}
 
     def add(self, found: Found) -> None:
         """Take in one record."""
@@ -89,6 +90,8 @@ class _Input:
         if stamp is None or stamp.source.noun != topics.DERIVED_BOOK.noun:
             return
         if isinstance(record, Quote):
+            if not _is_newer(record, self._versions):
+                return
             version = (record.depth_offset, record.depth_index)
             seen = (record.state, version, stamp.source.partition)
             self.quotes.setdefault(record.instrument, Line()).add(found.offset, seen)
@@ -110,6 +113,15 @@ class _Input:
         return f"the last tick was {age_ns / NS_PER_S:.3f} s old" if age_ns >= TICK_AGE_NS_MAX else ""
 
 
+def _is_newer(quote: Quote, versions: dict[str, Version]) -> bool:
+    """Say whether a reader looks at a quote: what a takeover says again, older than what was said, changes nothing."""
+    version = (quote.version_offset, quote.version_index)
+    if version <= versions.get(quote.instrument, (-1, -1)):
+        return False
+    versions[quote.instrument] = version
+    return True
+
+
 class Trust:
     """Gathers what was seen and what was ordered, and compares."""
 
@@ -119,6 +131,7 @@ class Trust:
         self._states: dict[str, Line[str]] = {}
         self._ticks: dict[int, Line[int]] = {}
         self._live: set[tuple[str, Version]] = set()
+        self._versions: dict[str, Version] = {}
         self._intents: dict[str, Intent] = {}
         self._grants: dict[str, Grant] = {}
         self._orders: dict[str, Submitting] = {}
@@ -141,7 +154,8 @@ class Trust:
         record, made_ns = found.record, found.ts_ms * NS_PER_MS
         if isinstance(record, Quote):
             self._partitions[record.instrument] = found.partition
-            self._states.setdefault(record.instrument, Line()).add(made_ns, record.state)
+            if _is_newer(record, self._versions):
+                self._states.setdefault(record.instrument, Line()).add(made_ns, record.state)
             if record.state == "LIVE":
                 self._live.add((record.instrument, (record.depth_offset, record.depth_index)))
         elif isinstance(record, Tick):

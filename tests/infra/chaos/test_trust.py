@@ -28,7 +28,7 @@ def found(record, noun, offset, at_ns=T, partition=0, headers=None):
 
 def quote(state="LIVE", depth=5):
     return Quote(
-        instrument=NAME, version_offset=depth, version_index=1, depth_offset=depth if state == "LIVE" else -1,
+        instrument=NAME, version_offset=depth, version_index=1 if state == "LIVE" else 2, depth_offset=depth if state == "LIVE" else -1,
         depth_index=0 if state == "LIVE" else -1, state=state, price_exp=-4, size_exp=-6, bid_price=1, bid_size=1,
         ask_price=2, ask_size=2, epoch=1, recv_ts_ns=T,
     )  # fmt: skip
@@ -110,6 +110,12 @@ def test_an_intent_without_a_usable_book_is_found(records, offset, depth, why):
 def test_what_a_second_sequencer_said_again_was_not_seen():
     twice = log((Tick(partition=0, ts_ns=T), 0, T), (quote("SUSPECT"), 3, T), (quote(), 2, T))
     assert judged(*twice, found(intent(2), "decision.account", 0)).errors == 1
+
+
+def test_an_older_quote_that_a_takeover_says_again_is_not_looked_at():
+    again = log((Tick(partition=0, ts_ns=T), 0, T), (quote(depth=7), 1, T), (quote(depth=5), 2, T))
+    assert judged(*again, found(intent(2, depth=7), "decision.account", 0)).errors == 0
+    assert judged(*again, found(intent(2, depth=5), "decision.account", 0)).errors == 1
 
 
 def test_time_records_make_ticks_old():
