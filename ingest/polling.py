@@ -67,10 +67,10 @@ class _Pendulum:
         self._answered_s = self._clock.monotonic_s()
 
     def send(self, payload: bytes) -> None:
-        raise NotImplementedError("a polled feed says nothing on a wire")
+        raise RuntimeError(f"a polled feed has no wire to say {len(payload)} bytes on")
 
     def ping(self) -> None:
-        raise NotImplementedError("a polled feed pings nobody")
+        raise RuntimeError("a polled feed has no wire to ping")
 
     def pause(self) -> None:
         if self._room_timer is None and self._feed is not None:

@@ -74,11 +74,12 @@ def test_pure_stages_read_no_clock_and_no_environment(stage):
 
 
 def test_the_text_speaks_of_the_project_only():
-    machine = re.compile(r"(^|[^\w.])/(work|root|farm|home/[a-z]+)/|--(extra-)?index-url|/maven2|/simple/")
+    # Written with classes of one letter, so that the pattern does not find itself.
+    machine = re.compile(
+        r"(^|[^\w.])/(wor[k]|roo[t]|far[m]|hom[e]/[a-z]+)/|--(extra-)?index-ur[l]|/maven[2]|/simpl[e]/"
+    )
     found = []
     for path in TEXTS:
-        if path.name == "test_tidy.py":
-            continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if machine.search(line):
                 found.append(f"{name(path)}:{number}")
@@ -124,10 +125,8 @@ def _done(node):
 def test_no_test_is_left_unfinished():
     found = []
     for path in (PROJECT / "tests").rglob("*.py"):
-        if path.name == "test_tidy.py":
-            continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if re.search(r"assert True\b|@pytest\.mark\.skip\b|NotImplementedError", line):
+            if re.search(r"assert Tru[e]\b|@pytest\.mark\.ski[p]\b|NotImplementedErro[r]", line):
                 found.append(f"{name(path)}:{number}")
     assert not found, found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.domain.errors import Misconfigured, Unavailable
+from core.domain.errors import Misconfigured
 from venues import VENUES
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from schemas.decision import Jurisdiction
     from schemas.enums import Verdict
 
-ACK_TIMEOUT_S = 20.0
 VERDICTS: dict[str, Verdict] = {"allowed": "ALLOWED", "close-only": "CLOSE_ONLY", "forbidden": "FORBIDDEN"}
 
 app = typer.Typer(
@@ -65,23 +64,10 @@ def sign(
     from core.runtime import topics
     from core.runtime.clock import SystemClock
     from core.runtime.flow import Output
-    from core.runtime.producer import Publisher
 
     clock = SystemClock()
     record = signed(entity, venue, category, verdict, by or getpass.getuser(), why, until, clock.now_ns())
-    reach = _reach(run)
-    publisher = Publisher(
-        bootstrap=reach.bootstrap,
-        codec=reach.codec,
-        clock=clock,
-        run=reach.run,
-        stage="decide",
-        partitions=reach.partitions,
-        client_id=f"{reach.run}.jurisdiction",
-    )
-    publisher.publish(Output(topics.DECISION_JURISDICTION, record.id, record))
-    if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
-        raise Unavailable(f"Kafka at {reach.bootstrap} does not acknowledge within {ACK_TIMEOUT_S:.0f} s: repeat")
+    _reach(run).publish([Output(topics.DECISION_JURISDICTION, record.id, record)], clock)
     print(f"{record.id}: {record.verdict}, signed by {record.signed_by}")
 
 

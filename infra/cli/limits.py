@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from core.domain.errors import Unavailable
 from core.domain.units import MONEY_EXP, from_fixed
 from infra.cli.limits_desk import (
     LIMIT_FIGURES,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from core.runtime.clock import Clock
     from infra.cli.reach import Reach
 
-ACK_TIMEOUT_S = 20.0
 
 app = typer.Typer(
     help="Show and set what may be risked. See docs/limits.md.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -223,24 +221,12 @@ def publish(reach: Reach, clock: Clock, records: Sequence[Limit | Budget | Comma
     """
     from core.runtime import topics
     from core.runtime.flow import Output
-    from core.runtime.producer import Publisher
 
-    publisher = Publisher(
-        bootstrap=reach.bootstrap,
-        codec=reach.codec,
-        clock=clock,
-        run=reach.run,
-        stage="decide",
-        partitions=reach.partitions,
-        client_id=f"{reach.run}.limits",
+    reach.publish(
+        (Output(topics.DECISION_LIMIT, record.id, record) for record in records),
+        clock,
+        otherwise="repeat; `crossbook halt --direct` needs no Kafka",
     )
-    for record in records:
-        publisher.publish(Output(topics.DECISION_LIMIT, record.id, record))
-    if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
-        raise Unavailable(
-            f"Kafka at {reach.bootstrap} does not acknowledge within {ACK_TIMEOUT_S:.0f} s: repeat; "
-            "`crossbook halt --direct` needs no Kafka"
-        )
 
 
 # --- the screen

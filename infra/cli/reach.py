@@ -1,8 +1,12 @@
 """Where the servers are, for commands: the worker settings where they are set, else the dev stack's."""
 
+from __future__ import annotations
+
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from core.domain.errors import Misconfigured, Unavailable
 from core.runtime.codec import Codec, HttpRegistry
@@ -11,7 +15,12 @@ from core.runtime.topics import BY_NOUN, Topic
 from infra.stack.settings import StackSettings
 from observe.settings import ObserveSettings
 
+if TYPE_CHECKING:  # what needs a Kafka client is imported when something is published
+    from core.runtime.clock import Clock
+    from core.runtime.flow import Output
+
 PROBE_TIMEOUT_S = 2.0
+ACK_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Reach:
     postgres_url: str = ""
 
     @classmethod
-    def load(cls, run: str = "", brokers: int = 0) -> "Reach":
+    def load(cls, run: str = "", brokers: int = 0) -> Reach:
         """Read the settings; `run` and `brokers` win over them.
 
         Raises:
@@ -51,7 +60,7 @@ class Reach:
             stack=stack,
         )
 
-    def require_kafka(self) -> "Reach":
+    def require_kafka(self) -> Reach:
         """Return itself if something listens at one of the bootstrap addresses.
 
         Asked before any client is made: librdkafka would report each attempt on standard error.
@@ -75,6 +84,31 @@ class Reach:
     def codec(self) -> Codec:
         """A codec over the registry."""
         return Codec(HttpRegistry(self.registry_url))
+
+    def publish(self, outputs: Iterable[Output], clock: Clock, *, otherwise: str = "repeat") -> None:
+        """Write an operator's records and wait until Kafka has them.
+
+        Raises:
+            Unavailable: Kafka does not acknowledge; says what to do `otherwise`.
+        """
+        from core.runtime.producer import Publisher
+
+        publisher = Publisher(
+            bootstrap=self.bootstrap,
+            codec=self.codec,
+            clock=clock,
+            run=self.run,
+            stage="decide",
+            partitions=self.partitions,
+            client_id=f"{self.run}.operator",
+        )
+        for output in outputs:
+            publisher.publish(output)
+        if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
+            raise Unavailable(
+                f"Kafka at {self.bootstrap} does not acknowledge within {ACK_TIMEOUT_S:.0f} s, "
+                f"nothing is known to be written: {otherwise}"
+            )
 
     def environment(self) -> dict[str, str]:
         """Return the settings a worker of this run is started with."""

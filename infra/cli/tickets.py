@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from infra.cli.reach import Reach
     from schemas.decision import ManualTicket
 
-ACK_TIMEOUT_S = 20.0
 
 app = typer.Typer(
     help="List the tickets of a run, one per intent; look at one; write down a trade made by hand. See docs/postgres.md.",
@@ -201,24 +200,11 @@ def withdraw(
 
 
 def _publish(reach: Reach, ticket: ManualTicket) -> None:
-    from core.domain.errors import Unavailable
     from core.runtime import topics
     from core.runtime.clock import SystemClock
     from core.runtime.flow import Output
-    from core.runtime.producer import Publisher
 
-    publisher = Publisher(
-        bootstrap=reach.bootstrap,
-        codec=reach.codec,
-        clock=SystemClock(),
-        run=reach.run,
-        stage="decide",
-        partitions=reach.partitions,
-        client_id=f"{reach.run}.operator",
-    )
-    publisher.publish(Output(topics.DECISION_TICKET, ticket.id, ticket))
-    if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
-        raise Unavailable(f"Kafka at {reach.bootstrap} does not acknowledge the ticket: nothing is known to be written")
+    reach.publish([Output(topics.DECISION_TICKET, ticket.id, ticket)], SystemClock(), otherwise="look before repeating")
 
 
 def _person(by: str, why: str) -> str:

@@ -64,7 +64,7 @@ class Play:
 
     def _start(self, view: View) -> Run:
         reach, options = self._reach, self._options
-        view.say("starting Kafka, the schema registry and QuestDB")
+        view.say("starting Kafka, the schema registry, QuestDB and PostgreSQL")
         Stack(reach.stack).up(reach.run)
         self._processes.stop_all()  # of a demo that was killed
         delete_run(reach.bootstrap, reach.run)

@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.domain.errors import Unavailable
 from core.domain.units import MICRO
 from core.runtime.clock import Clock
-from core.runtime.producer import Publisher
 from decide import operator
 from infra.cli.reach import Reach
 from infra.demo.cast import ACCOUNT
@@ -15,7 +13,6 @@ from infra.demo.world import World
 
 ACCOUNT_SET = "main"
 APPROVED_BY = "demo"
-ACK_TIMEOUT_S = 20.0
 
 
 WATCHED = 10
@@ -89,16 +86,4 @@ def write(reach: Reach, clock: Clock, world: World, file: Path) -> None:
     """
     text = json.dumps(desk(world.links(), world.events()), indent=2)
     file.write_text(text)
-    publisher = Publisher(
-        bootstrap=reach.bootstrap,
-        codec=reach.codec,
-        clock=clock,
-        run=reach.run,
-        stage="decide",
-        partitions=reach.partitions,
-        client_id=f"{reach.run}.operator",
-    )
-    for output in operator.records(operator.read(text, where=str(file)), now_ns=clock.now_ns()):
-        publisher.publish(output)
-    if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
-        raise Unavailable(f"Kafka at {reach.bootstrap} does not acknowledge the configuration")
+    reach.publish(operator.records(operator.read(text, where=str(file)), now_ns=clock.now_ns()), clock)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from core.domain.errors import Reject, Unavailable
+from core.domain.errors import Reject
 from core.runtime import topics
 from core.runtime.clock import Clock
 from core.runtime.consumer import key_text
 from core.runtime.flow import Output
-from core.runtime.producer import Publisher
 from core.runtime.topics import Topic
 from decide.links import Instruments
 from infra.cli.reach import Reach
@@ -21,8 +20,6 @@ from schemas.decision import Link
 from schemas.market import Instrument
 from schemas.raw import Description
 from schemas.record import Record
-
-ACK_TIMEOUT_S = 20.0
 
 
 @dataclass
@@ -90,19 +87,7 @@ def publish(reach: Reach, clock: Clock, links: Collection[Link]) -> None:
     Raises:
         Unavailable: Kafka does not acknowledge.
     """
-    publisher = Publisher(
-        bootstrap=reach.bootstrap,
-        codec=reach.codec,
-        clock=clock,
-        run=reach.run,
-        stage="decide",
-        partitions=reach.partitions,
-        client_id=f"{reach.run}.links",
-    )
-    for link in links:
-        publisher.publish(Output(topics.DECISION_LINK, link.id, link))
-    if not publisher.wait_acknowledged(ACK_TIMEOUT_S):
-        raise Unavailable(f"Kafka at {reach.bootstrap} does not acknowledge within {ACK_TIMEOUT_S:.0f} s: repeat")
+    reach.publish((Output(topics.DECISION_LINK, link.id, link) for link in links), clock)
 
 
 def _newest(reach: Reach, topic: Topic) -> Iterator[tuple[str, Record | None]]:

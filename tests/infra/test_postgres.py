@@ -93,8 +93,9 @@ def test_stacks_that_do_not_ask_have_none(tmp_path: Path) -> None:
     assert "postgres" not in StackSettings(data=tmp_path, postgres=False).server_names
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-def test_root_needs_a_user_that_exists() -> None:
+def test_root_needs_a_user_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(postgres.shutil, "which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(Misconfigured, match="no user 'nobody-of-that-name': set CROSSBOOK_STACK_POSTGRES_USER"):
         postgres.as_user("nobody-of-that-name")
 

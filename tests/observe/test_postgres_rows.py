@@ -272,6 +272,25 @@ def test_steps_are_done_once_by_whoever_comes_first(database, postgres_stack):
     assert database.rows("SELECT count(*) FROM alembic_version") == [(1,)]
 
 
+def test_every_step_can_be_taken_back_and_done_again(database):
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import NullPool, create_engine, inspect
+
+    from observe.postgres import MIGRATIONS
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine("postgresql+psycopg" + database._url.removeprefix("postgresql"), poolclass=NullPool)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+        assert inspect(connection).get_view_names() == []
+    database.prepare()
+    assert database.rows("SELECT count(*) FROM fill_of") == [(0,)]
+
+
 def test_tables_of_a_newer_program_are_refused_by_name(database):
     with database.transaction() as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
