@@ -9,7 +9,7 @@ SEED ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts test test-fast demo chaos bench lock
+.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official test test-fast demo chaos bench lock
 
 help:
 	@printf 'venue -> raw -> market -> derived -> decision -> order -> venue\n\n'
@@ -46,7 +46,13 @@ contracts: env
 	$(BIN)/python -m schemas.generate --check
 	$(BIN)/python -m schemas.compatibility
 
-test: env ## all tests, with real servers on free ports
+official: build/official/.stamp ## an environment with Polymarket's own clients, for the tests that compare
+
+build/official/.stamp: tests/simulate/official/requirements.lock
+	$(PYTHON) -m venv build/official
+	build/official/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+
+test: env official ## all tests, with real servers on free ports
 	$(BIN)/python -m infra.stack fetch
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
@@ -64,4 +70,5 @@ bench: env ## measure; each figure with its machine and its peer
 
 lock: ## pin the newest dependencies (needs uv) and the servers' archives
 	uv pip compile -q --upgrade --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	cd tests/simulate/official && uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock requirements.in
 	$(MAKE) env && $(BIN)/python -m infra.stack pin

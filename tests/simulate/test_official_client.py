@@ -1,17 +1,14 @@
 """Polymarket's own clients place, read and cancel on the simulated venue, and sign what we sign, byte for byte.
 
-Each needs an interpreter that has it: what `CROSSBOOK_OFFICIAL_PYTHON` (`py-clob-client-v2`) and
-`CROSSBOOK_OFFICIAL_UNIFIED_PYTHON` (`polymarket-client`) name, or the environments that the skip's words make.
+They need an interpreter that has them: the one of `make official`, which `make test` makes, or what
+`CROSSBOOK_OFFICIAL_PYTHON` names.
 """
 
 import asyncio
 import json
 import os
 import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -25,47 +22,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 E6 = 1_000_000
 
 
-class Client(NamedTuple):
-    """One of the venue's clients: the program that drives it, and where it may be installed."""
-
-    program: str
-    package: str
-    module: str
-    setting: str
-    folder: str
-
-    def interpreter(self) -> str:
-        """Return the interpreter that has it; skips when there is none."""
-        built = PROJECT / self.folder / "bin/python"
-        here = sys.executable if find_spec(self.module) else ""
-        found = os.environ.get(self.setting) or (str(built) if built.exists() else here)
-        if not found:
-            pytest.skip(
-                f"{self.package} is not there: python -m venv {self.folder} && "
-                f"{self.folder}/bin/pip install {self.package}"
-            )
-        return found
-
-
-CLOB = Client(
-    "official_client.py", "py-clob-client-v2==1.2.1", "py_clob_client_v2", "CROSSBOOK_OFFICIAL_PYTHON", "build/official"
-)
-UNIFIED = Client(
-    "official_unified_client.py",
-    "polymarket-client==0.14.0",
-    "polymarket",
-    "CROSSBOOK_OFFICIAL_UNIFIED_PYTHON",
-    "build/official-unified",
-)
-
-
 @pytest.fixture
 def session(run):
-    """Play a client's whole session, `session(client, check, neg_risk_share=…)`; `check(venues, said)` judges."""
+    """Play a client's whole session, `session(program, check, neg_risk_share=…)`; `check(venues, said)` judges."""
+    interpreter = Path(os.environ.get("CROSSBOOK_OFFICIAL_PYTHON", PROJECT / "build/official/bin/python"))
+    if not interpreter.exists():
+        pytest.skip(f"Polymarket's own clients are not there ({interpreter}): `make official`")
 
-    def runner(client, check, **settings):
-        interpreter = client.interpreter()
-
+    def runner(program, check, **settings):
         async def scenario(venues):
             exchange = venues.world.clob.exchange
             market = exchange.markets[0]
@@ -80,7 +44,7 @@ def session(run):
             }
             done = await asyncio.to_thread(
                 subprocess.run,
-                [interpreter, str(Path(__file__).with_name(client.program))],
+                [interpreter, PROJECT / "tests/simulate/official" / program],
                 input=json.dumps(asked),
                 capture_output=True,
                 text=True,
@@ -145,7 +109,7 @@ def test_official_client_places_reads_and_cancels(session, neg_risk_share):
         assert said["heartbeat"]["heartbeat_id"]
         assert not account.open
 
-    session(CLOB, check, neg_risk_share=neg_risk_share)
+    session("clob.py", check, neg_risk_share=neg_risk_share)
 
 
 @pytest.mark.parametrize("neg_risk_share", [0, 1])
@@ -161,7 +125,7 @@ def test_for_equal_amounts_our_signed_orders_equal_theirs_byte_for_byte(session,
             assert ours.signature == signed["signature"]
             assert body == said[name].encode()
 
-    session(CLOB, check, neg_risk_share=neg_risk_share)
+    session("clob.py", check, neg_risk_share=neg_risk_share)
 
 
 @pytest.mark.parametrize("neg_risk_share", [0, 1])
@@ -181,4 +145,4 @@ def test_newer_client_places_reads_and_cancels_and_signs_what_we_sign(session, n
             assert (ours.order_id, ours.signature) == (order_id, own.body["order"]["signature"])
             assert json.loads(body)["order"] == own.body["order"]
 
-    session(UNIFIED, check, neg_risk_share=neg_risk_share)
+    session("unified.py", check, neg_risk_share=neg_risk_share)
