@@ -15,6 +15,7 @@ from infra.chaos.blind import blind_spans
 from infra.chaos.hands import Done, Hands
 from infra.chaos.options import ChaosOptions
 from infra.chaos.plan import Act
+from infra.chaos.replicas import Replicas
 from infra.chaos.trust import Trust
 from infra.chaos.truth import Truth, Venue
 from infra.chaos.watch import Watch
@@ -88,6 +89,7 @@ class Chaos(Play):
         self._problems: list[str] = []
         self._stopped_ns = 0
         self._heavy_s = float("-inf")
+        self._replicas = Replicas(reach.stack)
 
     def run(self) -> int:
         """Run all of it; return 0 when both oracles are content.
@@ -145,7 +147,7 @@ class Chaos(Play):
         while True:
             before, turn = turn, time.monotonic()
             is_due = bool(waiting) and waiting[0].at_s <= turn - began
-            if is_due and self._is_held(turn):
+            if is_due and self._is_held(waiting[0], turn):
                 began += turn - before  # the plan's time stands still
             elif is_due:
                 self._begin(view, waiting.pop(0), turn - began)
@@ -163,10 +165,17 @@ class Chaos(Play):
         lasts = f" for {act.seconds:g} s" if act.seconds else ""
         view.say(f"{now_s:6.1f} s  {act.label}{where if act.kind == 'fault' else ' (' + act.target + ')'}{lasts}")
 
-    def _is_held(self, now_s: float) -> bool:
-        """Say whether what everything feels is still felt: a fault that finds no connection would do nothing."""
+    def _is_held(self, act: Act, now_s: float) -> bool:
+        """Say whether what everything feels is still felt: a fault that finds no connection would do nothing.
+
+        Of several brokers one is struck at a time, as the promise says: not before all partitions have all replicas.
+        """
+        if now_s - self._heavy_s >= self._chaos.recover_s:
+            return False
         look = self._watch.looks[-1] if self._watch.looks else None
-        return now_s - self._heavy_s < self._chaos.recover_s and look is not None and look.usable < look.known
+        return (look is not None and look.usable < look.known) or (
+            plan.is_heavy(act) and not self._replicas.are_whole()
+        )
 
     def _phase(self, now_s: float) -> str:
         counts = Counter(one.act.kind for one in self._hands.done)

@@ -221,6 +221,8 @@ def registry(settings: StackSettings, archive: Path) -> Server:
         prepare=prepare,
         args=[
             f"-Xmx{settings.registry_heap_mb}m",
+            # It is asked a few times per worker and never under load: 4.0 instead of 6.6 s of processor to start it.
+            "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
             *(f"-D{key}={value}" for key, value in values.items()),
             "-jar",

@@ -19,6 +19,7 @@ from core.runtime import topics
 from core.runtime.admin import create_run, default_replication, register_schemas
 from core.runtime.consumer import consumer_config
 from core.runtime.producer import producer_config
+from infra.chaos.replicas import Replicas
 from infra.stack.settings import StackSettings, names_of
 from infra.stack.stack import Stack
 from infra.stack.temporary import TemporaryStack
@@ -171,6 +172,13 @@ def wait_whole(admin: AdminClient, timeout_s: float = 45.0) -> None:
         time.sleep(0.1)
 
 
+def wait_until(replicas: Replicas, *, whole: bool, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while replicas.are_whole() != whole:
+        assert time.monotonic() < deadline, f"whole is {not whole}"
+        time.sleep(0.05)
+
+
 def read_committed(bootstrap: str, topic: str, count: int) -> Counter[int]:
     reader = Consumer(consumer_config(bootstrap, group=f"{RUN}.check", joins=False))
     reader.assign(partitions(bootstrap, topic))
@@ -210,6 +218,8 @@ def test_every_topic_of_a_run_stands_on_three_brokers_and_needs_two(three: Tempo
 def test_brokers_killed_one_by_one_lose_nothing_and_the_flow_goes_on_within_five_seconds(three: TemporaryStack):
     admin = AdminClient({"bootstrap.servers": three.bootstrap})
     wait_whole(admin)
+    replicas = Replicas(three.settings)
+    assert replicas.are_whole()
     stream = Stream(three.bootstrap)
     stream.start()
     moments: list[tuple[str, float]] = []
@@ -222,8 +232,10 @@ def test_brokers_killed_one_by_one_lose_nothing_and_the_flow_goes_on_within_five
             old = three.pid(name)
             moments.append((name, time.monotonic()))
             three.kill(name)
+            wait_until(replicas, whole=False)
             stream.wait_past(time.monotonic())
             wait_whole(admin)  # started again by itself, and everything is on three brokers again
+            wait_until(replicas, whole=True)
             assert three.pid(name) != old
     finally:
         stream.stop()
