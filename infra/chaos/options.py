@@ -5,6 +5,10 @@ from pathlib import Path
 
 from infra.demo.options import Options
 from infra.stack.settings import PROJECT
+from venues import VENUES
+
+SHARED = ("normalize", "derive", *(f"ingest-{venue}" for venue in VENUES))
+"""Workers whose processes share their work."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,17 @@ class ChaosOptions(Options):
     """2 does twice as much in the same time"""
     hash_every: int = 1
     """derive compares one of so many stated hashes; with all of them a frame that gives a loss away must be believed"""
-    counts: tuple[tuple[str, int], ...] = (
-        ("normalize", 2),
-        ("derive", 2),
-        ("ingest-kalshi", 2),
-        ("ingest-polymarket", 2),
-    )
-    """processes a worker begins with: what dies is taken over by its like"""
+    then: tuple[int, ...] = ()
+    """seeds whose plans follow, each as long as the first"""
+    workers: int = 2
+    """processes with which each of `SHARED` begins: what dies is taken over by its like"""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed, in the order of their plans."""
+        return (self.seed, *self.then)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Processes by worker."""
+        return dict.fromkeys(SHARED, self.workers)

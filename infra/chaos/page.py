@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from infra.chaos.plan import named
 from infra.chaos.watch import Look
 
 WIDTH = 1160
@@ -44,7 +45,7 @@ def page_of(report: Mapping[str, Any], looks: Sequence[Look], begin_s: float) ->
         begin_s: where time 0 of the picture is.
     """
     parts = [
-        f"<title>Crossbook chaos, seed {report['seed']}</title><style>{STYLE}</style>",
+        f"<title>Crossbook chaos, {_seeds(report)}</title><style>{STYLE}</style>",
         _head(report),
         "<h2>What was done, and what was felt</h2>",
         f'<div class="scroll">{_timeline(report, looks, begin_s)}</div>',
@@ -55,6 +56,10 @@ def page_of(report: Mapping[str, Any], looks: Sequence[Look], begin_s: float) ->
     return f'<!doctype html><html lang="en"><meta charset="utf-8">{"".join(parts)}</html>\n'
 
 
+def _seeds(report: Mapping[str, Any]) -> str:
+    return named([report["seed"], *report["then"]])
+
+
 def _head(report: Mapping[str, Any]) -> str:
     differences, errors = report["truth_differences"], report["conservation_errors"]
     bad_orders = report["orders_on_bad_books"]
@@ -62,7 +67,7 @@ def _head(report: Mapping[str, Any]) -> str:
     unknowable = sum(report["truth_unknowable"].values())
     detail = report["detail"]
     lines = [
-        f"<h1>Chaos, seed {report['seed']}: {verdict}</h1>",
+        f"<h1>Chaos, {_seeds(report)}: {verdict}</h1>",
         (
             f'<p class="dim">run {escape(report["run"])}, {report["brokers"]} broker(s), {report["seconds"]} s: '
             f"{report['faults']} faults, {report['kills']} kills, {report['freezes']} freezes. "

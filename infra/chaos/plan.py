@@ -91,6 +91,20 @@ def draw(seed: int, seconds: float, brokers: Sequence[str], pace: float = 1.0) -
     return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
 
 
+def named(seeds: Sequence[int]) -> str:
+    """Return `seed 1`, or `seeds 1, 2, 3`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def draw_all(seeds: Sequence[int], seconds: float, brokers: Sequence[str], pace: float = 1.0) -> list[Act]:
+    """Return the plans of several seeds, one after the other, each `seconds` long."""
+    return [
+        act._replace(at_s=round(act.at_s + number * seconds, 2))
+        for number, seed in enumerate(seeds)
+        for act in draw(seed, seconds, brokers, pace)
+    ]
+
+
 MONEY = ("strategies", "accounts", *(f"execute-{venue}" for venue in VENUES))
 """Workers that decide and send."""
 

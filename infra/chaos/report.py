@@ -27,7 +27,7 @@ class Story:
     """
 
     run: str
-    seed: int
+    seeds: Sequence[int]
     brokers: int
     plan: Sequence[Act]
     done: Sequence[Done]
@@ -58,7 +58,8 @@ def as_json(story: Story) -> dict[str, Any]:
     resumes = {"trading_resumes_s": _spread(story.resumes_s)} if story.resumes_s else {}
     return {
         "run": story.run,
-        "seed": story.seed,
+        "seed": story.seeds[0],
+        "then": list(story.seeds[1:]),
         "brokers": story.brokers,
         "seconds": round(story.end_s - story.begin_s, 1),
         "faults": kinds["fault"],

@@ -80,10 +80,11 @@ class Chaos(Play):
 
     def __init__(self, reach: Reach, options: ChaosOptions, console: Console, *, own: bool) -> None:
         """Prepare; `own`: the stack is wiped before and stopped afterwards."""
-        super().__init__(reach, options, console, cast.parts(dict(options.counts)))
+        super().__init__(reach, options, console, cast.parts(options.counts))
         self._chaos = options
         self._own = own
-        self._plan = plan.draw(options.seed, options.seconds, reach.stack.broker_names, options.pace)
+        self._plan = plan.draw_all(options.seeds, options.seconds, reach.stack.broker_names, options.pace)
+        self._seconds = options.seconds * len(options.seeds)
         self._watch = Watch(reach, cast.worker_dir(reach))
         self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
         self._problems: list[str] = []
@@ -138,8 +139,8 @@ class Chaos(Play):
             time.sleep(TURN_S)
         counts = Counter(act.kind for act in self._plan)
         view.say(
-            f"seed {options.seed}: {counts['fault']} faults, {counts['kill']} kills, {counts['freeze']} freezes "
-            f"in {options.seconds:.0f} s"
+            f"{plan.named(self._chaos.seeds)}: {counts['fault']} faults, {counts['kill']} kills, "
+            f"{counts['freeze']} freezes in {self._seconds:.0f} s"
         )
         begin_ns = self._clock.now_ns()
         began = turn = time.monotonic()
@@ -152,7 +153,7 @@ class Chaos(Play):
             elif is_due:
                 self._begin(view, waiting.pop(0), turn - began)
                 self._heavy_s = turn if plan.is_heavy(self._hands.done[-1].act) else self._heavy_s
-            if turn - began >= options.seconds:
+            if turn - began >= self._seconds:
                 break
             self._look(view, self._phase(turn - began))
             time.sleep(TURN_S)
@@ -182,7 +183,7 @@ class Chaos(Play):
         looks = self._watch.looks
         usable = f", books usable {looks[-1].usable} of {looks[-1].known}" if looks else ""
         return (
-            f"chaos {now_s:.0f} of {self._options.seconds:.0f} s, {counts['fault']} faults, {counts['kill']} kills, "
+            f"chaos {now_s:.0f} of {self._seconds:.0f} s, {counts['fault']} faults, {counts['kill']} kills, "
             f"{counts['freeze']} freezes{usable}"
         )
 
@@ -262,7 +263,7 @@ class Chaos(Play):
         begin_s, end_s = window.begin_ns / 1e9, watched_s
         return report.Story(
             run=self._reach.run,
-            seed=self._options.seed,
+            seeds=self._chaos.seeds,
             brokers=len(self._reach.stack.broker_names),
             plan=self._plan,
             done=self._hands.done,
@@ -336,7 +337,7 @@ class Chaos(Play):
         told = report.write(story, self._options.report, self._chaos.page)
         say = self._console.print
         say(
-            f"\nseed {story.seed}: {told['faults']} faults, {told['kills']} kills, {told['freezes']} freezes "
+            f"\n{plan.named(story.seeds)}: {told['faults']} faults, {told['kills']} kills, {told['freezes']} freezes "
             f"in {told['seconds']} s; books usable {story.usable_share:.1%} of the time",
             highlight=False,
         )

@@ -232,12 +232,18 @@ def chaos(
         float, typer.Option("--seconds", "-s", min=5, help="Of faults, after the warm-up. 300 holds all of them.")
     ] = 300.0,
     seed: Annotated[int, typer.Option("--seed", help="Decides what is done when.")] = 1,
+    then: Annotated[
+        list[int] | None, typer.Option("--then", help="Another seed, whose plan follows in the same run; repeatable.")
+    ] = None,
     pace: Annotated[
         float, typer.Option("--pace", min=0.1, max=10, help="2 does twice as much in the same time.")
     ] = 1.0,
     brokers: Annotated[int, typer.Option("--brokers", help="Kafka nodes, 1 or 3; of three each is killed.")] = 1,
     markets: Annotated[int, typer.Option("--markets", min=1, max=2_000, help="Linked markets.")] = 30,
     rate: Annotated[int, typer.Option("--rate", min=1, max=20_000, help="Market data messages a second.")] = 300,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=8, help="Processes of each stage that shares its work.")
+    ] = 2,
     report: Annotated[
         Path | None, typer.Option("--report", dir_okay=False, help="Where the figures go. Default: build/chaos.json.")
     ] = None,
@@ -258,6 +264,8 @@ def chaos(
         markets=markets,
         rate_per_s=rate,
         seed=seed,
+        then=tuple(then or ()),
+        workers=workers,
         pace=pace,
         report=report.resolve() if report else ChaosOptions.report,
         page=page,

@@ -1,4 +1,7 @@
-"""Chaos with three fixed seeds on real servers: processes die, venues misbehave, and nothing shown or kept is wrong."""
+"""Chaos with three fixed seeds on real servers: processes die, venues misbehave, and nothing shown or kept is wrong.
+
+The three plans follow each other in one run: two thirds of the time would else go into starting and stopping.
+"""
 
 import json
 import os
@@ -10,7 +13,7 @@ import pytest
 from infra.stack.settings import PROJECT
 from infra.stack.temporary import TemporaryStack
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(420)]
 
 RUN = "demo-chaos"
 SEEDS = (1, 2, 3)
@@ -19,14 +22,14 @@ SECONDS = 20
 
 @pytest.fixture(scope="module")
 def servers():
-    """Servers that are started again when they die, shared by all seeds."""
+    """Servers that are started again when they die."""
     with TemporaryStack(respawn=True) as running:
         yield running
 
 
-@pytest.fixture(scope="module", params=SEEDS, ids=lambda seed: f"seed {seed}")
-def chaos(request, servers, tmp_path_factory):
-    """One run: exit code, report, page, what it printed."""
+@pytest.fixture(scope="module")
+def chaos(servers, tmp_path_factory):
+    """The run: exit code, report, page, what it printed."""
     report = tmp_path_factory.mktemp("chaos") / "chaos.json"
     ports = {
         f"CROSSBOOK_STACK_{name.upper()}": str(getattr(servers.settings, name))
@@ -36,7 +39,8 @@ def chaos(request, servers, tmp_path_factory):
     done = subprocess.run(
         [
             sys.executable, "-m", "infra.cli", "chaos", "--no-own-stack", "--run", RUN, "--seconds", str(SECONDS),
-            "--pace", "2", "--markets", "10", "--rate", "100", "--seed", str(request.param), "--report", str(report),
+            "--pace", "2", "--markets", "10", "--rate", "100", "--seed", str(SEEDS[0]),
+            *(word for seed in SEEDS[1:] for word in ("--then", str(seed))), "--report", str(report),
         ],
         cwd=PROJECT,
         env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(servers.settings.data), "COLUMNS": "160"},
@@ -52,13 +56,13 @@ def chaos(request, servers, tmp_path_factory):
 def test_every_book_marked_live_was_the_venues_own(chaos):
     _, report, _, text = chaos
     assert report["truth_differences"] == 0, text
-    assert report["truth_checked"] > 1_000, text
+    assert report["truth_checked"] > 3_000, text
 
 
 def test_every_frame_order_and_fill_is_kept_exactly_once(chaos):
     _, report, _, text = chaos
     assert (report["conservation_errors"], report["detail"]["conservation"]) == (0, {}), text
-    assert sum(found["kept"] for found in report["detail"]["frames"].values()) > 1_000, text
+    assert sum(found["kept"] for found in report["detail"]["frames"].values()) > 3_000, text
 
 
 def test_no_order_left_on_a_book_that_was_not_usable(chaos):
@@ -69,9 +73,10 @@ def test_no_order_left_on_a_book_that_was_not_usable(chaos):
 
 def test_faults_and_kills_happened_and_everything_came_back(chaos):
     code, report, _, text = chaos
-    assert report["faults"] >= 3, text
-    assert report["kills"] >= 1, text
-    assert report["freezes"] >= 1, text
+    assert (report["seed"], *report["then"]) == SEEDS
+    assert report["faults"] >= 20, text
+    assert report["kills"] >= 5, text
+    assert report["freezes"] >= 3, text
     assert report["problems"] == [], text
     assert (code, report["good"]) == (0, True), text
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from infra.chaos.plan import FULL_S, STAGES, Act, draw, is_heavy, stage_of
+from infra.chaos.plan import FULL_S, STAGES, Act, draw, draw_all, is_heavy, stage_of
 from simulate.faults import NAMES
 
 THREE = ("kafka-1", "kafka-2", "kafka-3")
@@ -53,6 +53,13 @@ def test_a_short_plan_has_a_part_of_everything_and_pace_makes_it_denser():
     short = draw(1, 25, ("kafka",), pace=2.5)
     assert {act.kind for act in short} == {"fault", "kill", "freeze"}
     assert len(short) > 2 * len(draw(1, 25, ("kafka",)))
+
+
+def test_plans_of_several_seeds_follow_each_other_unchanged():
+    plan = draw_all((1, 2), 25, THREE, 2.0)
+    first, second = draw(1, 25, THREE, 2.0), draw(2, 25, THREE, 2.0)
+    assert plan[: len(first)] == first
+    assert [act._replace(at_s=round(act.at_s - 25, 2)) for act in plan[len(first) :]] == second
 
 
 def test_like_targets_are_one_class():

@@ -25,7 +25,7 @@ def story(**changes):
     done[0].felt_s, done[1].felt_s = 0.5, 3.25
     looks = [Look(100 + n, {"derive": (7,)}, {"derive": n / 2}, {"derive": 5.0 * n}, 4 - n % 2, 4) for n in range(10)]
     fields = dict(
-        run="demo-chaos", seed=1, brokers=1, plan=acts, done=done, begin_s=100.0, end_s=110.0, looks=looks,
+        run="demo-chaos", seeds=(1,), brokers=1, plan=acts, done=done, begin_s=100.0, end_s=110.0, looks=looks,
         recovery_s={
             "gap": {"n": 1, "unnoticed": 0, "p50": 0.5, "p99": 0.5, "max": 0.5},
             "kill derive": {"n": 1, "unnoticed": 0, "p50": 3.25, "p99": 3.25, "max": 3.25},
@@ -35,6 +35,12 @@ def story(**changes):
         frames={"kalshi": FrameCount(sent=5, kept=5)}, errors={}, verdict=VERDICT,
     )  # fmt: skip
     return Story(**(fields | changes))
+
+
+def test_the_plans_of_several_seeds_are_named_together(tmp_path):
+    told = report.write(story(seeds=(1, 2, 3)), tmp_path / "chaos.json", tmp_path / "chaos.html")
+    assert (told["seed"], told["then"]) == (1, [2, 3])
+    assert "<h1>Chaos, seeds 1, 2, 3: " in (tmp_path / "chaos.html").read_text()
 
 
 def test_the_report_has_the_figures_and_everything_behind_them(tmp_path):
