@@ -9,6 +9,7 @@ from core.runtime.topics import TOPICS
 from infra.cli.reach import Reach
 from infra.demo import frames, rows, scan, trades
 from infra.demo.budgets import EXAMPLES, Budgets, leaked
+from infra.demo.capital import Capital
 from infra.demo.cast import ACCOUNT
 from infra.demo.world import World
 from observe.stage import sunk_topics
@@ -62,6 +63,7 @@ class Seen:
     feeds: frames.Feeds = field(default_factory=frames.Feeds)
     ours: trades.Ours = field(default_factory=trades.Ours)
     budgets: Budgets = field(default_factory=Budgets)
+    capital: Capital = field(default_factory=Capital)
     opened: dict[int, Opened] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
     mids_e6: dict[str, int] = field(default_factory=dict)
@@ -106,7 +108,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
     frame_checks = {venue: _frames(world, venue, seen) for venue in VENUES}
     fills = _fills(reach, run, world, seen.ours)
     differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, tokens_of(world))
-    exceeded, leaks = seen.budgets.exceeded(), leaked(seen.ours.ledger)
+    exceeded, leaks = [*seen.budgets.exceeded(), *seen.capital.exceeded()], leaked(seen.ours.ledger)
     lost = {
         "frames": sum(check.lost for check in frame_checks.values()) + seen.feeds.holes(),
         "rows": sum(row_check.lost.values()),
@@ -176,6 +178,7 @@ def _gather(reach: Reach, seen: Seen, window: Window, witness: Witness | None) -
         if found.noun != topics.DECISION_ACCOUNT.noun:  # its order events are copies
             seen.ours.add(record)
             seen.budgets.add(record)
+            seen.capital.add(record)
         _measure(record, found.noun, seen, window)
     return raw_records
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from core.domain.errors import Misconfigured
@@ -9,9 +10,11 @@ from core.domain.units import MICRO
 from infra.chaos.plan import MONEY, strikes
 from infra.cli.reach import Reach
 from infra.demo.budgets import Budgets, leaked, notional_e6
+from infra.demo.capital import Capital
 from infra.demo.options import Options
 from infra.demo.stage import Demo
-from schemas.decision import Grant, Ledger, Limit, Saga
+from schemas.decision import Budget, Grant, Ledger, Limit, Saga
+from schemas.order import Fill, Settled
 
 T = 1_780_000_000_000_000_000
 
@@ -85,6 +88,73 @@ def test_money_reserved_at_the_end_is_a_leak():
 
     assert leaked({"a": row("a"), "b": row("b", "kalshi:X", 5)}) == []
     assert leaked({"a": row("a", reserved=7)}) == ["kalshi:main: 7 (1e-6)"]
+
+
+def fill(number, order, size, price_e6, outcome="YES"):
+    return Fill(
+        event_id=f"f{number}", order=order, account="kalshi:main", instrument="kalshi:X", fill=f"fill-{number}",
+        outcome=outcome, token_side="BUY", size=size * MICRO, price_e6=price_e6, notional_e6=size * price_e6, fee_e6=0,
+        asset="USD", liquidity="TAKER", settlement="NONE", ts_ns=T + number, recv_ts_ns=T + number,
+    )  # fmt: skip
+
+
+def budget(**changes):
+    fields = dict(
+        id="b",
+        account_set="main",
+        scope="STRATEGY",
+        name="s",
+        notional_max_e6=100 * MICRO,
+        set_by="test",
+        reason="test",
+    )
+    return Budget(**(fields | changes))
+
+
+def capital(*records):
+    made = Capital()
+    allowed = budget()
+    for record in (allowed, saga("i", "DONE", 1), *records):
+        made.add(record)
+    return list(made.exceeded())
+
+
+def test_a_strategy_may_hold_what_its_budget_allows_and_not_a_unit_more():
+    entries = [grant("a"), grant("b")]
+    assert capital(*entries, fill(1, "a", 100, 400_000), fill(2, "b", 100, 600_000)) == []
+    (found,) = capital(*entries, fill(1, "a", 100, 400_000), fill(2, "b", 101, 600_000))
+    assert found == "strategy s: holds 100600000 of 100000000 (1e-6) after fill fill-2"
+
+
+def test_what_was_sold_or_failed_to_settle_is_not_held_any_more():
+    sold = grant("b", side="SELL", purpose="UNWIND", token_side="SELL")
+    records = [grant("a"), sold, grant("c"), fill(1, "a", 200, 500_000), fill(2, "b", 200, 500_000)]
+    assert capital(*records, fill(3, "c", 200, 500_000)) == []
+    assert len(capital(*records, fill(3, "c", 201, 500_000))) == 1
+    failed = Settled(
+        event_id="s", order="c", account="kalshi:main", instrument="kalshi:X", fill="fill-3", settlement="FAILED",
+        ts_ns=T, recv_ts_ns=T,
+    )  # fmt: skip
+    assert capital(*records, fill(3, "c", 201, 500_000), failed) == []
+
+
+def test_no_bought_closes_yes_before_it_opens_no():
+    sold = grant("b", side="SELL")
+    assert capital(grant("a"), sold, fill(1, "a", 100, 900_000), fill(2, "b", 200, 900_000, "NO")) == []
+    assert len(capital(grant("a"), sold, fill(1, "a", 100, 900_000), fill(2, "b", 212, 900_000, "NO"))) == 1
+
+
+def test_a_leg_completed_at_a_worse_price_counts_at_its_own_limit():
+    again = grant("b", purpose="HEDGE", attempt=2, price=5_500)
+    assert capital(grant("a"), again, fill(1, "b", 200, 550_000)) == []
+    assert len(capital(grant("a"), again, fill(1, "b", 201, 550_000))) == 1
+
+
+def test_a_budget_for_each_holds_for_who_has_none_of_his_own():
+    each = budget(name="*", notional_max_e6=10 * MICRO)
+    other = msgspec.structs.replace(saga("j", "DONE", 1), strategy="other")
+    assert len(capital(each, other, grant("a", intent="j"), fill(1, "a", 30, 500_000))) == 1
+    assert capital(each, other, grant("a"), fill(1, "a", 30, 500_000)) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -267,6 +267,8 @@ def test_ten_times_the_load_is_conflated_to_the_newest_and_loses_nothing_else(br
         wait_until(lambda: len(task.of(OrderUpdate)) == len(market.orders), 10)
         wait_until(lambda: len(task.of(Trade)) == len(market.trades), 10)
         wait_until(lambda: believed(task)[0] == market.newest, 10)
+        # The machine may have paused once more meanwhile: what counts is that it always comes back.
+        wait_until(lambda: levels[-1] == "calm", 20)
     finally:
         watching.set()
         for sequencer in sequencers:
