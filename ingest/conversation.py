@@ -34,10 +34,15 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """The venue's sequence skipped: the books of `instruments` (empty: all of the feed) are suspect from here on."""
+    """The venue's sequence skipped: the books of `instruments` (empty: all of the feed) are suspect from here on.
+
+    Attributes:
+        voids_next: the frame that is published next is older than what came before it: it must not heal what it resets.
+    """
 
     reason: str
     instruments: tuple[str, ...] = ()
+    voids_next: bool = False
 
 
 class Complete(msgspec.Struct, frozen=True):

@@ -329,8 +329,8 @@ class Feed:
                     self._wire.send(message)
                 case Ping():
                     self._wire.ping()
-                case Gap(reason, instruments):
-                    self._gap(reason, instruments, now_ns)
+                case Gap() as gap:
+                    self._gap(gap, now_ns)
                 case Complete():
                     self._complete_s = self._clock.monotonic_s()
                 case Renew() as renew:
@@ -376,18 +376,19 @@ class Feed:
                 )
             )
 
-    def _gap(self, reason: str, instruments: tuple[str, ...], now_ns: int) -> None:
+    def _gap(self, gap: Gap, now_ns: int) -> None:
         self.counts.gaps += 1
         self._frame_no += 1
-        log.get().warning("feed.gap", feed=self.name, epoch=self.epoch, reason=reason)
+        log.get().warning("feed.gap", feed=self.name, epoch=self.epoch, reason=gap.reason)
         self._write(
             raw.Gap(
                 feed=self.name,
                 venue=self.spec.venue,
                 epoch=self.epoch,
                 frame_no=self._frame_no,
-                instruments=list(instruments),
-                reason=reason,
+                instruments=list(gap.instruments),
+                reason=gap.reason,
+                voids_next=gap.voids_next,
                 recv_ts_ns=now_ns,
             )
         )

@@ -86,7 +86,7 @@ class FrameTask:
                 self._forget_unfinished(record.recv_ts_ns)
             return [_broadcast(record.feed, _tick(record))]
         if type(record) is raw.Gap:
-            return self._reset(record, record.instruments, because(GAP, record.reason))
+            return self._reset(record, record.instruments, because(GAP, record.reason), voids_next=record.voids_next)
         if type(record) is raw.Closed:
             if self._parts.pop(record.epoch, None) is not None:
                 self._count("chunk.lost")
@@ -205,13 +205,15 @@ class FrameTask:
         reason: str,
         *,
         closed: bool = False,
+        voids_next: bool = False,
     ) -> list[Output]:
         self._count("feed.reset")
         made = market.FeedReset(
             feed=record.feed,
             venue=record.venue,
             epoch=record.epoch,
-            frame_no=record.frame_no,
+            # Named after the frame it voids, so that derive drops as old whatever that says of books.
+            frame_no=record.frame_no + voids_next,
             index=AFTER_FRAME,
             instruments=instruments,
             closed=closed,

@@ -5,8 +5,8 @@ repeated, held back and overtaken; feeds end and overlap; normalise restarts, de
 old records come again; books are polled and audited, rightly and wrongly. In between stand the real parts: ingest's
 conversation (which sees Kalshi's gaps), `FrameTask`, `BookTask`.
 
-Two things must hold. Whatever is said LIVE is the true book at the frame it names, level by level. And after each step a
-book that is LIVE is the true book as of the newest frame that reached its feed.
+Two things must hold. Whatever is said LIVE is, level by level, the true book at the newest that its feed had said by the
+frame it names. And after each step a book that is LIVE is the true book as of the newest frame that reached its feed.
 """
 
 from __future__ import annotations
@@ -179,9 +179,11 @@ class BookMachine(RuleBasedStateMachine):
 
     def publish(self, feed: Feed, frame: Frame) -> None:
         record = raw.Frame(**self.place(feed), payload=frame.payload)
-        self.said_by[feed.epoch, feed.frame_no] = frame.said
+        said = self.said_by[feed.epoch, feed.frame_no] = []
         for name, version in frame.said:
+            # What comes late is no news: its reader has seen better.
             self.newest[feed.epoch, name] = max(self.newest[feed.epoch, name], version)
+            said.append((name, self.newest[feed.epoch, name]))
         self.write(record)
 
     def write(self, record: Record) -> None:
@@ -349,8 +351,9 @@ class KalshiMachine(BookMachine):
             match action:
                 case Publish():
                     self.publish(feed, frame)
-                case Gap(reason, instruments):
-                    self.write(raw.Gap(**self.place(feed), instruments=list(instruments), reason=reason))
+                case Gap(reason, instruments, voids_next):
+                    place = self.place(feed)
+                    self.write(raw.Gap(**place, instruments=list(instruments), reason=reason, voids_next=voids_next))
                 case Send(payload):
                     self.hear(feed, payload)
                 case Reconnect(reason):

@@ -118,13 +118,25 @@ def test_a_gap_is_said_before_the_frame_that_reveals_it_then_all_snapshots_are_a
 
 def test_a_repeated_number_is_a_gap_too(talk: KalshiConversation) -> None:
     talk.received(delta("A", 3), T0)
-    assert Gap("sid 1: expected seq 4, found 3") in talk.received(delta("A", 3), T0)
+    assert Gap("sid 1: expected seq 4, found 3", voids_next=True) in talk.received(delta("A", 3), T0)
 
 
 def test_a_snapshot_that_reveals_a_hole_heals_and_one_that_is_overtaken_does_not(talk: KalshiConversation) -> None:
-    late = Gap("sid 1: expected seq 6, found 4")
+    late = Gap("sid 1: expected seq 6, found 4", voids_next=True)
     assert talk.received(snapshot("A", 5), T0)[:2] == [Gap("sid 1: expected seq 3, found 5"), Publish()]
-    assert talk.received(snapshot("B", 4), T0)[:3] == [late, Publish(), late]
+    overtaken = talk.received(snapshot("B", 4), T0)
+    assert overtaken[:2] == [late, Publish()]
+    assert [command["params"]["market_tickers"] for command in said(overtaken)] == [["A", "B"]]
+
+
+def test_a_first_snapshot_that_is_overtaken_does_not_make_the_feed_complete() -> None:
+    conversation = KalshiConversation({"A": "kalshi:A", "B": "kalshi:B"}, venue_wide=False)
+    conversation.opened(T0)
+    conversation.received(subscribed("orderbook_delta", 1), T0)
+    conversation.received(snapshot("A", 2), T0)
+    assert Complete not in kinds(conversation.received(snapshot("B", 1), T0))
+    assert conversation.missing == 1
+    assert Complete in kinds(conversation.received(snapshot("B", 3), T0))
 
 
 @pytest.mark.parametrize("kind", ["ok", "unsubscribed", "error"])
