@@ -31,6 +31,7 @@ from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.flow import Output
 from decide.operator_links import LinkEntry, check_rules, link_record
+from decide.strategies.registry import BLIND_TO
 from schemas import decision
 from venues import VENUES
 
@@ -94,6 +95,8 @@ class _Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account_set: str = ""
     params: dict[str, Any] = {}
     instruments: list[str] = []
+    blind_to: list[Literal["PAIR", "EVENT"]] | None = None
+    """none said: what its kind never looks at"""
 
 
 class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,6 +235,7 @@ def _strategy(strategy: _Strategy, desk: Desk) -> decision.Strategy:
         account_set=strategy.account_set or desk.account_set,
         params=msgspec.json.encode(strategy.params).decode(),
         instruments=strategy.instruments,
+        blind_to=list(BLIND_TO.get(strategy.kind, ()) if strategy.blind_to is None else strategy.blind_to),
     )
 
 

@@ -7,12 +7,15 @@ only the newest quote of each instrument goes on, with its depth; trades and sta
 quote of each instrument they hold once a second, where a loss limit needs it.
 """
 
+from typing import get_args
+
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
 from decide.links import instruments_of
 from schemas.decision import Budget, Ledger, Limit, Link, Profile, Strategy
 from schemas.derived import Quote, Tick
+from schemas.enums import LinkKind
 from schemas.record import Record
 
 STRATEGY_SOURCES = (
@@ -25,6 +28,7 @@ STRATEGY_SOURCES = (
 )
 
 MARKED_EVERY_NS = 1_000_000_000
+LINK_KINDS = frozenset(get_args(LinkKind))
 
 ACCOUNT_SOURCES = (
     SourceTopic(topics.DECISION_PROFILE, configures=True),
@@ -39,12 +43,18 @@ ACCOUNT_SOURCES = (
 
 
 class StrategyPlan:
-    """One shard of strategies: the books of all linked instruments and of those a strategy names, with all ticks."""
+    """One shard of strategies: the books of those links that its strategies look at, of what they name, and all ticks.
+
+    What one of them looked at once it goes on seeing.
+    """
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition = partition
         self._partitions = partitions
         self._strategies: set[str] = set()
+        self._looks_at: set[str] = set()
+        self._linked: dict[str, set[bytes]] = {}
+        """kind of link -> instruments of those that were ever approved"""
         # Ticks have no key.
         self._keys: set[bytes] = {b""}
 
@@ -54,8 +64,14 @@ class StrategyPlan:
             if partition_of(record.id, self._partitions) == self._partition:
                 self._strategies.add(record.id)
                 self._keys.update(instrument.encode() for instrument in record.instruments)
+                for kind in LINK_KINDS - {*record.blind_to} - self._looks_at:
+                    self._looks_at.add(kind)
+                    self._keys.update(self._linked.get(kind, ()))
         elif isinstance(record, Link) and record.status == "APPROVED":
-            self._keys.update(instrument.encode() for instrument in instruments_of(record))
+            instruments = {instrument.encode() for instrument in instruments_of(record)}
+            self._linked.setdefault(record.kind, set()).update(instruments)
+            if record.kind in self._looks_at:
+                self._keys |= instruments
 
     def active(self) -> bool:
         """Say whether the shard has a strategy, whatever its status."""

@@ -1,6 +1,6 @@
 """Kinds of strategies: built in, and added by installed packages through the entry point group `crossbook.strategies`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from core.domain.errors import Misconfigured
@@ -8,6 +8,7 @@ from decide.ports import StrategyKind
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.exhaustive_event import ExhaustiveEvent
 from decide.strategies.momentum import Momentum
+from schemas.enums import LinkKind
 
 GROUP = "crossbook.strategies"
 
@@ -16,6 +17,13 @@ BUILT_IN: Mapping[str, StrategyKind] = {
     "exhaustive_event": ExhaustiveEvent.from_config,
     "momentum": Momentum.from_config,
 }
+
+BLIND_TO: Mapping[str, Sequence[LinkKind]] = {
+    "cross_venue": ("EVENT",),
+    "exhaustive_event": ("PAIR",),
+    "momentum": ("PAIR", "EVENT"),
+}
+"""Kinds of links whose books a kind of strategy never looks at: its shard need not bring them."""
 
 
 def load_kinds() -> dict[str, StrategyKind]:

@@ -605,3 +605,5 @@ class Strategy(Record, frozen=True, kw_only=True, gc=False):
     """JSON text of the kind's typed parameters"""
     instruments: list[str] = field(default_factory=list)
     """whose books and trades it sees beside those of the approved links"""
+    blind_to: list[str] = field(default_factory=list)
+    """kinds of links whose books it need not see: PAIR, EVENT"""

@@ -25,6 +25,29 @@ def test_shard_is_active_once_it_has_a_strategy_and_wants_the_books_of_links(mak
     assert not plans[own].wants("derived.book", b"kalshi:KX-2")
 
 
+@pytest.mark.parametrize("strategy_first", [True, False])
+@pytest.mark.parametrize(
+    ("blind_to", "seen"), [([], {"P", "E"}), (["EVENT"], {"P"}), (["PAIR"], {"E"}), (["PAIR", "EVENT"], set())]
+)
+def test_shard_brings_the_books_of_links_its_strategies_look_at_whichever_comes_first(
+    make, strategy_first, blind_to, seen
+):
+    plan = StrategyPlan(0, 1)
+    strategy = make.strategy(blind_to=blind_to, instruments=["kalshi:named"])
+    links = [
+        make.link(instrument_a="kalshi:P", instrument_b="polymarket:P"),
+        make.link(id="E1", kind="EVENT", instrument_a="", instrument_b="", instruments=["kalshi:E"]),
+    ]
+    for record in [strategy, *links] if strategy_first else [*links, strategy]:
+        plan.learn(record)
+    assert {name for name in ("P", "E") if plan.wants("derived.book", f"kalshi:{name}".encode())} == seen
+    assert plan.wants("derived.book", b"kalshi:named")
+    # Another strategy of the shard that looks at all brings all.
+    plan.learn(make.strategy(id="arb-2"))
+    assert plan.wants("derived.book", b"kalshi:P")
+    assert plan.wants("derived.book", b"kalshi:E")
+
+
 def test_ticks_without_a_key_reach_every_shard(make):
     assert StrategyPlan(0, 1).wants("derived.book", b"")
 
