@@ -102,6 +102,7 @@ class ControlServer:
                     "rate_per_s": self.flow.rate,
                     "messages": self.flow.messages,
                     "edges_begun": self.flow.edges_begun,
+                    "event_edges_begun": self.flow.event_edges_begun,
                 },
                 "frames_sent": self.truth.frames_sent,
                 "faults": {

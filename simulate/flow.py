@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from core.domain.units import ONE_DOLLAR_E4
@@ -29,6 +29,8 @@ HALF_SPREAD_E4 = 75
 QUIET_BAND = (0.08, 0.92)
 EDGE_BAND = (0.20, 0.80)
 VENUE_BAND = (0.03, 0.97)
+BOTH = -1
+"""In place of a venue: what was pushed on both."""
 PULL_PER_S = 0.02
 """How fast the latent logit returns to where it started; keeps markets alive for hours."""
 CATCH_UP_S = 0.5
@@ -190,7 +192,7 @@ class Flow:
         now = time.monotonic()
         self.running = settings.flow
         self.messages = 0
-        self.edges_begun = 0
+        self.edges_begun = self.event_edges_begun = 0
         self.paused: set[int] = set()
         """Places of venues where nobody quotes or trades."""
         self.rate = settings.messages_per_s
@@ -205,6 +207,7 @@ class Flow:
             for markets in events(universe, settings.events)
             for market in markets
         }
+        self._exclusive = sorted({tuple(places) for places in self._event_of.values()})
         self._quoters = [
             (
                 Quoter(*kalshi[index], self._rng, settings.levels, inverted=False),
@@ -258,6 +261,21 @@ class Flow:
         )
         self._requote(index, now)
 
+    def push_event(self, places: Sequence[int], offset: float, seconds: float) -> None:
+        """Push all outcomes of an event on both venues: cheap or dear together, though each pair agrees."""
+        now = time.monotonic()
+        for index in places:
+            self._edges[index] = BOTH
+            heapq.heappush(self._edge_ends, (now + seconds, index))
+            for quoter in self._quoters[index]:
+                quoter.offset = offset
+        self.edges_begun += 1
+        self.event_edges_begun += 1
+        key = self._universe[places[0]].kalshi_event
+        self._truth.note("edges", event="begin", key=key, venue="both", offset=offset)
+        for index in places:
+            self._requote(index, now)
+
     def _step(self, now: float) -> int:
         index = self._rng.randrange(len(self._universe))
         venue = self._rng.randrange(2)
@@ -270,13 +288,16 @@ class Flow:
     def _turn_edges(self, now: float) -> None:
         while self._edge_ends and self._edge_ends[0][0] <= now:
             _, index = heapq.heappop(self._edge_ends)
-            venue = self._edges.pop(index, None)
-            if venue is not None:
-                self._quoters[index][venue].offset = 0.0
+            if self._edges.pop(index, None) is not None:
+                for quoter in self._quoters[index]:
+                    quoter.offset = 0.0
                 self._truth.note("edges", event="end", key=self._universe[index].key)
                 self._requote(index, now)
         while self._settings.edges_per_s > 0 and now >= self._next_edge:
             self._next_edge = max(self._next_edge, now - 1) + self._pause()
+            if self._exclusive and self._drive is None and self._rng.random() < self._settings.event_edges:
+                self._turn_event()
+                continue
             index = self._rng.randrange(len(self._universe))
             here = self._view(index, now, 0)
             if index in self._edges or (self._drive is None and not EDGE_BAND[0] <= here <= EDGE_BAND[1]):
@@ -285,6 +306,15 @@ class Flow:
             sign = 1 if self._rng.random() < 0.5 else -1
             seconds = self._rng.expovariate(1 / self._settings.edge_s)
             self.push(index, self._rng.randrange(2), sign * cents / 100, seconds)
+
+    def _turn_event(self) -> None:
+        places = self._rng.choice(self._exclusive)
+        if any(index in self._edges for index in places):
+            return
+        # Each outcome's share of what makes an edge between two venues: an event pays one fee an outcome.
+        cents = self._rng.uniform(self._settings.edge_cents_min, self._settings.edge_cents_max) / 2
+        sign = 1 if self._rng.random() < 0.5 else -1
+        self.push_event(places, sign * cents / 100, self._rng.expovariate(1 / self._settings.edge_s))
 
     def _requote(self, index: int, now: float) -> None:
         for venue in {0, 1} - self.paused:

@@ -74,6 +74,45 @@ def test_edge_appears_above_both_fees_and_vanishes(run, venue, cents):
     )
 
 
+@pytest.mark.parametrize("cents", [4, -4])
+def test_all_outcomes_of_an_event_are_cheap_or_dear_together_while_each_pair_agrees(run, cents):
+    async def scenario(venues):
+        flow = venues.world.flow
+        event = events(venues.world.universe, 1)[0]
+        places = [market.place for market in event]
+
+        def sums():
+            found = [tops(venues, place)[0] for place in places]
+            return sum(bid for bid, _ in found), sum(ask for _, ask in found)
+
+        calm = sums()
+        assert calm[0] < 10_000 < calm[1]
+        flow.push_event(places, cents / 100, 30)
+        bids, asks = sums()
+        # By four cents for each outcome, as far as the grid allows.
+        assert (bids > 10_000) == (cents > 0)
+        assert (asks < 10_000) == (cents < 0)
+        assert abs(bids - calm[0]) >= 300 * len(places)
+        assert all(edge_e6(venues, place) < 0 for place in places)
+        assert (await venues.sim("/sim/stats"))["flow"]["event_edges_begun"] == 1
+        flow.push_event(places, 0.0, 0)
+        await venues.sim("/sim/flow", {"running": True})
+        await asyncio.sleep(0.3)
+        assert sums()[0] < 10_000 < sums()[1]
+
+    run(scenario, markets=40, events=1, quote_at_start=True, noise=0, volatility_per_s=0, edges_per_s=0)
+
+
+def test_a_share_of_the_edges_is_within_events(run):
+    async def scenario(venues):
+        await venues.sim("/sim/flow", {"running": True})
+        await asyncio.sleep(1.0)
+        stats = (await venues.sim("/sim/stats"))["flow"]
+        assert stats["event_edges_begun"] == stats["edges_begun"] > 0
+
+    run(scenario, markets=40, events=2, quote_at_start=True, edges_per_s=20, event_edges=1.0)
+
+
 def test_flow_keeps_its_pace_and_stops_when_told(run):
     async def scenario(venues):
         flow = venues.world.flow
