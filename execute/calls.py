@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,7 @@ from core.domain.errors import InvariantBroken, OutcomeUnknown, Reject, Unavaila
 from core.runtime.clock import NS_PER_S, Clock
 from execute.limiter import Limiter
 from execute.ports import Frames, Lane, Reply, Request, Venue
+from execute.signing import Signatures
 from schemas.order import VenueCall
 from venues.refusal import Outcome, VenueError
 
@@ -86,6 +88,9 @@ class Http:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_refusal = on_refusal
+        self._signatures = Signatures(venue, clock)
+        self._line = asyncio.Lock()
+        """Held while a request that has its tokens waits for its signature: those behind it wait too, in their order."""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,6 +105,7 @@ class Http:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._signatures.close()
         if self._session is not None:
             await self._session.close()
 
@@ -108,6 +114,11 @@ class Http:
         """The session, for the private stream."""
         assert self._session is not None, "used outside `async with`"
         return self._session
+
+    @property
+    def signatures(self) -> Signatures:
+        """What signs for this account."""
+        return self._signatures
 
     async def call(
         self,
@@ -125,10 +136,11 @@ class Http:
         if send_by_ns:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
         await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
+        proof = await self._proof(request, headers)
         leaving = _Leaving(self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
-            reply = await self._exchange(session, request, leaving, headers)
+            reply = await self._exchange(session, request, leaving, proof)
         except (TooLate, Unavailable):
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
@@ -144,20 +156,26 @@ class Http:
         self._learn(request, reply)
         return reply
 
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, signed: Mapping[str, str] | None
-    ) -> Reply:
+    async def _proof(self, request: Request, signed: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Return the headers to send, once those of every request before are there: none overtakes another."""
         elsewhere = "://" in request.path
         if elsewhere and not request.is_public:
             raise InvariantBroken(f"{request.path}: a signature of this account goes to no other host")
-        proof = {} if elsewhere else signed or self._venue.headers(request, self._clock.now_ns())
+        async with self._line:
+            if elsewhere:
+                return {}
+            return signed or await self._signatures.sign(request)
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, proof: Mapping[str, str]
+    ) -> Reply:
         headers = {**proof, "User-Agent": "crossbook"}
         if request.body:
             headers["Content-Type"] = "application/json"
         async with session.request(
             request.method,
             # As it was signed: not a character of it is encoded again.
-            URL(request.path if elsewhere else f"{self._base}{request.path}", encoded=True),
+            URL(request.path if "://" in request.path else f"{self._base}{request.path}", encoded=True),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,

@@ -139,6 +139,7 @@ class Gateway:
             health=self.health,
             clock=clock,
             guards=self.guards,
+            sign=self._http.signatures.sign,
         )
         self._follower = Follower(
             venue=venue,
@@ -209,6 +210,7 @@ class Gateway:
                     health=self.health,
                     clock=self._clock,
                     session=self._http.session,
+                    signatures=self._http.signatures,
                     reconcile=self._reconcile,
                 )
                 group.create_task(stream.run())

@@ -104,6 +104,7 @@ class KalshiVenue:
         of a venue that has none; 0: it rests for ever.
         """
         self._signer = signer
+        self.signs_slowly = signer.is_slow
         self._expiry_s = expiry_s
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
@@ -306,6 +307,10 @@ class KalshiVenue:
             if not cursor:
                 break
         return (*views, *await self._fills(caller, since))
+
+    def touch(self) -> Request:
+        """Return the request for the age of the account's figures: signed, and small."""
+        return self._request("GET", DATA_AGE_PATH)
 
     def refresh(self, held: Held) -> Request | None:
         """Return None: its positions are its own."""

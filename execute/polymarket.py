@@ -73,6 +73,8 @@ class PolymarketVenue:
     # A taker's delay holds an order up to a second; then it is listed.
     acceptance_window_s = 5.0
     settles = True
+    # secp256k1 and HMAC: less than a switch of threads.
+    signs_slowly = False
     asks_standing = True
     clock_remedy = "check CROSSBOOK_*_CREDENTIALS_FILE (private key, and the API key made for its address) and this machine's clock"
 
@@ -316,6 +318,10 @@ class PolymarketVenue:
         for state in await self._open(caller):
             views += self._order_views(state)
         return tuple(views)
+
+    def touch(self) -> Request:
+        """Return the request for the venue's clock; its answer says nothing of the key."""
+        return _read(TIME_PATH)
 
     def refresh(self, held: Held) -> Request | None:
         """Return the request to look at the chain again: its cached balance decides whether a token may be sold."""

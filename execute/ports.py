@@ -123,7 +123,7 @@ class Caller(Protocol):
         headers: Mapping[str, str] | None = None,
         why_not: Callable[[], str] | None = None,
     ) -> Reply:
-        """Return the venue's answer; `headers` where they were signed before.
+        """Return the venue's answer; `headers` where they were signed before. Requests leave in the order of their tokens.
 
         `why_not` is asked when a connection is there, just before the write; what it returns keeps the bytes here.
 
@@ -342,6 +342,8 @@ class Venue(Protocol):
     settles: bool
     """Fills are final only after a settlement."""
     budgets: Mapping[str, Budget]
+    signs_slowly: bool
+    """A signature costs more than some 50 us: it is made off the event loop, by `headers` and `stream` on another thread."""
     asks_standing: bool
     """The venue has an answer of its own to where an address may trade."""
     clock_remedy: str
@@ -432,6 +434,10 @@ class Venue(Protocol):
 
     async def ask_standing(self, caller: Caller) -> Standing:
         """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
+        ...
+
+    def touch(self) -> Request:
+        """Return the cheapest read there is: what keeps a connection warm."""
         ...
 
     def refresh(self, held: Held) -> Request | None:
