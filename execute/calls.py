@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -23,6 +24,7 @@ from venues.refusal import Outcome, VenueError
 CONNECTIONS_MAX = 32
 """Open connections of one account to one venue."""
 KEEPALIVE_S = 75
+"""How long we keep an idle connection, and take the venue to keep one until it says otherwise (`Keep-Alive: timeout=`)."""
 BUDGET_WAIT_S = 5.0
 """How long a request without a deadline waits for its rate budget."""
 RESPONSE_BYTES_KEPT = 256 * 1024
@@ -36,9 +38,10 @@ class TooLate(Reject):
 class _Leaving:
     """Of one request: when bytes may leave at the latest, who is asked then, and whether they did."""
 
-    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns", "why_not")
+    __slots__ = ("clock", "http", "left", "send_by_ns", "sent_ts_ns", "why_not")
 
-    def __init__(self, clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None) -> None:
+    def __init__(self, http: Http, clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None) -> None:
+        self.http = http
         self.clock = clock
         self.send_by_ns = send_by_ns
         self.why_not = why_not
@@ -55,6 +58,7 @@ class _TimedRequest(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         leaving = _leaving.get()
         if leaving is not None:
+            leaving.http.watch(conn)
             now = leaving.clock.now_ns()
             if leaving.send_by_ns and now > leaving.send_by_ns:
                 raise TooLate(f"send_by passed {(now - leaving.send_by_ns) / NS_PER_S:.3f} s ago")
@@ -91,6 +95,13 @@ class Http:
         self._signatures = Signatures(venue, clock)
         self._line = asyncio.Lock()
         """Held while a request that has its tokens waits for its signature: those behind it wait too, in their order."""
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.opened = 0
+        """Connections that were opened for requests."""
+        self.patience_s = float(KEEPALIVE_S)
+        """How long the venue keeps a connection that is idle, as far as it is known."""
+        self.thinned = asyncio.Event()
+        """Set when a connection was closed."""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -137,7 +148,7 @@ class Http:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
         await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
         proof = await self._proof(request, headers)
-        leaving = _Leaving(self._clock, send_by_ns, why_not)
+        leaving = _Leaving(self, self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
             reply = await self._exchange(session, request, leaving, proof)
@@ -181,8 +192,31 @@ class Http:
             allow_redirects=False,
         ) as response:
             body = await response.read()
+        self._hear_patience(response.headers.get("Keep-Alive", ""))
         date_ns = _date_ns(response.headers.get("Date", ""))
         return Reply(response.status, body, leaving.sent_ts_ns, self._clock.now_ns(), date_ns)
+
+    def watch(self, connection: Any) -> None:
+        """Note the connection a request is about to be written to: new ones are counted, and heard of when they close."""
+        protocol = connection.protocol
+        if protocol in self._watched:
+            return
+        self._watched.add(protocol)
+        self.opened += 1
+        closed: asyncio.Future[None] | None = protocol.closed
+        if closed is not None:
+            closed.add_done_callback(self._on_closed)
+
+    def _on_closed(self, closed: asyncio.Future[None]) -> None:
+        if not closed.cancelled():
+            closed.exception()  # looked at: that a connection was cut is no error of its own
+        self.thinned.set()
+
+    def _hear_patience(self, text: str) -> None:
+        for part in text.split(","):
+            name, _, value = part.strip().partition("=")
+            if name.lower() == "timeout" and value.isdecimal() and int(value):
+                self.patience_s = min(float(value), float(KEEPALIVE_S))
 
     def _keep(self, request: Request, order: str, reply: Reply) -> None:
         # Headers carry the secrets and are not kept.

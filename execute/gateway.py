@@ -33,6 +33,7 @@ from execute.reports import UNREAD, Reporter, say_alive
 from execute.submission import Refusal, Submitter
 from execute.unreadable import Undertaker
 from execute.upkeep import Upkeep, outcomes_held, token_of
+from execute.warmth import Warmth
 from schemas.decision import Amend, Beat, Cancel, Grant
 from schemas.order import Alive, Settled, Submitting
 from venues.refusal import VenueError
@@ -76,6 +77,10 @@ class Timing:
     open_poll_s: float = 10.0
     heartbeat_s: float = 0.0
     """Between two heartbeats of a venue's dead-man switch; 0: it stays unused."""
+    warm_connections: int = 0
+    """Kept open and warm, so that an order finds one; 0: none."""
+    warm_s: float = 15.0
+    """Between two uses of each."""
 
 
 class Gateway:
@@ -226,6 +231,13 @@ class Gateway:
                     funds=self.guards.funds,
                 )
                 group.create_task(reporter.run())
+                warmth = Warmth(
+                    venue=self._venue,
+                    http=self._http,
+                    connections=self._timing.warm_connections,
+                    interval_s=self._timing.warm_s,
+                )
+                group.create_task(warmth.run())
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
                 group.create_task(self.heartbeat.run())

@@ -116,6 +116,8 @@ def timing_of(settings: ExecuteSettings) -> Timing:
         answer_timeout_s=settings.answer_timeout_s,
         open_poll_s=settings.open_poll_s,
         heartbeat_s=settings.heartbeat_s,
+        warm_connections=settings.warm_connections,
+        warm_s=settings.warm_interval_s,
     )
 
 
