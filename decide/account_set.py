@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from decide.claims import Claims
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
 from decide.ledger import Account
 from decide.orders import Order, Orders
 from decide.positions import Positions
@@ -138,29 +138,45 @@ class AccountSet:
         return open_cost_e6(wanted.side, wanted.price, size) + fee
 
     def _order_need_e6(self, order: Order, leg: LegState) -> int:
+        return max(self._offer_need_e6(order, leg, price, size) for price, size in order.offers)
+
+    def _offer_need_e6(self, order: Order, leg: LegState, price: int, size: int) -> int:
+        """Return what an order may still cost if it stands at a price and total."""
         grant = order.grant
-        rest = max(grant.size - order.filled, 0)
-        fee = max(grant.fee_max_e6 - order.fees_e6, 0)
+        rest = max(size - order.filled, 0)
+        fee_max = resting_fee_e6(leg.instrument, price, size) if grant.post_only else grant.fee_max_e6
+        fee = max(fee_max - order.fees_e6, 0)
         if grant.purpose != "UNWIND":
-            return open_cost_e6(grant.side, grant.price, rest) + fee
+            return open_cost_e6(grant.side, price, rest) + fee
         ledger = self.ledgers[grant.account]
         if not ledger.nets:
             # Sold from what is held; its fee comes out of what it brings.
             return 0
         position = ledger.holding(grant.instrument, "YES").size
         closing = max(position if grant.side == "SELL" else -position, 0)
-        return open_cost_e6(grant.side, grant.price, max(rest - closing, 0)) + fee
+        return open_cost_e6(grant.side, price, max(rest - closing, 0)) + fee
 
     # Our own orders
 
     def crosses_own(self, instrument: str, side: Side, price: int, *, but: str = "") -> bool:
         """Say whether an order would trade with an open or planned one of ours; `but` names its own saga."""
-        return any(
-            other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
+        return bool(self.crossing(instrument, side, price, but=but))
+
+    def crossing(self, instrument: str, side: Side, price: int, *, but: str = "") -> list[Saga]:
+        """Return the sagas whose orders, open or planned, an order would trade with."""
+        return [
+            saga
             for saga in self._open.values()
             if saga.intent.id != but
-            for other_side, other in _prices(saga, instrument)
-        )
+            and any(
+                other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
+                for other_side, other in _prices(saga, instrument)
+            )
+        ]
+
+    def resting(self) -> list[Saga]:
+        """Return the sagas that rest, oldest first."""
+        return [saga for saga in self._open.values() if saga.rest is not None]
 
     def sellable(self, order_size: int, account: str, instrument: str, side: Side) -> bool:
         """Say whether enough is confirmed, and in no other sale, to take back `order_size` by a YES `side`."""
@@ -175,7 +191,7 @@ class AccountSet:
         if ledger.nets:
             held = max(holding.size if side == "SELL" else -holding.size, 0)
         committed = sum(
-            max(order.grant.size - order.filled, 0)
+            order.unfilled
             for order in self.orders.open_on(instrument)
             if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.side == side
         )
@@ -193,7 +209,7 @@ def _prices(saga: Saga, instrument: str) -> list[tuple[Side, int]]:
     for index, leg in enumerate(saga.legs):
         if leg.leg.instrument != instrument:
             continue
-        found += [(order.grant.side, order.grant.price) for order in leg.orders if not order.complete]
+        found += [(order.grant.side, price) for order in leg.orders if not order.complete for price, _ in order.offers]
         if index > 0 and not leg.orders and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
             found.append((leg.leg.side, leg.leg.price))
     return found

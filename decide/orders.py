@@ -18,6 +18,12 @@ from schemas.order import Fill, OrderUpdate, Submitting
 
 GATEWAY_REFUSAL = "gateway: "
 """How the reason begins when a gateway's own checks refused an order: its bytes never left."""
+NOT_AMENDED = "not amended: "
+"""How the reason begins when a gateway says that an order stays as it was."""
+
+Offer = tuple[int, int]
+"""YES price and total (what is filled included) at which an order stands."""
+NONE: Offer = (0, 0)
 
 
 @dataclass
@@ -50,6 +56,16 @@ class Order:
     """some record about it was read"""
     events: set[str] = field(default_factory=set)
     """ids of what was heard about it: the second time says nothing"""
+    stands: Offer = NONE
+    """as an amendment left it; NONE: as granted"""
+    stands_ns: int = 0
+    """the venue's time of that"""
+    asked: Offer = NONE
+    """what it is to be amended to, while it is not known whether it was"""
+    asked_until_ns: int = 0
+    """not a byte of that amendment leaves after this"""
+    expires_s: int = 0
+    """when an order that rests ends by itself, as it was last asked for; 0: as granted"""
 
     def is_new(self, event_id: str) -> bool:
         """Say whether an event is seen for the first time; the second time it is not."""
@@ -62,6 +78,21 @@ class Order:
     def complete(self) -> bool:
         """Say whether nothing more is to come. Fills beyond the figure are a surprise that is booked, not waited for."""
         return self.terminal and self.filled >= self.stated
+
+    @property
+    def offer(self) -> Offer:
+        """Where it stands, as far as was said."""
+        return self.stands if self.stands != NONE else (self.grant.price, self.grant.size)
+
+    @property
+    def offers(self) -> list[Offer]:
+        """Every price and total at which it may stand."""
+        return [self.offer, self.asked] if self.asked != NONE else [self.offer]
+
+    @property
+    def unfilled(self) -> int:
+        """What may still be filled, at the most."""
+        return max(max(size for _, size in self.offers) - self.filled, 0)
 
     @property
     def effective(self) -> int:
@@ -120,6 +151,10 @@ class Orders:
             # Another gateway's opinion: the writer of Submitting may have sent it.
             return None
         order.stated = max(order.stated, update.filled)
+        if update.size and update.venue_ts_ns >= order.stands_ns:
+            order.stands, order.stands_ns = (update.price, update.size), update.venue_ts_ns
+            if order.stands == order.asked:
+                order.asked = NONE
         if not order.terminal:
             order.status = update.status
             order.reason = update.reason
