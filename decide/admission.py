@@ -288,6 +288,8 @@ def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     step = lcm(*(instrument.size_step for instrument in instruments))
     size = min(*(leg.size for leg in intent.legs), *(sum(remaining) for remaining in left)) // step * step
     is_whole = all(leg.size == size for leg in intent.legs)
+    if not is_whole and any(leg.rests for leg in intent.legs):
+        return Refusal.OFF_GRID
     if not is_whole and size == 0:
         return Refusal.TAKEN
     legs = [_open_leg(leg, one, rest) for leg, one, rest in zip(intent.legs, instruments, left, strict=True)]

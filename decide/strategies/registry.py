@@ -8,6 +8,7 @@ from decide.ports import StrategyKind
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.exhaustive_event import ExhaustiveEvent
 from decide.strategies.momentum import Momentum
+from decide.strategies.passive_quoting import PassiveQuoting
 
 GROUP = "crossbook.strategies"
 
@@ -15,6 +16,7 @@ BUILT_IN: Mapping[str, StrategyKind] = {
     "cross_venue": CrossVenue.from_config,
     "exhaustive_event": ExhaustiveEvent.from_config,
     "momentum": Momentum.from_config,
+    "passive_quoting": PassiveQuoting.from_config,
 }
 
 
