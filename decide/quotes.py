@@ -99,7 +99,7 @@ class Quotes:
         for saga in accounts.resting():
             reason = self._why_not(accounts, saga, now_ns)
             if reason and saga.rest is not None and not saga.rest.pulled:
-                saga.rest.pulled = reason
+                saga.rest.pulled = str(reason)
                 found.append(saga)
         return found
 
@@ -244,7 +244,7 @@ class Quotes:
                 send_by_ns = min(turn.now_ns + ENTRY_LIFE_NS, rest.recv_ts_ns + AGAIN_NS)
                 self._grant(accounts, saga, turn, send_by_ns=send_by_ns)
                 return
-            rest.pulled = refusal
+            rest.pulled = str(refusal)
         saga.state, saga.reason = "DONE", _reason(saga, rest)
 
     def _why_not_again(self, accounts: AccountSet, saga: Saga, rest: Rest, now_ns: int) -> str:
