@@ -105,6 +105,10 @@ def test_no_more_is_taken_of_a_level_than_it_showed_between_refreshes(steps):
         for side, price, size in given_by:
             room[side, price] = room.get((side, price), 0) - size
             assert room[side, price] >= 0, (side, price)
+        for side in Side:
+            for price, _ in run.market.levels(side):
+                offered = sum(order.remaining for order in run.market.orders_at(side, price) if not order.owner)
+                assert offered <= room.get((side, price), 0), (side, price)
         if not trusted:
             assert not [event for event in events if isinstance(event, Filled)]
 
@@ -169,3 +173,91 @@ def test_equal_inputs_give_equal_fills_and_every_quantity_is_kept(steps, latency
     for side in Side:
         for price, size in first.market.levels(side):
             assert size == sum(order.remaining for order in first.market.orders_at(side, price)) > 0
+
+
+class Line:
+    """The true line of one price at the venue, and what a real order of ours in it would have got.
+
+    Strangers' sizes before and behind our place; the venue's own line does not hold our order, so what a trade takes beyond those
+    before us it takes there from those behind.
+    """
+
+    def __init__(self, before, mine):
+        self.before, self.behind, self.left = before, 0, mine
+
+    @property
+    def size(self):
+        return self.before + self.behind
+
+    def trade(self, size):
+        """Let a trade of at most the level's size happen and return its size."""
+        size = min(size, self.size)
+        ahead = min(size, self.before)
+        self.before -= ahead
+        rest = size - ahead
+        self.behind -= rest
+        self.left -= min(rest, self.left)
+        return size
+
+
+LINE_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["join", "leave_before", "leave_behind", "trade"]),
+        st.integers(1, 40),
+        st.sampled_from(["book first", "print first", "with a book between"]),
+    ),
+    max_size=40,
+)
+
+
+def follow(before, mine, steps):
+    """Play a true line to paper's market, yielding (step, true line, our paper order) after each step."""
+    now = [1_000]
+    market = PaperMarket(lambda: now[0])
+    market.trust(trusted=True)
+    line = Line(before, mine)
+    market.depth([(5_000, before)], [], now[0])
+    order = Order("mine", Side.BID, 5_000, mine, owner="us")
+    market.submit(order)
+
+    def book(size):
+        market.depth([(5_000, size)] if size else [], [], now[0])
+
+    for action, size, told in steps:
+        now[0] += 300_000_000
+        was = line.size
+        match action:
+            case "join":
+                line.behind += size
+            case "leave_before":
+                line.before -= min(size, line.before)
+            case "leave_behind":
+                line.behind -= min(size, line.behind)
+            case "trade":
+                traded = line.trade(size)
+                if traded:
+                    if told == "book first":
+                        book(line.size)
+                    market.trade(5_000, traded, Side.ASK, now[0])
+                    if told == "with a book between":
+                        # Another level changed between the print and its book: this one still shows what it did.
+                        book(was)
+        book(line.size)
+        yield action, line, order, market
+
+
+@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS)
+@settings(max_examples=300, deadline=None)
+def test_a_paper_order_never_gets_more_than_a_real_one_in_its_place(before, mine, steps):
+    for _, line, order, market in follow(before, mine, steps):
+        assert order.filled <= mine - line.left
+        assert market.level_size(Side.BID, 5_000) - order.remaining <= line.size
+
+
+@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS)
+@settings(max_examples=300, deadline=None)
+def test_where_nobody_ahead_leaves_a_paper_order_gets_what_a_real_one_gets(before, mine, steps):
+    """So it is not merely careful: trades, and those who come and go behind it, are followed exactly."""
+    steps = [step for step in steps if step[0] in ("join", "trade")]
+    for _, line, order, _ in follow(before, mine, steps):
+        assert order.filled == mine - line.left
