@@ -13,20 +13,16 @@ import msgspec
 from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable, UnknownInstrument
 from core.domain.units import MICRO, ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_S
-from execute.ports import (
+from execute.ports import Budget, Caller, Lane, Reply, Request
+from execute.views import (
     Answer,
-    Budget,
-    Caller,
     FillView,
     Held,
-    Lane,
     Lookup,
     Mode,
     OrderView,
     Purse,
-    Reply,
     Report,
-    Request,
     Resting,
     SettledView,
     Standing,

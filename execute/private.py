@@ -13,8 +13,9 @@ from core.runtime import log, metrics
 from core.runtime.clock import Clock
 from execute.health import Health
 from execute.journal import Journal
-from execute.ports import Stream, Venue, View
+from execute.ports import Venue
 from execute.signing import Signatures
+from execute.views import Stream, View
 from schemas.order import PrivateFrame
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024

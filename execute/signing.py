@@ -16,7 +16,8 @@ from typing import TypeVar
 from core.domain.errors import Reject
 from core.runtime import queues
 from core.runtime.clock import Clock
-from execute.ports import Request, Stream, Venue
+from execute.ports import Request, Venue
+from execute.views import Stream
 
 WAITING_MAX = 128
 """Signatures that wait for the thread; one more is made on the loop at once, so that no cancel is ever refused here."""

@@ -25,8 +25,9 @@ from execute.guards import Guards
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
-from execute.ports import Answer, Caller, Lane, Mode, OrderView, Request, Venue
+from execute.ports import Caller, Lane, Request, Venue
 from execute.signing import at_once
+from execute.views import Answer, Mode, OrderView
 from schemas.decision import Amend, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
