@@ -10,7 +10,6 @@ started again begins with new ones, so it wants a new run of `paper` too.
 """
 
 import asyncio
-import contextlib
 import signal
 from typing import Literal
 
@@ -112,9 +111,10 @@ async def _serve(parts: Parts, settings: PaperSettings) -> None:
         asyncio.create_task(_follow(parts, settings, feed, described)),
         asyncio.create_task(_check(feed)),
     ]
+    known = asyncio.create_task(described.wait())
     waiting = [*tasks, asyncio.create_task(stopped.wait())]
     try:
-        await asyncio.wait([*waiting, asyncio.create_task(described.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waiting, known], return_when=asyncio.FIRST_COMPLETED)
         ready = await world.start()
         log.info("paper.ready", reads=settings.reads, writes=settings.writes, control=ready["sim_url"])
         with presence(settings, STAGE, "paper", lambda: {"ok": True, "reason": "", "markets": len(feed.seats)}):
@@ -124,11 +124,9 @@ async def _serve(parts: Parts, settings: PaperSettings) -> None:
     except CrossbookError as e:
         raise e if isinstance(e, Halt | Misconfigured) else Halt(str(e)) from e
     finally:
-        for task in waiting:
+        for task in (*waiting, known):
             task.cancel()
-        for task in waiting:
-            with contextlib.suppress(asyncio.CancelledError, CrossbookError):
-                await task
+        await asyncio.gather(*waiting, known, return_exceptions=True)
         feed.check()
         await world.stop()
 

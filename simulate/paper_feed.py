@@ -44,6 +44,8 @@ class Seat:
         self.quote_at: Version = (-1, -1)
         self.depth_is_live = False
         self.quote_is_live = False
+        self.is_fresh = False
+        """Whether its partition's ticks were young when it was judged last."""
         self.is_open = instrument.status == "OPEN"
         self.known: set[tuple[int, int, int]] = set()
         self.newest: deque[tuple[int, int, int]] = deque()
@@ -102,7 +104,7 @@ class PaperFeed:
         if seat is not None:
             seat.is_open = instrument.status == "OPEN"
             self._regrid(seat, instrument.tick_from, instrument.tick_to, instrument.tick_step)
-            self._judge(name, seat)
+            self._judge(seat)
             return
         self._refused.pop(name, None)
         self._instruments[name] = instrument
@@ -124,9 +126,12 @@ class PaperFeed:
                 self._apply(record, seat)
 
     def check(self) -> None:
-        """Judge all books by the time that has passed, and write down why orders were filled."""
+        """Judge books by the time that has passed, and write down why orders were filled."""
+        now_ns = self._now_ns()
+        fresh = {partition for partition, ts_ns in self._ticks.items() if now_ns - ts_ns < self._tick_age_max_ns}
         for name, seat in self.seats.items():
-            self._judge(name, seat)
+            if (seat.partition in fresh) is not seat.is_fresh:
+                self._judge(seat)
             for why in seat.book.evidence():
                 self._tell(name, why)
 
@@ -140,7 +145,7 @@ class PaperFeed:
                 if version >= seat.quote_at:
                     seat.quote_at = version
                     seat.quote_is_live = record.state == "LIVE"
-                    self._judge(record.instrument, seat)
+                    self._judge(seat)
             case Trade() if (record.price_exp, record.size_exp) == _EXPONENTS and seat.is_new(record):
                 label = f"trade:{record.epoch}:{record.frame_no}:{record.index}"
                 taker = _SIDES.get(record.aggressor)
@@ -150,7 +155,7 @@ class PaperFeed:
                     seat.is_open = record.status == "OPEN"
                 if record.tick_from:
                     self._regrid(seat, record.tick_from, record.tick_to, record.tick_step)
-                self._judge(record.instrument, seat)
+                self._judge(seat)
             case _:
                 self.counts["passed_over"] += 1
         self._publish(seat, events)
@@ -164,7 +169,7 @@ class PaperFeed:
         seat.depth_at = version
         seat.depth_is_live = depth.state == "LIVE"
         # What stood before trust ended is judged first: a book that is not LIVE has no levels to take in.
-        self._judge(depth.instrument, seat)
+        self._judge(seat)
         if not seat.depth_is_live or is_repeat or (depth.price_exp, depth.size_exp) != _EXPONENTS:
             return []
         events = seat.book.depth(
@@ -176,10 +181,10 @@ class PaperFeed:
         self._open(seat)
         return events
 
-    def _judge(self, name: str, seat: Seat) -> None:
+    def _judge(self, seat: Seat) -> None:
         """Open or close a market by what is known of its live book."""
-        age_ns = self._now_ns() - self._ticks.get(seat.partition, 0)
-        trusted = seat.is_open and seat.depth_is_live and seat.quote_is_live and age_ns < self._tick_age_max_ns
+        seat.is_fresh = self._now_ns() - self._ticks.get(seat.partition, 0) < self._tick_age_max_ns
+        trusted = seat.is_open and seat.depth_is_live and seat.quote_is_live and seat.is_fresh
         self._publish(seat, seat.book.trust(trusted=trusted))
         self._open(seat)
 

@@ -31,6 +31,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from core.domain.units import ONE_DOLLAR_E4
 from simulate.matching import (
     NEVER_RESTED,
     Canceled,
@@ -175,6 +176,8 @@ class PaperMarket(Matcher):
 
     def evidence(self) -> list[Evidence]:
         """Return why our orders were filled since it was asked last."""
+        if not self._evidence:
+            return []
         found = list(self._evidence)
         self._evidence.clear()
         return found
@@ -225,7 +228,7 @@ class PaperMarket(Matcher):
         if taker is None:
             taker = next((side for side in Side if self.crosses(side, price)), None)
         size -= size % self._lot
-        if not self.is_trusted or taker is None or size <= 0:
+        if not self.is_trusted or taker is None or size <= 0 or not 0 < price < ONE_DOLLAR_E4:
             return []
         side = taker.opposite
         stranger = self._stranger(taker, price, size)
@@ -290,6 +293,8 @@ class PaperMarket(Matcher):
             level = known[price]
             level.forget(ts_ns)
             if price in shown or self._is_shown(side, price):
+                # Within sight and not there: nobody stands ahead of one of ours.
+                level.is_unseen = level.is_unseen and price in shown
                 level.set(shown.get(price, 0))
                 self._cut(side, price, self._strangers(side, price) - level.free, level, ts_ns)
             elif not any(order.owner for order in self.orders_at(side, price)):
@@ -350,7 +355,7 @@ class PaperMarket(Matcher):
     # ------------------------------------------------------------------ plumbing
     def _whole(self, levels: Levels) -> dict[int, int]:
         lot = self._lot
-        return {price: size - size % lot for price, size in levels}
+        return {price: size - size % lot for price, size in levels if 0 < price < ONE_DOLLAR_E4}
 
     def _level(self, side: Side, price: int) -> _Level:
         level = self._known[side].get(price)

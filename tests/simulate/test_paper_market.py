@@ -228,6 +228,23 @@ def test_an_order_out_of_sight_stands_behind_all_that_shows_there_first(clock):
     assert filled(market.trade(4_900, 1, Side.ASK, clock.ns + 4)) == [("mine", 4_900, 1)]
 
 
+def test_an_order_out_of_sight_has_nobody_ahead_once_its_place_is_seen_to_be_empty(clock):
+    market = PaperMarket(clock, depth_max=1)
+    market.trust(trusted=True)
+    market.depth([(5_000, 10)], [], clock.ns)
+    market.submit(order("mine", Side.BID, 4_900, 30))
+    market.depth([(4_800, 70)], [], clock.ns + 1)
+    market.depth([(4_900, 70)], [], clock.ns + 2)
+    assert filled(market.trade(4_900, 4, Side.ASK, clock.ns + 3)) == [("mine", 4_900, 4)]
+
+
+def test_prices_that_are_none_are_passed_over(market, clock):
+    market.depth([(5_000, 10), (0, 5)], [(10_000, 5)], clock.ns + 1)
+    assert market.trade(0, 5, Side.ASK, clock.ns + 2) == []
+    assert market.levels(Side.ASK) == []
+    assert market.levels(Side.BID) == [(5_000, 10)]
+
+
 def test_live_sizes_count_in_whole_lots(clock):
     market = PaperMarket(clock, lot=10)
     market.trust(trusted=True)

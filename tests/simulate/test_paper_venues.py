@@ -272,6 +272,20 @@ def test_a_book_not_to_be_trusted_refuses_as_a_paused_venue_does_and_keeps_what_
     run(scenario)
 
 
+def test_all_books_of_a_partition_open_again_with_its_ticks_though_nothing_is_said_of_them(run):
+    async def scenario(live):
+        live.feed._ticks.clear()
+        live.tick(ago_ns=1_500_000_000)
+        live.feed.check()
+        assert (await live.venues.sim("/sim/paper"))["open"] == 0
+        live.tick()
+        live.book(POLYMARKET)
+        live.feed.check()
+        assert (await live.venues.sim("/sim/paper"))["open"] == 2
+
+    run(scenario)
+
+
 def test_a_held_taker_meets_the_book_as_it_is_when_it_is_let_go(run):
     async def scenario(live):
         client = live.venues.polymarket
