@@ -271,37 +271,61 @@ class PaperMarket(Matcher):
         shown = {Side.BID: self._whole(bids), Side.ASK: self._whole(asks)}
         for side, levels in ((Side.BID, bids), (Side.ASK, asks)):
             self._reach[side] = levels[-1][0] if len(levels) >= self.depth_max else None
-        for side in Side:
-            self._shrink_to(side, shown[side], ts_ns)
+        # What left goes on both sides before anything comes: else a book that moved would meet what it left behind.
+        lacking = {side: self._shrink_to(side, shown[side], ts_ns) for side in Side}
         events: list[Event] = []
         for side in Side:
-            for price, size in shown[side].items():
-                level = self._level(side, price)
-                level.set(size)
+            if not lacking[side]:
+                continue
+            for price in shown[side]:
+                if price not in lacking[side]:
+                    continue
+                level = self._known[side][price]
                 missing = level.free - self._strangers(side, price)
-                if missing > 0:
-                    missing -= self._meet(side, price, missing, level, events)
+                missing -= self._meet(side, price, missing, level, events)
                 if missing > 0:
                     self._join(side, price, missing, 0 if level.is_unseen else ts_ns)
                 level.is_unseen = False
         return events
 
-    def _shrink_to(self, side: Side, shown: dict[int, int], ts_ns: int) -> None:
-        """Take away what is shown no more, on levels within sight."""
+    # hot: each depth of each market
+    def _shrink_to(self, side: Side, shown: dict[int, int], ts_ns: int) -> set[int]:
+        """Take away what is shown no more, on levels within sight; return the prices where something is to come."""
         known = self._known[side]
-        for price in list(known):
-            level = known[price]
-            level.forget(ts_ns)
-            if price in shown or self._is_shown(side, price):
-                # Within sight and not there: nobody stands ahead of one of ours.
-                level.is_unseen = level.is_unseen and price in shown
-                level.set(shown.get(price, 0))
-                self._cut(side, price, self._strangers(side, price) - level.free, level, ts_ns)
-            elif not any(order.owner for order in self.orders_at(side, price)):
-                # Out of sight: nobody may take what is not shown. Behind it stands nobody of ours, so no line is lost.
-                self._cut(side, price, self._strangers(side, price))
-            if level.is_blank:
-                del known[price]
+        lacking = set()
+        for price, size in shown.items():
+            level = known.get(price)
+            if level is None:
+                level = known[price] = _Level()
+            elif level.shrunk:
+                level.forget(ts_ns)
+            if size != level.live:
+                level.set(size)
+            surplus = self._strangers(side, price) - level.free
+            if surplus < 0:
+                lacking.add(price)
+                continue
+            level.is_unseen = False
+            if surplus:
+                self._cut(side, price, surplus, level, ts_ns)
+        if len(known) > len(shown):
+            for price in [price for price in known if price not in shown]:
+                self._leave(side, price, known[price], ts_ns)
+        return lacking
+
+    def _leave(self, side: Side, price: int, level: _Level, ts_ns: int) -> None:
+        """Handle a level that is not shown: gone, or only out of sight."""
+        level.forget(ts_ns)
+        if self._is_shown(side, price):
+            # Within sight and not there: nobody stands ahead of one of ours.
+            level.is_unseen = False
+            level.set(0)
+            self._cut(side, price, self._strangers(side, price), level, ts_ns)
+        elif not any(order.owner for order in self.orders_at(side, price)):
+            # Nobody may take what is not shown. Behind it stands nobody of ours, so no line is lost.
+            self._cut(side, price, self._strangers(side, price))
+        if level.is_blank:
+            del self._known[side][price]
 
     def _meet(self, side: Side, price: int, size: int, level: _Level, events: list[Event]) -> int:
         """Let live size that crosses our resting orders trade with them, at their prices; return how much did."""
@@ -369,7 +393,10 @@ class PaperMarket(Matcher):
         return reach is None or (price >= reach if side is Side.BID else price <= reach)
 
     def _strangers(self, side: Side, price: int) -> int:
-        return sum(order.remaining for order in self.orders_at(side, price) if not order.owner)
+        level = self._side(side).get(price)
+        if level is None:
+            return 0
+        return sum([order.remaining for order in level.orders.values() if not order.owner])
 
     def _rests(self, order: Order) -> bool:
         return order.remaining > 0 and any(other is order for other in self.orders_at(order.side, order.price))
