@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from core.domain.errors import Reject
 from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side, Verdict
 from schemas.order import Holding
 from venues.refusal import Outcome as Refusal
@@ -208,3 +209,9 @@ class Stream:
     pong: str = ""
     ping_s: float = 10.0
     silence_s: float = 30.0
+
+
+def unreadable(status: int, error: Reject) -> Answer:
+    """Return what a success in words we cannot read means: whether it was done is looked up."""
+    words = VenueError(status=status, code="unreadable", message=str(error), outcome=Refusal.UNKNOWN)
+    return Answer(refusal=Refusal.UNKNOWN, error=words)
