@@ -152,6 +152,8 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         run=settings.writes,
         stage=STAGE,
         partitions=parts.run.partitions,
+        # The Submittings of legs that leave together do not wait for each other's acknowledgements.
+        pipelined=True,
     )
     # Decisions and order events are the writer's own run: paper trading reads live books and its own grants.
     events = reader(topics.ORDER_EVENT, settings.writes, partitions=own)
