@@ -43,11 +43,8 @@ from simulate.matching import (
     Side,
     TimeInForce,
 )
+from simulate.paper_level import Level, Shrunk
 
-EXPLAIN_NS = 2_000_000_000
-"""How long after a level shrank a trade may still be the reason."""
-SHRUNK_MAX = 16
-"""Shrinkings remembered of one level; beyond that the oldest is forgotten, which delays a fill and never makes one."""
 EVIDENCE_MAX = 10_000
 """Fills not yet asked for; the oldest is forgotten."""
 
@@ -77,51 +74,6 @@ class Evidence(NamedTuple):
     live: int
     taken: int
     cause: str
-
-
-class _Shrunk(NamedTuple):
-    """Size that left a level without a trade so far: when, and how old the place in the line was."""
-
-    ts_ns: int
-    since_ns: int
-    size: int
-
-
-class _Level:
-    """What is known of one live level."""
-
-    __slots__ = ("is_unseen", "live", "shrunk", "taken", "untraded")
-
-    def __init__(self) -> None:
-        self.live = 0
-        self.taken = 0
-        self.untraded = 0
-        """Of what we took, how much no live trade has gone past: those real orders are still ahead in the real line."""
-        self.shrunk: deque[_Shrunk] = deque(maxlen=SHRUNK_MAX)
-        self.is_unseen = False
-        """One of ours came to rest while the depth did not reach here: whatever shows first is ahead of it."""
-
-    @property
-    def free(self) -> int:
-        return self.live - self.taken
-
-    def set(self, live: int) -> None:
-        self.live = live
-        self.taken = min(self.taken, live)
-        self.untraded = min(self.untraded, self.taken)
-
-    def take(self, size: int) -> None:
-        self.taken += size
-        self.untraded += size
-
-    def forget(self, now_ns: int) -> None:
-        """Drop shrinkings that no trade will explain any more."""
-        while self.shrunk and self.shrunk[0].ts_ns < now_ns - EXPLAIN_NS:
-            self.shrunk.popleft()
-
-    @property
-    def is_blank(self) -> bool:
-        return not (self.live or self.shrunk or self.is_unseen)
 
 
 class PaperMarket(Matcher):
@@ -163,7 +115,7 @@ class PaperMarket(Matcher):
         self._latency_ns = latency_ns
         self._number = 0
         self._since_ns = 0
-        self._known: dict[Side, dict[int, _Level]] = {Side.BID: {}, Side.ASK: {}}
+        self._known: dict[Side, dict[int, Level]] = {Side.BID: {}, Side.ASK: {}}
         self._reach: dict[Side, int | None] = {Side.BID: None, Side.ASK: None}
         """Worst price the depth shows; None: it shows all."""
         self._pending: tuple[Levels, Levels, int, str] | None = None
@@ -237,7 +189,7 @@ class PaperMarket(Matcher):
             if stranger.remaining and maker.since_ns < ts_ns:
                 events.append(self._fill(maker, stranger, min(stranger.remaining, maker.remaining)))
                 self._note(maker, events[-1], "through", size, stranger.filled, cause)
-        level = self._known[side].get(price) or _Level()
+        level = self._known[side].get(price) or Level()
         if level.is_unseen:
             return events
         passed = min(stranger.remaining, level.untraded)
@@ -296,7 +248,7 @@ class PaperMarket(Matcher):
         for price, size in shown.items():
             level = known.get(price)
             if level is None:
-                level = known[price] = _Level()
+                level = known[price] = Level()
             elif level.shrunk:
                 level.forget(ts_ns)
             if size != level.live:
@@ -313,7 +265,7 @@ class PaperMarket(Matcher):
                 self._leave(side, price, known[price], ts_ns)
         return lacking
 
-    def _leave(self, side: Side, price: int, level: _Level, ts_ns: int) -> None:
+    def _leave(self, side: Side, price: int, level: Level, ts_ns: int) -> None:
         """Handle a level that is not shown: gone, or only out of sight."""
         level.forget(ts_ns)
         if self._is_shown(side, price):
@@ -327,7 +279,7 @@ class PaperMarket(Matcher):
         if level.is_blank:
             del self._known[side][price]
 
-    def _meet(self, side: Side, price: int, size: int, level: _Level, events: list[Event]) -> int:
+    def _meet(self, side: Side, price: int, size: int, level: Level, events: list[Event]) -> int:
         """Let live size that crosses our resting orders trade with them, at their prices; return how much did."""
         if not self.crosses(side, price):
             return 0
@@ -351,7 +303,7 @@ class PaperMarket(Matcher):
         stranger.since_ns = since_ns
         self._stand(stranger, line[place] if place < len(line) else None)
 
-    def _cut(self, side: Side, price: int, size: int, level: _Level | None = None, ts_ns: int = 0) -> None:
+    def _cut(self, side: Side, price: int, size: int, level: Level | None = None, ts_ns: int = 0) -> None:
         """Take live size out of the line of a price, from its end; `level` remembers it for a trade still to be told."""
         if size <= 0:
             return
@@ -362,11 +314,11 @@ class PaperMarket(Matcher):
             size -= part
             super().reduce(order, part)
             if level is not None:
-                level.shrunk.append(_Shrunk(ts_ns, order.since_ns, part))
+                level.shrunk.append(Shrunk(ts_ns, order.since_ns, part))
             if not size:
                 return
 
-    def _put_back(self, side: Side, price: int, level: _Level, size: int) -> None:
+    def _put_back(self, side: Side, price: int, level: Level, size: int) -> None:
         """Undo what shrank as far as a trade explains it, the newest first."""
         while size > 0 and level.shrunk:
             newest = level.shrunk.pop()
@@ -381,10 +333,10 @@ class PaperMarket(Matcher):
         lot = self._lot
         return {price: size - size % lot for price, size in levels if 0 < price < ONE_DOLLAR_E4}
 
-    def _level(self, side: Side, price: int) -> _Level:
+    def _level(self, side: Side, price: int) -> Level:
         level = self._known[side].get(price)
         if level is None:
-            level = self._known[side][price] = _Level()
+            level = self._known[side][price] = Level()
         return level
 
     def _is_shown(self, side: Side, price: int) -> bool:

@@ -299,13 +299,13 @@ class PaperRun:
 
     def _tell(self) -> None:
         figures, accounts = self.call("paper"), self.call("accounts")
-        parts = [f"{figures['open']} of {figures['markets']} markets open"]
+        fills = sum(n for what, n in figures["counts"].items() if what.startswith("fills_"))
+        parts = [f"{figures['open']} of {figures['markets']} markets open, {fills} fills"]
         for venue, states in accounts.items():
             state = states[0]
             gain = (state["cash_e6"] - state["cash_start_e6"]) / MICRO
             parts.append(
-                f"{venue} {state['orders']} orders, {state['fills']} fills, {len(state['open_orders'])} open, "
-                f"cash {gain:+.2f}"
+                f"{venue} {state['orders']} orders, {len(state['open_orders'])} open, cash {gain:+.2f} dollars"
             )
         console.print("; ".join(parts), highlight=False, soft_wrap=True)
 

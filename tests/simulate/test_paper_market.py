@@ -3,7 +3,8 @@
 import pytest
 
 from simulate.matching import Canceled, CancelReason, Filled, Order, Rested, Side, TimeInForce
-from simulate.paper_market import EXPLAIN_NS, PaperMarket
+from simulate.paper_level import EXPLAIN_NS
+from simulate.paper_market import PaperMarket
 
 S = 1_000_000_000
 BIDS = [(5_000, 100), (4_900, 50)]
