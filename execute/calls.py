@@ -38,10 +38,12 @@ class TooLate(Reject):
 class _Leaving:
     """Of one request: when bytes may leave at the latest, who is asked then, and whether they did."""
 
-    __slots__ = ("clock", "http", "left", "send_by_ns", "sent_ts_ns", "why_not")
+    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns", "watch", "why_not")
 
-    def __init__(self, http: Http, clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None) -> None:
-        self.http = http
+    def __init__(
+        self, watch: Callable[[Any], None], clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None
+    ) -> None:
+        self.watch = watch
         self.clock = clock
         self.send_by_ns = send_by_ns
         self.why_not = why_not
@@ -58,7 +60,7 @@ class _TimedRequest(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         leaving = _leaving.get()
         if leaving is not None:
-            leaving.http.watch(conn)
+            leaving.watch(conn)
             now = leaving.clock.now_ns()
             if leaving.send_by_ns and now > leaving.send_by_ns:
                 raise TooLate(f"send_by passed {(now - leaving.send_by_ns) / NS_PER_S:.3f} s ago")
@@ -147,10 +149,10 @@ class Http:
         if send_by_ns:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
         await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
-        proof = await self._proof(request, headers)
-        leaving = _Leaving(self, self._clock, send_by_ns, why_not)
+        leaving = _Leaving(self._watch, self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
+            proof = await self._proof(request, headers)
             reply = await self._exchange(session, request, leaving, proof)
         except (TooLate, Unavailable):
             raise
@@ -192,11 +194,12 @@ class Http:
             allow_redirects=False,
         ) as response:
             body = await response.read()
-        self._hear_patience(response.headers.get("Keep-Alive", ""))
+        if "://" not in request.path:
+            self._hear_patience(response.headers.get("Keep-Alive", ""))
         date_ns = _date_ns(response.headers.get("Date", ""))
         return Reply(response.status, body, leaving.sent_ts_ns, self._clock.now_ns(), date_ns)
 
-    def watch(self, connection: Any) -> None:
+    def _watch(self, connection: Any) -> None:
         """Note the connection a request is about to be written to: new ones are counted, and heard of when they close."""
         protocol = connection.protocol
         if protocol in self._watched:

@@ -9,6 +9,7 @@ all at once is not stormed).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from core.domain.errors import CrossbookError, Reject, Retry, Unknown
 from core.runtime import log, metrics
@@ -16,7 +17,7 @@ from execute.calls import Http
 from execute.ports import Lane, Venue
 
 PAUSE_MIN_S = 0.5
-"""Between two rounds, whatever the venue closes."""
+"""Between two rounds, whatever the venue closes; doubled each time it closes one within that, up to the interval."""
 PATIENCE_SHARE = 0.5
 """Of the time the venue says it keeps an idle connection, a round comes after so much at the latest."""
 
@@ -34,16 +35,20 @@ class Warmth:
 
     async def run(self) -> None:
         """Keep them warm until cancelled."""
+        pause_s = PAUSE_MIN_S
         while self._connections:
             self._http.thinned.clear()
             await self.round()
-            await asyncio.sleep(PAUSE_MIN_S)
-            rest_s = min(self._interval_s, self._http.patience_s * PATIENCE_SHARE) - PAUSE_MIN_S
-            try:
+            await asyncio.sleep(pause_s)
+            if self._http.thinned.is_set():
+                # It does not keep them: asking it ever again at once would only cost.
+                pause_s = min(pause_s * 2, self._interval_s)
+                continue
+            pause_s = PAUSE_MIN_S
+            rest_s = min(self._interval_s, self._http.patience_s * PATIENCE_SHARE) - pause_s
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(rest_s, 0)):
                     await self._http.thinned.wait()
-            except TimeoutError:
-                continue
 
     async def round(self) -> None:
         """Use every connection once; one that fails is no matter of any order."""

@@ -7,7 +7,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from core.domain.errors import MalformedFrame
+from core.domain.errors import MalformedFrame, Unavailable
 from core.runtime import metrics
 from core.runtime.clock import NS_PER_MS, SystemClock
 from execute import signing
@@ -286,6 +286,21 @@ async def test_a_key_that_breaks_before_a_repeat_leaves_the_first_to_be_looked_u
         ended = await bench.terminal(grant.id, timeout_s=15)
         assert ended.status == "FILLED"
         assert bench.attempts == 1
+
+
+async def test_a_key_that_fails_in_its_own_words_lets_not_a_byte_leave() -> None:
+    class Weak(SlowKalshi):
+        def headers(self, request, now_ns):
+            raise ValueError("digest too large for key size")
+
+    heard: list[str] = []
+    server = await _venue_that_notes(heard)
+    venue = Weak(signer=Signer("key", RSA), endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"))
+    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, await _http(base, venue) as http:
+        with pytest.raises(Unavailable, match="digest too large"):
+            await http.call(READ, lane=Lane.REPORT)
+    assert heard == []
 
 
 # --- a whole gateway

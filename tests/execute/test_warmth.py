@@ -12,6 +12,7 @@ from core.runtime.settings import load
 from execute.calls import KEEPALIVE_S, Http
 from execute.kalshi import DATA_AGE_PATH, KalshiVenue
 from execute.limiter import Limiter
+from execute.ports import Lane
 from execute.process import timing_of
 from execute.settings import ExecuteSettings
 from execute.warmth import PAUSE_MIN_S, Warmth
@@ -177,11 +178,21 @@ async def test_a_connection_the_venue_closed_is_opened_again_at_once() -> None:
         assert listener.open == 2
 
 
-async def test_a_venue_that_closes_every_connection_is_not_stormed() -> None:
+async def test_a_venue_that_closes_every_connection_is_asked_ever_more_seldom() -> None:
     async with Listener(patience_s=30) as listener, Kept(listener) as kept:
         listener.drops = True
-        await asyncio.sleep(2.2)
-        assert 4 <= kept.http.opened <= 2 * (2.2 / PAUSE_MIN_S + 1)
+        await asyncio.sleep(2.6)
+        # After 0.5, 1 and 2 s.
+        assert 4 <= kept.http.opened <= 6
+
+
+async def test_only_the_venues_own_host_is_believed(monkeypatch) -> None:
+    async with Listener(patience_s=30, says="timeout=1") as listener, Kept(listener, connections=0) as kept:
+        elsewhere = kept.venue.touch()._replace(path=f"{listener.base}{DATA_AGE_PATH}", is_public=True)
+        await kept.http.call(elsewhere, lane=Lane.REPORT)
+        assert kept.http.patience_s == KEEPALIVE_S
+        await kept.http.call(kept.venue.touch(), lane=Lane.REPORT)
+        assert kept.http.patience_s == 1.0
 
 
 async def test_rounds_that_fail_end_nothing() -> None:
