@@ -98,8 +98,8 @@ def make_cancel(order: Order, reason: str, turn: Turn) -> Cancel:
     )
 
 
-def make_amend(order: Order, rest: Rest, reason: str, turn: Turn) -> Amend:
-    """Return the word that changes an order that rests to what is wanted of it."""
+def make_amend(order: Order, rest: Rest, total: int, turn: Turn) -> Amend:
+    """Return the word that changes an order that rests to what is wanted of it; `total` counts its own fills."""
     grant = order.grant
     return Amend(
         id=turn.new_id(grant.leg, grant.attempt),
@@ -107,11 +107,11 @@ def make_amend(order: Order, rest: Rest, reason: str, turn: Turn) -> Amend:
         account=grant.account,
         instrument=grant.instrument,
         price=rest.price,
-        size=rest.size,
+        size=total,
         price_exp=grant.price_exp,
         size_exp=grant.size_exp,
         expires_s=rest.expires_s,
-        reason=reason,
+        reason="REPLACED",
         now_ns=turn.now_ns,
         send_by_ns=rest.recv_ts_ns + ENTRY_LIFE_NS,
         recv_ts_ns=rest.recv_ts_ns,

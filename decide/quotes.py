@@ -52,7 +52,7 @@ class Quotes:
     def asked(self, accounts: AccountSet, word: Requote, turn: Turn) -> list[Saga]:
         """Take a strategy's word on its sagas that rest; return those it changes.
 
-        One that is older than the newest taken is a repeat: a predecessor that thawed says again what it said.
+        A REPLACE that is older than the newest taken is a repeat: a predecessor that thawed says again what it said.
         """
         found = [accounts.sagas[name] for name in word.intents if name in accounts.sagas]
         changed = []
@@ -62,16 +62,14 @@ class Quotes:
                 continue
             rest.heard_ns = max(rest.heard_ns, word.now_ns)
             accounts.changed_sagas.add(saga.intent.id)
-            if word.action == "KEEP" or word.input_offset <= rest.asked_at:
-                continue
-            rest.asked_at = word.input_offset
             if word.action == "CANCEL":
+                # Whenever it was said: what was to go once does not come back.
                 _pull(rest, word.reason or "WITHDRAWN")
-            elif word.action == "REPLACE" and not rest.pulled:
+                changed.append(saga)
+            elif word.action == "REPLACE" and word.input_offset > rest.asked_at and not rest.pulled:
+                rest.asked_at = word.input_offset
                 self._replace(rest, word, turn.now_ns)
-            else:
-                continue
-            changed.append(saga)
+                changed.append(saga)
         return changed
 
     def _replace(self, rest: Rest, word: Requote, now_ns: int) -> None:
@@ -164,13 +162,14 @@ class Quotes:
         return ""
 
     def _move(self, accounts: AccountSet, saga: Saga, rest: Rest, order: Order, turn: Turn) -> str:
-        wanted = (rest.price, rest.size)
+        # The total is the saga's; of an order that took another's place it is what was not filled before.
+        wanted = (rest.price, rest.size - saga.filled_before)
         if order.asked != NONE:
             return ""
         if wanted == order.offer:
             self._prolong(accounts, saga, rest, order, turn)
             return ""
-        if rest.size <= order.filled:
+        if wanted[1] <= order.filled:
             _pull(rest, "REDUCED")
             return ""
         if turn.now_ns > rest.recv_ts_ns + ENTRY_LIFE_NS:
@@ -211,7 +210,7 @@ class Quotes:
         charge(accounts.risk, saga.legs[0].instrument.venue, 1, turn.now_ns)
         rest.changes += 1
         order.expires_s = rest.expires_s
-        turn.order(order.grant.account, make_amend(order, rest, "REPLACED", turn))
+        turn.order(order.grant.account, make_amend(order, rest, rest.size - saga.filled_before, turn))
 
     def _grant(self, accounts: AccountSet, saga: Saga, turn: Turn, *, send_by_ns: int) -> None:
         rest, leg = saga.rest, saga.legs[0]

@@ -178,7 +178,14 @@ class Saga:
     def offer(self) -> Offer:
         """Where it is known to rest, NONE if nowhere."""
         last = self.orders[-1] if self.rest is not None and self.orders else None
-        return last.offer if last is not None and not last.terminal and last.status == "ACCEPTED" else NONE
+        if last is None or last.terminal or last.status != "ACCEPTED":
+            return NONE
+        return last.offer[0], last.offer[1] + self.filled_before
+
+    @property
+    def filled_before(self) -> int:
+        """What the orders before the last one filled."""
+        return sum(order.filled for order in self.orders[:-1])
 
     @property
     def is_open(self) -> bool:

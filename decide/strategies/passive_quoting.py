@@ -161,18 +161,19 @@ class PassiveQuoting:
         if saga.state in ENDS:
             watch.leave(side, offer, view.now_ns)
             del watch.offers[side]
-            self._rest(watch, side, saga, view)
+            self._rest(watch, side, offer, saga, view)
         return ()
 
-    def _rest(self, watch: Watch, side: Side, saga: Saga, view: View) -> None:
+    def _rest(self, watch: Watch, side: Side, offer: Offer, saga: Saga, view: View) -> None:
         """Let a side rest: longer each time that its quotes end in vain, so that nothing is asked for over and over."""
         if saga.reason == "NOT_HELD":
             watch.not_held_until_ns = view.now_ns + NOT_HELD_NS
-        if saga.reason in {"EXPIRED", "WORN"}:
+        cooldown_ns = self.params.cooldown_ms * NS_PER_MS
+        if saga.reason in {"EXPIRED", "WORN"} and view.now_ns - offer.asked_ns >= cooldown_ns:
             return
         vain = watch.vain.get(side, 0)
         watch.vain[side] = min(vain + 1, VAIN_MAX)
-        watch.rests_until_ns[side] = view.now_ns + (self.params.cooldown_ms * NS_PER_MS << vain)
+        watch.rests_until_ns[side] = view.now_ns + (cooldown_ns << vain)
 
     def on_timer(self, view: View) -> Iterator[Decision]:
         """Take back what lost its book in silence, move what time alone moves, and say what is wanted still."""

@@ -170,7 +170,7 @@ def test_held_tokens_are_sold_rather_than_the_others_bought_once_they_are_confir
     said(log, bid)
     said(log, bid, "DONE", 10 * ONE, reason="FILLED")
     said(log, ask, "DONE", 0, reason="EXPIRED")
-    heard = book(log, make, 4_900, 5_100, name=make.POLY, ms=100)
+    heard = book(log, make, 4_900, 5_100, name=make.POLY, ms=1_000)
     (sale,) = [record for record in heard if isinstance(record, Intent) and record.legs[0].side == "SELL"]
     assert sale.legs[0].reduces
     said(log, sale, "REFUSED", reason="NOT_HELD")
@@ -371,9 +371,18 @@ def test_side_whose_quotes_end_in_vain_rests_longer_each_time(make):
     assert gaps == [10, 20, 40, 80, 160, 320]
 
 
+def test_quote_that_expires_at_once_rests_like_any_other(make):
+    log, bid, _ask = quoting(make)
+    said(log, bid, "DONE", 0, reason="EXPIRED")
+    assert not [r for r in book(log, make, 4_900, 5_100, ms=900) if isinstance(r, Intent)]
+    assert [r for r in book(log, make, 4_900, 5_100, ms=200) if isinstance(r, Intent)]
+
+
 def test_what_it_remembers_is_bounded(make):
     log, bid, ask = quoting(make)
     for number in range(2 * SAGAS_MAX):
+        log.now_ns += 10**9
+        log.tick()
         said(log, bid, "DONE", 0, reason="EXPIRED")
         (bid,) = [r for r in book(log, make, 4_900, 5_100, ms=10) if isinstance(r, Intent)]
         said(log, bid, price=4_800 - 100 * (number % 40))

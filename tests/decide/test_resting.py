@@ -342,12 +342,15 @@ def test_replace_takes_back_and_grants_anew_where_the_venue_does_not_amend(make,
     assert [out.order for out in of(Cancel, heard)] == [grant.id]
     assert not of(Grant, heard) + of(Amend, heard)
     log.fill(grant, ONE, BID)  # while it is taken back
-    log.now_ns += 1_000_000_000
+    log.now_ns += 200_000_000
     (new,) = of(Grant, log.update(grant, "CANCELLED", 4 * ONE))
     assert (new.price, new.size, new.attempt, new.post_only) == (4_600, 8 * ONE, 2, True)
     assert new.id != grant.id
     assert saga(log).state == "RESTING"
-    log.update(new, "ACCEPTED")
+    # It stands as it is wanted, though the total counts what the first one filled.
+    assert not of(Cancel, log.update(new, "ACCEPTED"))
+    assert (saga(log).price, saga(log).size) == (4_600, 12 * ONE)
+    assert not of(Cancel, log.feed(word(log, "REPLACE", price=4_600, size=12 * ONE)))
     log.done(new, 8 * ONE, 4_600)
     assert ended(log, reason="FILLED", filled=12 * ONE)
 
@@ -438,6 +441,12 @@ def test_word_of_another_strategy_or_on_what_does_not_rest_is_nothing(make, log)
     log.feed(make.intent())
     for said in (word(log, "CANCEL", strategy="arb-1"), word(log, "CANCEL", "intent-1", "nobody's")):
         assert not of(Cancel, log.feed(said))
+
+
+def test_word_that_takes_back_counts_whenever_it_was_said(make, log):
+    resting(make, log)
+    log.feed(word(log, "REPLACE", price=4_600, size=SIZE))
+    assert of(Cancel, log.feed(word(log, "CANCEL", input_offset=3)))
 
 
 # --- bounds
