@@ -174,7 +174,7 @@ def test_held_tokens_are_sold_rather_than_the_others_bought_once_they_are_confir
     (sale,) = [record for record in heard if isinstance(record, Intent) and record.legs[0].side == "SELL"]
     assert sale.legs[0].reduces
     said(log, sale, "REFUSED", reason="NOT_HELD")
-    heard = book(log, make, 4_900, 5_100, name=make.POLY, ms=1_000)
+    heard = book(log, make, 4_900, 5_100, name=make.POLY, ms=2_000)
     (other,) = [record for record in heard if isinstance(record, Intent) and record.legs[0].side == "SELL"]
     assert not other.legs[0].reduces
 
