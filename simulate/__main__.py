@@ -15,7 +15,6 @@ import uvloop
 from pydantic import ValidationError
 
 from core.domain.errors import Misconfigured
-from simulate import paper
 from simulate.settings import SimulateSettings
 from simulate.world import World
 
@@ -56,4 +55,6 @@ async def _serve(settings: SimulateSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(paper.start() if sys.argv[1:] == ["paper"] else main())
+    if sys.argv[1:] == ["paper"]:
+        from simulate.paper import start as main  # it needs a Kafka client, the simulated venues need none
+    sys.exit(main())

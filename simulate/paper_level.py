@@ -4,9 +4,9 @@ from collections import deque
 from typing import NamedTuple
 
 EXPLAIN_NS = 2_000_000_000
-"""How long after a level shrank a trade may still be the reason."""
+"""How long after a level shrank a trade may still be the reason. A print later than that counts beside what it did to the book."""
 SHRUNK_MAX = 16
-"""Shrinkings remembered of one level; beyond that the oldest is forgotten, which delays a fill and never makes one."""
+"""Shrinkings remembered of one level; beyond that the two oldest become one, which may delay a fill and never makes one."""
 
 
 class Shrunk(NamedTuple):
@@ -27,7 +27,7 @@ class Level:
         self.taken = 0
         self.untraded = 0
         """Of what we took, how much no live trade has gone past: those real orders are still ahead in the real line."""
-        self.shrunk: deque[Shrunk] = deque(maxlen=SHRUNK_MAX)
+        self.shrunk: deque[Shrunk] = deque()
         self.is_unseen = False
         """One of ours came to rest while the depth did not reach here: whatever shows first is ahead of it."""
 
@@ -43,6 +43,15 @@ class Level:
     def take(self, size: int) -> None:
         self.taken += size
         self.untraded += size
+
+    def remember(self, shrunk: Shrunk) -> None:
+        """Keep what shrank for a trade still to be told."""
+        self.shrunk.append(shrunk)
+        if len(self.shrunk) > SHRUNK_MAX:
+            first, second = self.shrunk.popleft(), self.shrunk.popleft()
+            # The older place is further ahead: put back there, it is before our orders if either was.
+            together = Shrunk(second.ts_ns, min(first.since_ns, second.since_ns), first.size + second.size)
+            self.shrunk.appendleft(together)
 
     def forget(self, now_ns: int) -> None:
         """Drop shrinkings that no trade will explain any more."""

@@ -314,7 +314,7 @@ class PaperMarket(Matcher):
             size -= part
             super().reduce(order, part)
             if level is not None:
-                level.shrunk.append(Shrunk(ts_ns, order.since_ns, part))
+                level.remember(Shrunk(ts_ns, order.since_ns, part))
             if not size:
                 return
 

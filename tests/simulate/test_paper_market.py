@@ -174,6 +174,16 @@ def test_a_trade_told_after_its_book_reaches_us_past_those_who_joined_behind(mar
     assert market.level_size(Side.BID, 5_000) == 20 + 40
 
 
+def test_however_often_a_level_shrinks_before_its_trades_are_told_they_count_once(market, clock):
+    market.submit(order("mine", Side.BID, 5_000, 30))
+    for left in range(99, 49, -1):
+        market.depth([(5_000, left)], ASKS, clock.ns + 100 - left)
+    for _ in range(50):
+        assert market.trade(5_000, 1, Side.ASK, clock.ns + 60) == []
+    assert market.trade(5_000, 50, Side.ASK, clock.ns + 61) == []
+    assert filled(market.trade(5_000, 2, Side.ASK, clock.ns + 62)) == [("mine", 5_000, 2)]
+
+
 def test_size_we_took_of_a_level_is_still_ahead_of_our_own_order_there(market, clock):
     market.submit(order("a", Side.BID, 5_100, 50, time_in_force=TimeInForce.IOC))
     market.submit(order("mine", Side.ASK, 5_100, 10))
