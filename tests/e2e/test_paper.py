@@ -4,12 +4,16 @@ The venues it follows are simulated (and so it is not named `live`, which needs 
 alone orders are placed. Each fill is judged from the live run's own log.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +38,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.ma
 LIVE, PAPER = "demo-followed", "paper-e2e"
 MARKETS = 20
 SECONDS = 25
+WAIT_S = 60.0
 FOLLOWS = ("derive", "normalize", "instrument", "catalogue", "ingest")
 
 
@@ -74,6 +79,32 @@ class Following:
     def _live(self):
         return sum(state == "LIVE" for state in list(self.tap.figures.states.values()))
 
+    def freeze(self, ready):
+        """Freeze derive for a while once paper trades; return how many paper markets were open before, during and after."""
+        trading = self._open(ready, lambda count: count == MARKETS * len(VENUES))
+        time.sleep(SECONDS / 3)
+        (pid,) = self.processes.list()["derive"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            during = self._open(ready, lambda count: count == 0)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return trading, during, self._open(ready, lambda count: count > MARKETS)
+
+    def _open(self, ready, holds):
+        """Ask the paper venues how many markets are open until it holds, and return it."""
+        deadline = time.monotonic() + WAIT_S
+        count = None
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError):
+                url = json.loads(ready.read_text())["sim_url"]
+                with urllib.request.urlopen(f"{url}/sim/paper", timeout=10) as answer:
+                    count = json.loads(answer.read())["open"]
+                if holds(count):
+                    break
+            time.sleep(0.1)
+        return count
+
     def close(self):
         self.tap.stop()
         self.processes.stop_all()
@@ -82,7 +113,8 @@ class Following:
 class Story:
     """What a paper run left behind."""
 
-    def __init__(self, code, output, report, following, folder):
+    def __init__(self, code, output, report, following, folder, open_markets):
+        self.open_before, self.open_frozen, self.open_after = open_markets
         self.code, self.output, self.report = code, output, report
         self.reach = following.reach
         self.venue_orders = following.world.orders()
@@ -90,7 +122,7 @@ class Story:
             name: [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
             for name in ("orders", "paper")
         }
-        paper = Reach(**{**vars(following.reach), "run": PAPER})
+        paper = replace(following.reach, run=PAPER)
         self.fills = {
             found.record.event_id: found.record
             for found in scan.records(paper, [topics.ORDER_EVENT])
@@ -118,22 +150,27 @@ def story(stack, tmp_path_factory):
             for name in type(stack.settings).model_fields
             if name.endswith("_port")
         }
-        done = subprocess.run(
+        process = subprocess.Popen(
             [
                 sys.executable, "-m", "infra.cli", "paper", "--run", PAPER, "--reads", LIVE, "--seconds", str(SECONDS),
                 "--desk", str(desk), "--report", str(report), "--no-records",
             ],
             cwd=PROJECT,
             env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(stack.settings.data), "COLUMNS": "160"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=300,
         )  # fmt: skip
-        output = done.stdout + done.stderr
+        left = stack.settings.data / "simulate" / PAPER
+        try:
+            open_markets = following.freeze(left / "ready.json")
+            output, _ = process.communicate(timeout=300)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
         assert report.exists(), output
-        truth = stack.settings.data / "simulate" / PAPER / "truth"
-        yield Story(done.returncode, output, json.loads(report.read_text()), following, truth)
+        yield Story(process.returncode, output, json.loads(report.read_text()), following, left / "truth", open_markets)
     finally:
         following.close()
 
@@ -145,6 +182,12 @@ def test_the_ledger_equals_the_paper_venues_accounts_to_the_unit(story):
         assert [fill for fill in story.fills.values() if fill.account.startswith(venue)], story.output
         assert state["cash_e6"] != state["cash_start_e6"]
         assert state["open_orders"] == []
+
+
+def test_no_market_is_open_on_paper_while_the_run_it_reads_says_nothing(story):
+    everything = MARKETS * len(VENUES)
+    assert (story.open_before, story.open_frozen) == (everything, 0)
+    assert story.open_after > MARKETS
 
 
 def test_our_fills_are_the_paper_venues_own(story):
