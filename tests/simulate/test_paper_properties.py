@@ -210,18 +210,20 @@ LINE_STEPS = st.lists(
 )
 
 
-def follow(before, mine, steps):
+def follow(before, mine, steps, side):
     """Play a true line to paper's market, yielding (step, true line, our paper order) after each step."""
     now = [1_000]
     market = PaperMarket(lambda: now[0])
     market.trust(trusted=True)
     line = Line(before, mine)
-    market.depth([(5_000, before)], [], now[0])
-    order = Order("mine", Side.BID, 5_000, mine, owner="us")
-    market.submit(order)
 
     def book(size):
-        market.depth([(5_000, size)] if size else [], [], now[0])
+        levels = [(5_000, size)] if size else []
+        market.depth(*((levels, []) if side is Side.BID else ([], levels)), now[0])
+
+    book(before)
+    order = Order("mine", side, 5_000, mine, owner="us")
+    market.submit(order)
 
     for action, size, told in steps:
         now[0] += 300_000_000
@@ -238,7 +240,7 @@ def follow(before, mine, steps):
                 if traded:
                     if told == "book first":
                         book(line.size)
-                    market.trade(5_000, traded, Side.ASK, now[0])
+                    market.trade(5_000, traded, side.opposite, now[0])
                     if told == "with a book between":
                         # Another level changed between the print and its book: this one still shows what it did.
                         book(was)
@@ -246,18 +248,18 @@ def follow(before, mine, steps):
         yield action, line, order, market
 
 
-@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS)
+@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS, side=SIDES)
 @settings(max_examples=300, deadline=None)
-def test_a_paper_order_never_gets_more_than_a_real_one_in_its_place(before, mine, steps):
-    for _, line, order, market in follow(before, mine, steps):
+def test_a_paper_order_never_gets_more_than_a_real_one_in_its_place(before, mine, steps, side):
+    for _, line, order, market in follow(before, mine, steps, side):
         assert order.filled <= mine - line.left
-        assert market.level_size(Side.BID, 5_000) - order.remaining <= line.size
+        assert market.level_size(side, 5_000) - order.remaining <= line.size
 
 
-@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS)
+@given(before=st.integers(1, 60), mine=st.integers(1, 60), steps=LINE_STEPS, side=SIDES)
 @settings(max_examples=300, deadline=None)
-def test_where_nobody_ahead_leaves_a_paper_order_gets_what_a_real_one_gets(before, mine, steps):
+def test_where_nobody_ahead_leaves_a_paper_order_gets_what_a_real_one_gets(before, mine, steps, side):
     """So it is not merely careful: trades, and those who come and go behind it, are followed exactly."""
     steps = [step for step in steps if step[0] in ("join", "trade")]
-    for _, line, order, _ in follow(before, mine, steps):
+    for _, line, order, _ in follow(before, mine, steps, side):
         assert order.filled == mine - line.left
