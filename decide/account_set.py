@@ -1,7 +1,7 @@
 """What one mind decides over: the venue accounts that may be combined, their orders, sagas, claims and limit."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
@@ -138,7 +138,21 @@ class AccountSet:
         return open_cost_e6(wanted.side, wanted.price, size) + fee
 
     def _order_need_e6(self, order: Order, leg: LegState) -> int:
-        return max(self._offer_need_e6(order, leg, price, size) for price, size in order.offers)
+        """Return it at the dearest price and the largest total: part may fill at one before the other holds."""
+        total = max(size for _, size in order.offers)
+        return max(self._offer_need_e6(order, leg, price, total) for price, _ in order.offers)
+
+    def amended_need_e6(self, saga: Saga, price: int, total: int) -> int:
+        """Return what a saga's open order may cost while it is not known whether it was amended; 0 without one."""
+        leg = saga.legs[0]
+        return max(
+            (
+                self._order_need_e6(replace(order, asked=(price, total)), leg)
+                for order in leg.orders
+                if not order.complete and CONDUCTS[leg.instrument.venue].amends
+            ),
+            default=0,
+        )
 
     def _offer_need_e6(self, order: Order, leg: LegState, price: int, size: int) -> int:
         """Return what an order may still cost if it stands at a price and total."""
@@ -147,7 +161,11 @@ class AccountSet:
         fee_max = resting_fee_e6(leg.instrument, price, size) if grant.post_only else grant.fee_max_e6
         fee = max(fee_max - order.fees_e6, 0)
         if grant.purpose != "UNWIND":
-            return open_cost_e6(grant.side, price, rest) + fee
+            owed_e6 = sum(
+                max(open_cost_e6(grant.side, at, left) - open_cost_e6(grant.side, price, left), 0)
+                for at, left in order.owed
+            )
+            return open_cost_e6(grant.side, price, rest) + owed_e6 + fee
         ledger = self.ledgers[grant.account]
         if not ledger.nets:
             # Sold from what is held; its fee comes out of what it brings.
@@ -184,18 +202,24 @@ class AccountSet:
 
     def closable(self, account: str, instrument: str, side: Side) -> int:
         """Return what a YES `side` can close: held, confirmed, and in no order that closes already."""
+        return max(self._uncommitted(account, instrument, side), 0)
+
+    def is_overcommitted(self, account: str, instrument: str, side: Side) -> bool:
+        """Say whether orders would close more by a YES `side` than is held: what they count on went meanwhile."""
+        return self._uncommitted(account, instrument, side) < 0
+
+    def _uncommitted(self, account: str, instrument: str, side: Side) -> int:
         ledger = self.ledgers[account]
         outcome: Outcome = "YES" if side == "SELL" or ledger.nets else "NO"
         holding = ledger.holding(instrument, outcome)
         held = holding.sellable
         if ledger.nets:
             held = max(holding.size if side == "SELL" else -holding.size, 0)
-        committed = sum(
+        return held - sum(
             order.unfilled
             for order in self.orders.open_on(instrument)
             if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.side == side
         )
-        return max(held - committed, 0)
 
 
 def reservation_name(saga: Saga, index: int) -> str:

@@ -356,6 +356,9 @@ def readmit(saga: Saga, accounts: AccountSet, known: Known, now_ns: int) -> Refu
         walk._replace(legs=(one._replace(fee_max_e6=resting_fee_e6(instrument, rest.price, left)),)), 0, (instrument,)
     )
     own_e6 = accounts.ledgers[leg.account].reserved.get(reservation_name(saga, 0), 0)
+    # While nobody knows whether it was amended more may be needed than either offer does.
+    alone_e6 = open_cost_e6(leg.side, rest.price, left) + sized.walk.legs[0].fee_max_e6
+    own_e6 -= max(accounts.amended_need_e6(saga, rest.price, rest.size - saga.filled_before) - alone_e6, 0)
     return _afford(wanted, sized, accounts, saga.intent.id, own_e6) or _within_budgets(
         wanted, sized, accounts, known, now_ns, own_e6
     )

@@ -114,6 +114,8 @@ class Quotes:
             return Refusal.NOT_OPEN
         if not accounts.is_ready(leg.account, now_ns):
             return Refusal.NOT_READY
+        if leg.reduces and accounts.is_overcommitted(leg.account, leg.instrument, leg.side):
+            return Refusal.NOT_HELD
         if now_ns >= rest.expires_s * NS_PER_S:
             return "EXPIRED"
         if rest.is_silent(now_ns):

@@ -242,6 +242,17 @@ def test_exit_that_rests_stands_while_reducing_and_falls_when_halted(make, log):
     assert [out.order for out in of(Cancel, log.feed(make.limit(state="HALTED")))] == [exit_.id]
 
 
+def test_exit_that_rests_falls_when_what_it_sells_is_gone(make, log):
+    bought = resting(make, log, instrument=make.POLY)
+    log.done(bought, SIZE, BID, name="f1")
+    log.settle(bought, "f1")
+    exit_ = resting(make, log, name="q2", instrument=make.POLY, side="SELL", price=5_500, reduces=True)
+    assert not of(Cancel, log.clock(100))
+    # Sold by hand, at the venue's own page.
+    log.fill(make.replace(exit_, id="by hand"), 4 * ONE, 5_000)
+    assert [(out.order, out.reason) for out in of(Cancel, log.clock(100))] == [(exit_.id, "NOT_HELD")]
+
+
 def alive_until(log, ms, step=1_000):
     """Let time pass with gateways that speak; return what follows."""
     heard = []
