@@ -343,7 +343,32 @@ class PaperRun:
             if part.command[0] == "execute":
                 self.processes.stop(part.name)
         self.processes.stop("accounts")
+        self._drain_sinks()
         return self.compare()
+
+    def _drain_sinks(self) -> None:
+        """Let QuestDB and PostgreSQL take in what was written, for as long as that is bounded; what is left is said."""
+        from core.runtime.admin import find_run
+        from infra.demo import cast, desk, scan
+        from observe.stage import GROUP, sunk_topics
+
+        _, sinks = self.parts()
+        if not sinks:
+            return
+        run = find_run(self.reach.bootstrap, self.reach.codec, self.reach.run, self._clock)
+        sunk = sunk_topics(("decision", "order"))
+
+        def left() -> int:
+            rows = scan.left(self.reach, GROUP, sunk)
+            return rows + (desk.left(self.reach, run.incarnation) if run is not None and cast.DESK in sinks else 0)
+
+        deadline = time.monotonic() + SETTLE_MAX_S
+        while (unread := left()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if unread:
+            console.print(
+                f"{unread} records are not in QuestDB or PostgreSQL yet: they are read when a sink runs again"
+            )
 
     def _open_orders(self) -> int:
         return sum(len(state["open_orders"]) for states in self.call("accounts").values() for state in states)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
@@ -21,7 +21,7 @@ from core.runtime import topics
 from core.runtime.admin import create_run, register_schemas
 from core.runtime.topics import TOPICS
 from infra.cli.reach import Reach
-from infra.demo import cast, scan, setup
+from infra.demo import cast, rows, scan, setup
 from infra.demo.options import Options
 from infra.demo.tap import Tap
 from infra.demo.world import World
@@ -39,6 +39,8 @@ LIVE, PAPER = "demo-followed", "paper-e2e"
 MARKETS = 20
 SECONDS = 25
 WAIT_S = 60.0
+QUOTED = 8
+"""Pairs of which both sides are quoted."""
 FOLLOWS = ("derive", "normalize", "instrument", "catalogue", "ingest")
 
 
@@ -123,6 +125,9 @@ class Story:
             for name in ("orders", "paper")
         }
         paper = replace(following.reach, run=PAPER)
+        # The sink makes rows of what it reads: the same fill said twice is one row.
+        sql = f"SELECT fill_id, order_id, size_e6 FROM order_fill WHERE run = '{PAPER}'"
+        self.stored = Counter(int(size) for _, _, size in set(map(tuple, rows.export(paper, sql))))
         self.fills = {
             found.record.event_id: found.record
             for found in scan.records(paper, [topics.ORDER_EVENT])
@@ -135,6 +140,16 @@ class Story:
         }
 
 
+def with_quotes(desk):
+    """Return an operator's file whose desk also quotes, so that orders rest on paper and wait for the live market's trades."""
+    pairs = [link for link in desk["links"] if "kalshi" in link][:QUOTED]
+    names = [f"kalshi:{pair['kalshi']['ticker']}" for pair in pairs]
+    names += [f"polymarket:{pair['polymarket']['condition_id']}" for pair in pairs]
+    params = {"half_spread_e4": 50, "size": 5_000_000, "inventory_max": 100_000_000, "cooldown_ms": 100}
+    quoting = {"id": "quoting", "kind": "passive_quoting", "instruments": names, "params": params}
+    return {**desk, "strategies": [*desk["strategies"], quoting]}
+
+
 @pytest.fixture(scope="module")
 def story(stack, tmp_path_factory):
     """A live run, a paper run on it to its end, and everything that can be read of both."""
@@ -143,7 +158,7 @@ def story(stack, tmp_path_factory):
     try:
         following.start()
         desk = folder / "desk.json"
-        desk.write_text(json.dumps(setup.desk(following.world.links(), following.world.events())))
+        desk.write_text(json.dumps(with_quotes(setup.desk(following.world.links(), following.world.events()))))
         report = folder / "paper.json"
         ports = {
             f"CROSSBOOK_STACK_{name.upper()}": str(getattr(stack.settings, name))
@@ -153,10 +168,11 @@ def story(stack, tmp_path_factory):
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "infra.cli", "paper", "--run", PAPER, "--reads", LIVE, "--seconds", str(SECONDS),
-                "--desk", str(desk), "--report", str(report), "--no-records",
+                "--desk", str(desk), "--report", str(report),
             ],
             cwd=PROJECT,
-            env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(stack.settings.data), "COLUMNS": "160"},
+            env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(stack.settings.data),
+                "CROSSBOOK_STACK_POSTGRES": "false", "COLUMNS": "160"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -184,6 +200,10 @@ def test_the_ledger_equals_the_paper_venues_accounts_to_the_unit(story):
         assert state["open_orders"] == []
 
 
+def test_questdb_has_the_paper_runs_fills_under_its_own_name(story):
+    assert story.stored == Counter(fill.size for fill in story.fills.values())
+
+
 def test_no_market_is_open_on_paper_while_the_run_it_reads_says_nothing(story):
     everything = MARKETS * len(VENUES)
     assert (story.open_before, story.open_frozen) == (everything, 0)
@@ -202,37 +222,77 @@ def test_our_fills_are_the_paper_venues_own(story):
 
 
 def test_no_fill_is_larger_than_what_the_live_book_showed(story):
-    """Every fill names the live record that filled it; of one shown level nobody of ours got more than it showed."""
-    causes = {fact["cause"] for fact in story.truth["paper"]}
-    books, trades = {}, {}
-    for found in scan.records(story.reach, [topics.DERIVED_BOOK]):
-        record = found.record
-        if isinstance(record, Depth):
-            label = f"depth:{record.version_offset}:{record.version_index}"
-            if label in causes:
-                books[record.instrument, label] = record
-        elif isinstance(record, Trade):
-            trades[record.instrument, f"trade:{record.epoch}:{record.frame_no}:{record.index}"] = record
+    """Every fill names the live record that filled it, which showed that size; a trade fills no more than it was."""
+    books, trades = live_records(story)
     got = defaultdict(int)
     for fact in story.truth["paper"]:
         key = (fact["instrument"], fact["cause"])
-        got[*key, fact["side"], fact["price"]] += fact["size"]
-        if fact["how"] in ("took", "crossed"):
-            book = books[key]
-            assert book.state == "LIVE"
-            bids = dict(zip(book.bid_prices, book.bid_sizes, strict=True))
-            asks = dict(zip(book.ask_prices, book.ask_sizes, strict=True))
-            shown = (asks if fact["side"] == "bid" else bids).get(fact["price"], 0)
-            if fact["how"] == "crossed":
-                # A resting order of ours gave its own price to whoever crossed it.
-                shown = fact["live"]
-                assert shown in (asks if fact["side"] == "bid" else bids).values()
+        got[*key, fact["order_id"]] += fact["size"]
+        got[key] += fact["size"]
+        if fact["how"] == "took":
+            assert got[*key, fact["order_id"]] <= sum(opposite(books[key], fact["side"]).values())
+            assert fact["taken"] <= opposite(books[key], fact["side"])[fact["price"]] == fact["live"], fact
+        elif fact["how"] == "crossed":
+            # A resting order of ours gave its own price to whoever crossed it.
+            crossing = opposite(books[key], fact["side"])
+            reached = [price for price in crossing if (price <= fact["price"]) is (fact["side"] == "bid")]
+            assert got[*key, fact["order_id"]] <= sum(
+                crossing[price] for price in {*reached, fact["price"]} & set(crossing)
+            ), fact
         else:
             assert fact["how"] in ("queue", "through")
-            shown = trades[key].size
-        assert got[*key, fact["side"], fact["price"]] <= shown, fact
+            assert got[key] <= trades[key].size, fact
     filled = sum(fact["size_e6"] for fact in story.truth["orders"] if fact["event"] == "filled")
-    assert sum(got.values()) == filled > 0
+    assert sum(fact["size"] for fact in story.truth["paper"]) == filled > 0
+
+
+def test_takers_got_no_more_of_a_level_than_it_showed_since_it_was_new(story):
+    """The live log again, level by level, with nothing of paper's own bookkeeping: new size may be taken, once."""
+    books, _ = live_records(story)
+    wanted = defaultdict(list)
+    for fact in story.truth["paper"]:
+        if fact["how"] == "took":
+            wanted[fact["instrument"], fact["cause"]].append(fact)
+    room = defaultdict(int)
+    live = defaultdict(dict)
+    checked = 0
+    for (name, label), book in books.items():
+        for side in ("bid", "ask"):
+            now, before = opposite(book, side), live[name, side]
+            for price in {*now, *before}:
+                grown = now.get(price, 0) - before.get(price, 0)
+                room[name, side, price] = max(0, room[name, side, price] + grown) if price in now else 0
+            live[name, side] = now
+        for fact in wanted[name, label]:
+            place = (name, fact["side"], fact["price"])
+            room[place] -= fact["size"]
+            assert room[place] >= 0, fact
+            checked += 1
+    assert checked == sum(map(len, wanted.values())) > 0
+
+
+def test_resting_orders_were_filled_by_the_live_markets_trades(story):
+    ways = Counter(fact["how"] for fact in story.truth["paper"])
+    assert ways["queue"] + ways["through"] > 0, ways
+
+
+def live_records(story):
+    """Return the LIVE depths, in the order of their log, and the trades of the run that was read, by instrument and label."""
+    books, trades = {}, {}
+    for found in scan.records(story.reach, [topics.DERIVED_BOOK]):
+        record = found.record
+        if isinstance(record, Depth) and record.state == "LIVE":
+            books[record.instrument, f"depth:{record.version_offset}:{record.version_index}"] = record
+        elif isinstance(record, Trade):
+            trades[record.instrument, f"trade:{record.epoch}:{record.frame_no}:{record.index}"] = record
+    return books, trades
+
+
+def opposite(book, side):
+    """Return the levels an order of a side meets: price -> size."""
+    if side == "bid":
+        return dict(zip(book.ask_prices, book.ask_sizes, strict=True))
+    return dict(zip(book.bid_prices, book.bid_sizes, strict=True))
 
 
 def test_the_live_run_and_its_venues_received_no_order(story):
