@@ -234,11 +234,10 @@ def test_no_fill_is_larger_than_what_the_live_book_showed(story):
             assert fact["taken"] <= opposite(books[key], fact["side"])[fact["price"]] == fact["live"], fact
         elif fact["how"] == "crossed":
             # A resting order of ours gave its own price to whoever crossed it.
-            crossing = opposite(books[key], fact["side"])
-            reached = [price for price in crossing if (price <= fact["price"]) is (fact["side"] == "bid")]
-            assert got[*key, fact["order_id"]] <= sum(
-                crossing[price] for price in {*reached, fact["price"]} & set(crossing)
-            ), fact
+            at, bids = fact["price"], fact["side"] == "bid"
+            crossing = opposite(books[key], fact["side"]).items()
+            reach = sum(size for price, size in crossing if (price <= at if bids else price >= at))
+            assert got[*key, fact["order_id"]] <= reach, fact
         else:
             assert fact["how"] in ("queue", "through")
             assert got[key] <= trades[key].size, fact
