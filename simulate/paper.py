@@ -18,6 +18,7 @@ import uvloop
 from core.domain.errors import CrossbookError, Halt, Misconfigured
 from core.runtime import log as logs
 from core.runtime import topics
+from core.runtime.admin import find_run
 from core.runtime.edge import EdgeReader
 from core.runtime.settings import LIVE, WorkerSettings
 from core.runtime.worker import Parts, assemble, main, presence, wait_for
@@ -142,6 +143,8 @@ async def _describe(parts: Parts, settings: PaperSettings, feed: PaperFeed, desc
                     if isinstance(item.record, Instrument):
                         feed.describe(item.record)
                 await asyncio.sleep(0)
+        except Halt:
+            raise
         except CrossbookError as e:
             log.warning("paper.reopened", topic=topics.MARKET_INSTRUMENT.noun, reason=str(e))
         finally:
@@ -164,11 +167,31 @@ async def _follow(parts: Parts, settings: PaperSettings, feed: PaperFeed, descri
                     if place % TURN_RECORDS == TURN_RECORDS - 1:
                         await asyncio.sleep(0)
                 start = "committed"
+        except Halt:
+            raise
         except CrossbookError as e:
             log.warning("paper.reopened", topic=topics.DERIVED_BOOK.noun, reason=str(e))
         finally:
             await reader.close()
         await asyncio.sleep(REOPEN_S)
+        await asyncio.to_thread(_require_same_run, parts, settings)
+
+
+def _require_same_run(parts: Parts, settings: PaperSettings) -> None:
+    """Check that the run is the one whose books are known: in another, older places of the log say newer things.
+
+    Raises:
+        Halt: it was made anew.
+    """
+    try:
+        found = find_run(settings.bootstrap, parts.codec, settings.reads, parts.clock)
+    except CrossbookError:
+        return  # not there yet: the next failure asks again, and until then no tick is young
+    if found is not None and found.incarnation != parts.run.incarnation:
+        raise Halt(
+            f"run {settings.reads} was made anew (incarnation {found.incarnation}, was {parts.run.incarnation}): "
+            "start paper trading again"
+        )
 
 
 def _reader(

@@ -47,6 +47,8 @@ class Seat:
         self.is_fresh = False
         """Whether its partition's ticks were young when it was judged last."""
         self.is_open = instrument.status == "OPEN"
+        self.told_ns = instrument.recv_ts_ns
+        """When its state and grid were heard, from the stream or the catalogue."""
         self.known: set[tuple[int, int, int]] = set()
         self.newest: deque[tuple[int, int, int]] = deque()
 
@@ -102,9 +104,12 @@ class PaperFeed:
         name = instrument.instrument
         seat = self.seats.get(name)
         if seat is not None:
-            seat.is_open = instrument.status == "OPEN"
-            self._regrid(seat, instrument.tick_from, instrument.tick_to, instrument.tick_step)
-            self._judge(seat)
+            # A catalogue may be older than what the stream said of the market since.
+            if instrument.recv_ts_ns >= seat.told_ns:
+                seat.told_ns = instrument.recv_ts_ns
+                seat.is_open = instrument.status == "OPEN"
+                self._regrid(seat, instrument.tick_from, instrument.tick_to, instrument.tick_step)
+                self._judge(seat)
             return
         self._refused.pop(name, None)
         self._instruments[name] = instrument
@@ -150,7 +155,8 @@ class PaperFeed:
                 label = f"trade:{record.epoch}:{record.frame_no}:{record.index}"
                 taker = _SIDES.get(record.aggressor)
                 events = seat.book.trade(record.price, record.size, taker, record.recv_ts_ns, label)
-            case Status():
+            case Status() if record.recv_ts_ns >= seat.told_ns:
+                seat.told_ns = record.recv_ts_ns
                 if record.status != "UNKNOWN":
                     seat.is_open = record.status == "OPEN"
                 if record.tick_from:

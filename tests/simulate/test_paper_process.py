@@ -9,7 +9,7 @@ import time
 import aiohttp
 import pytest
 
-from core.domain.errors import Unavailable
+from core.domain.errors import Halt, Unavailable
 from core.runtime import topics
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry
@@ -180,6 +180,17 @@ async def _follow(kafka, folder, monkeypatch):
     await paper.stop()
     states = json.loads((folder / "truth" / "accounts.json").read_text())
     assert states["kalshi"][0]["positions"][TICKER]["size_e6"] == 43 * E6
+
+
+def test_a_run_made_anew_ends_it(monkeypatch):
+    settings = PaperSettings(run=WRITES, read_run=READS, _env_file=None)
+    made = Run(run=READS, incarnation=1, partitions=1, created_ts_ns=1)
+    parts = Parts(settings, Codec(FileRegistry()), SystemClock(), made)
+    monkeypatch.setattr(process, "find_run", lambda *_: made)
+    process._require_same_run(parts, settings)
+    monkeypatch.setattr(process, "find_run", lambda *_: Run(run=READS, incarnation=2, partitions=1, created_ts_ns=2))
+    with pytest.raises(Halt, match="made anew"):
+        process._require_same_run(parts, settings)
 
 
 class _Key:

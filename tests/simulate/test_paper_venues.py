@@ -286,6 +286,20 @@ def test_all_books_of_a_partition_open_again_with_its_ticks_though_nothing_is_sa
     run(scenario)
 
 
+def test_a_catalogue_older_than_the_stream_opens_no_market(run):
+    async def scenario(live):
+        paused = {"instrument": KALSHI, "epoch": 1, "frame_no": 9, "index": 0, "price_exp": -4}
+        live.hear(Status(status="PAUSED", recv_ts_ns=1_000, **paused))
+        live.feed.describe(instrument(KALSHI, recv_ts_ns=999))
+        assert (await live.venues.sim("/sim/paper"))["open"] == 1
+        live.hear(Status(status="OPEN", recv_ts_ns=998, **paused))
+        assert (await live.venues.sim("/sim/paper"))["open"] == 1
+        live.feed.describe(instrument(KALSHI, recv_ts_ns=1_001))
+        assert (await live.venues.sim("/sim/paper"))["open"] == 2
+
+    run(scenario)
+
+
 def test_a_held_taker_meets_the_book_as_it_is_when_it_is_let_go(run):
     async def scenario(live):
         client = live.venues.polymarket
