@@ -178,23 +178,25 @@ class AccountSet:
 
     def crosses_own(self, instrument: str, side: Side, price: int, *, but: str = "") -> bool:
         """Say whether an order would trade with an open or planned one of ours; `but` names its own saga."""
-        return bool(self.crossing(instrument, side, price, but=but))
+        return any(
+            self._is_crossed(saga, instrument, side, price) for saga in self._open.values() if saga.intent.id != but
+        )
 
     def crossing(self, instrument: str, side: Side, price: int, *, but: str = "") -> list[Saga]:
-        """Return the sagas whose orders, open or planned, an order would trade with."""
-        return [
-            saga
-            for saga in self._open.values()
-            if saga.intent.id != but
-            and any(
-                other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
-                for other_side, other in _prices(saga, instrument)
-            )
-        ]
+        """Return the sagas whose orders, open or planned, an order would trade with, in the order of their ids."""
+        others = (saga for name, saga in sorted(self._open.items()) if name != but)
+        return [saga for saga in others if self._is_crossed(saga, instrument, side, price)]
+
+    @staticmethod
+    def _is_crossed(saga: Saga, instrument: str, side: Side, price: int) -> bool:
+        return any(
+            other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
+            for other_side, other in _prices(saga, instrument)
+        )
 
     def resting(self) -> list[Saga]:
-        """Return the sagas that rest, oldest first."""
-        return [saga for saga in self._open.values() if saga.rest is not None]
+        """Return the sagas that rest, in the order of their ids: one that took up a checkpoint knows no other."""
+        return [saga for _, saga in sorted(self._open.items()) if saga.rest is not None]
 
     def sellable(self, order_size: int, account: str, instrument: str, side: Side) -> bool:
         """Say whether enough is confirmed, and in no other sale, to take back `order_size` by a YES `side`."""

@@ -352,6 +352,24 @@ def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(
     assert [record for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == []
 
 
+def test_quotes_that_fall_together_fall_in_the_same_order_after_a_restore(make):
+    log, items = make.accounts().start(), {}
+    for number, (side, price) in enumerate([("SELL", 6_000), ("BUY", 4_000)] * 3):
+        name = make.KALSHI if number % 2 else make.POLY
+        quote = quote_intent(
+            make, log, name=f"q{7 - number}", instrument=name, side=side, price=price, strategy=f"m{number}"
+        )
+        (grant,) = [record for record in log.feed(quote) if isinstance(record, Grant)]
+        log.update(grant, "ACCEPTED")
+    take(log.task, items)
+    reversed_ = new_task()
+    reversed_.restore(list(items.items())[::-1])
+    halted = log.items[-1]._replace(record=make.limit(state="REDUCING"), offset=len(log.items))
+    expected = list(log.task.handle(halted))
+    assert len([output for output in expected if isinstance(output.record, Cancel)]) == 6
+    assert list(reversed_.handle(halted)) == expected
+
+
 def test_refused_intents_are_forgotten_after_an_hour_of_log_time():
     refused = Refused()
     refused.add("a", 0)
