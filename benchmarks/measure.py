@@ -36,6 +36,8 @@ class Effort:
         path_s: seconds the whole flow is watched at each rate.
         path_rates_per_s: messages a second of both venues together.
         markets: linked markets of the whole flow.
+        orders: single orders through each gateway.
+        lag_s: seconds the loop is watched in one repeat.
     """
 
     repeats: int
@@ -44,11 +46,13 @@ class Effort:
     path_s: float
     path_rates_per_s: tuple[int, ...] = (1_000, 5_000)
     markets: int = 100
+    orders: int = 150
+    lag_s: float = 0.5
 
 
 FULL = Effort(repeats=7, records=20_000, frames=300_000, path_s=20.0)
-QUICK = Effort(repeats=3, records=5_000, frames=100_000, path_s=8.0)
-TINY = Effort(repeats=1, records=50, frames=2_000, path_s=6.0, path_rates_per_s=(150,), markets=10)
+QUICK = Effort(repeats=3, records=5_000, frames=100_000, path_s=8.0, orders=60)
+TINY = Effort(repeats=1, records=50, frames=2_000, path_s=6.0, path_rates_per_s=(150,), markets=10, orders=5, lag_s=0.1)
 """Only shows that everything runs."""
 
 

@@ -1,9 +1,18 @@
-"""Signatures of both venues. Keys are made here, for this run only."""
+"""Signatures of both venues. Keys are made here, for this run only.
+
+The peers of a Polymarket order are the venue's own clients, in the interpreter that `make official` makes (or
+`CROSSBOOK_OFFICIAL_PYTHON` names): a program of its own (`benchmarks/official.py`), in turns with ours. What they signed is
+signed here again and must be the same, byte for byte.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -14,12 +23,18 @@ from venues.kalshi.auth import Signer
 from venues.polymarket import auth
 from venues.polymarket.auth import BUY, ORDER_TYPE, POLYGON, Credentials, Order, Wallet
 from venues.polymarket.orders import order_body
+from venues.polymarket.rules import limit_order_amounts
 
 PATH = "/trade-api/v2/portfolio/orders"
 TIME_MS = 1_790_000_000_000
 RSA_BITS = 2048
 SIGNATURES_MAX = 400
 """An RSA signature takes a millisecond: fewer of them say as much."""
+ORDER_AIM_US = 60.0
+OFFICIAL_COUNT = 60
+OFFICIAL_S = 120.0
+PRICE_E4, SIZE_E6, TICK_E4 = 4_000, 20_000_000, 100
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def run(effort: Effort) -> list[Figure]:
@@ -64,13 +79,104 @@ def run(effort: Effort) -> list[Figure]:
             "polymarket order, EIP-712",
             us["order"],
             "us",
-            None,
+            ORDER_AIM_US,
             "eth-account" if peer is not None else "",
             us.get("peer"),
             peer_note,
         ),
         Figure("polymarket request", us["request"], "us", note="order signed, JSON body, HMAC headers"),
+        *official_figures(effort, wallet, secret),
     ]
+
+
+def official_figures(effort: Effort, wallet: Wallet, secret: bytes) -> list[Figure]:
+    """Return signed orders a second, from price and size, beside those of the venue's own clients.
+
+    Raises:
+        InvariantBroken: a client signs the same order otherwise than we do.
+    """
+    count = min(effort.records, SIGNATURES_MAX)
+    numbers = iter(range(10**12))
+
+    def ours() -> None:
+        for _ in range(count):
+            _order(wallet, salt=next(numbers))
+
+    interpreter = Path(os.environ.get("CROSSBOOK_OFFICIAL_PYTHON", PROJECT / "build/official/bin/python"))
+    what = "polymarket orders signed, from price and size"
+    if not interpreter.exists():
+        per_s = 1e6 / best_us(effort.repeats, count, {"ours": ours})["ours"]
+        return [Figure(what, per_s, "/s", note=f"not compared: no {interpreter.name} of `make official`")]
+    best, said = float("inf"), dict[str, dict[str, Any]]()
+    for _ in range(effort.repeats):
+        best = min(best, best_us(1, count, {"ours": ours})["ours"])
+        for name, found in _official(interpreter, wallet, secret, effort).items():
+            _check_same(name, wallet, found["example"])
+            if name not in said or found["us"] < said[name]["us"]:
+                said[name] = found
+    return [
+        Figure(
+            what,
+            1e6 / best,
+            "/s",
+            None,
+            f"{name} {found['version']}",
+            1e6 / found["us"],
+            "the same signature, byte for byte; CPU time of one thread each",
+        )
+        for name, found in said.items()
+    ]
+
+
+def _order(wallet: Wallet, *, salt: int, timestamp_ms: int = TIME_MS) -> auth.SignedOrder:
+    amounts = limit_order_amounts(side="BUY", price=PRICE_E4, size=SIZE_E6, tick=TICK_E4)
+    return wallet.sign_order(
+        Order(
+            salt=salt,
+            maker=wallet.address,
+            signer=wallet.address,
+            token_id=10**76 + 1,
+            maker_amount=amounts.maker,
+            taker_amount=amounts.taker,
+            side=BUY,
+            timestamp_ms=timestamp_ms,
+        )
+    )
+
+
+def _official(interpreter: Path, wallet: Wallet, secret: bytes, effort: Effort) -> dict[str, dict[str, Any]]:
+    amounts = limit_order_amounts(side="BUY", price=PRICE_E4, size=SIZE_E6, tick=TICK_E4)
+    asked = {
+        "key": "0x" + secret.hex(),
+        "chain_id": POLYGON,
+        "exchange": auth._EXCHANGES[POLYGON][2, False],
+        "token": str(10**76 + 1),
+        "price": PRICE_E4 / 1e4,
+        "size": SIZE_E6 / 1e6,
+        "maker_amount": amounts.maker,
+        "taker_amount": amounts.taker,
+        "count": min(effort.records, OFFICIAL_COUNT),
+        "repeats": 1,
+    }
+    done = subprocess.run(
+        [interpreter, PROJECT / "benchmarks/official.py"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=OFFICIAL_S,
+        check=False,
+    )
+    if done.returncode:
+        raise InvariantBroken(f"the venue's own clients do not sign: {done.stderr[-500:]}")
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _check_same(name: str, wallet: Wallet, theirs: dict[str, Any]) -> None:
+    ours = _order(wallet, salt=int(theirs["salt"]), timestamp_ms=int(theirs["timestamp"]))
+    amounts = (int(theirs["makerAmount"]), int(theirs["takerAmount"]))
+    if ours.signature != theirs["signature"] or amounts != (ours.order.maker_amount, ours.order.taker_amount):
+        raise InvariantBroken(f"{name} signs {theirs['signature']} over {amounts}, we {ours.signature}")
 
 
 def _many(count: int, call: Callable[[], object]) -> Callable[[], None]:

@@ -1,10 +1,10 @@
 """What one mind decides over: the venue accounts that may be combined, their orders, sagas, claims and limit."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from decide.claims import Claims
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
 from decide.ledger import Account
 from decide.orders import Order, Orders
 from decide.positions import Positions
@@ -138,29 +138,65 @@ class AccountSet:
         return open_cost_e6(wanted.side, wanted.price, size) + fee
 
     def _order_need_e6(self, order: Order, leg: LegState) -> int:
+        """Return it at the dearest price and the largest total: part may fill at one before the other holds."""
+        total = max(size for _, size in order.offers)
+        return max(self._offer_need_e6(order, leg, price, total) for price, _ in order.offers)
+
+    def amended_need_e6(self, saga: Saga, price: int, total: int) -> int:
+        """Return what a saga's open order may cost while it is not known whether it was amended; 0 without one."""
+        leg = saga.legs[0]
+        return max(
+            (
+                self._order_need_e6(replace(order, asked=(price, total)), leg)
+                for order in leg.orders
+                if not order.complete and CONDUCTS[leg.instrument.venue].amends
+            ),
+            default=0,
+        )
+
+    def _offer_need_e6(self, order: Order, leg: LegState, price: int, size: int) -> int:
+        """Return what an order may still cost if it stands at a price and total."""
         grant = order.grant
-        rest = max(grant.size - order.filled, 0)
-        fee = max(grant.fee_max_e6 - order.fees_e6, 0)
+        rest = max(size - order.filled, 0)
+        fee_max = resting_fee_e6(leg.instrument, price, size) if grant.post_only else grant.fee_max_e6
+        fee = max(fee_max - order.fees_e6, 0)
         if grant.purpose != "UNWIND":
-            return open_cost_e6(grant.side, grant.price, rest) + fee
+            owed_e6 = sum(
+                max(open_cost_e6(grant.side, at, left) - open_cost_e6(grant.side, price, left), 0)
+                for at, left in order.owed
+            )
+            return open_cost_e6(grant.side, price, rest) + owed_e6 + fee
         ledger = self.ledgers[grant.account]
         if not ledger.nets:
             # Sold from what is held; its fee comes out of what it brings.
             return 0
         position = ledger.holding(grant.instrument, "YES").size
         closing = max(position if grant.side == "SELL" else -position, 0)
-        return open_cost_e6(grant.side, grant.price, max(rest - closing, 0)) + fee
+        return open_cost_e6(grant.side, price, max(rest - closing, 0)) + fee
 
     # Our own orders
 
     def crosses_own(self, instrument: str, side: Side, price: int, *, but: str = "") -> bool:
         """Say whether an order would trade with an open or planned one of ours; `but` names its own saga."""
         return any(
+            self._is_crossed(saga, instrument, side, price) for saga in self._open.values() if saga.intent.id != but
+        )
+
+    def crossing(self, instrument: str, side: Side, price: int, *, but: str = "") -> list[Saga]:
+        """Return the sagas whose orders, open or planned, an order would trade with, in the order of their ids."""
+        others = (saga for name, saga in sorted(self._open.items()) if name != but)
+        return [saga for saga in others if self._is_crossed(saga, instrument, side, price)]
+
+    @staticmethod
+    def _is_crossed(saga: Saga, instrument: str, side: Side, price: int) -> bool:
+        return any(
             other_side == OPPOSITE[side] and (price >= other if side == "BUY" else other >= price)
-            for saga in self._open.values()
-            if saga.intent.id != but
             for other_side, other in _prices(saga, instrument)
         )
+
+    def resting(self) -> list[Saga]:
+        """Return the sagas that rest, in the order of their ids: one that took up a checkpoint knows no other."""
+        return [saga for _, saga in sorted(self._open.items()) if saga.rest is not None]
 
     def sellable(self, order_size: int, account: str, instrument: str, side: Side) -> bool:
         """Say whether enough is confirmed, and in no other sale, to take back `order_size` by a YES `side`."""
@@ -168,18 +204,24 @@ class AccountSet:
 
     def closable(self, account: str, instrument: str, side: Side) -> int:
         """Return what a YES `side` can close: held, confirmed, and in no order that closes already."""
+        return max(self._uncommitted(account, instrument, side), 0)
+
+    def is_overcommitted(self, account: str, instrument: str, side: Side) -> bool:
+        """Say whether orders would close more by a YES `side` than is held: what they count on went meanwhile."""
+        return self._uncommitted(account, instrument, side) < 0
+
+    def _uncommitted(self, account: str, instrument: str, side: Side) -> int:
         ledger = self.ledgers[account]
         outcome: Outcome = "YES" if side == "SELL" or ledger.nets else "NO"
         holding = ledger.holding(instrument, outcome)
         held = holding.sellable
         if ledger.nets:
             held = max(holding.size if side == "SELL" else -holding.size, 0)
-        committed = sum(
-            max(order.grant.size - order.filled, 0)
+        return held - sum(
+            order.unfilled
             for order in self.orders.open_on(instrument)
             if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.side == side
         )
-        return max(held - committed, 0)
 
 
 def reservation_name(saga: Saga, index: int) -> str:
@@ -193,7 +235,7 @@ def _prices(saga: Saga, instrument: str) -> list[tuple[Side, int]]:
     for index, leg in enumerate(saga.legs):
         if leg.leg.instrument != instrument:
             continue
-        found += [(order.grant.side, order.grant.price) for order in leg.orders if not order.complete]
+        found += [(order.grant.side, price) for order in leg.orders if not order.complete for price, _ in order.offers]
         if index > 0 and not leg.orders and saga.state in {"FIRST_LEG", "SECOND_LEG"}:
             found.append((leg.leg.side, leg.leg.price))
     return found

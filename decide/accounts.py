@@ -19,11 +19,13 @@ from decide.conduct import CONDUCTS
 from decide.grants import make_grant
 from decide.ledger import Booked
 from decide.orders import Order
-from decide.saga import HEDGE_WAIT_NS, End, Figures, LegState, Place, Saga, advance, rule
+from decide.quotes import Quotes, cancel
+from decide.rest import rest_of
+from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, advance, rule
+from decide.saga_records import record_of, refused
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
-from schemas import decision
-from schemas.decision import Beat, Budget, Cancel, Clock, Command, Intent, Limit, Link, Profile, Ruling
+from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument
 from schemas.order import Alive, Fill, OrderUpdate, Settled, Submitting, VenueReport
@@ -40,6 +42,7 @@ class AccountsTask:
         self._state = state = State()
         self._known, self._sets, self._set_of, self._refused = state.known, state.sets, state.set_of, state.refused
         self._watch = Watch(state.known, state.marks)
+        self._quotes = Quotes(state.known)
 
     def changed(self) -> StateChanges:
         """Return what of the state changed since the last call."""
@@ -66,10 +69,13 @@ class AccountsTask:
                 self._state.marks.tick(record)
             case Intent():
                 self._on_intent(record, turn)
+            case Requote() if self._is_ours(record.account_set):
+                accounts = self._set(record.account_set)
+                self._go_on(accounts, self._quotes.asked(accounts, record, turn), turn)
             case Submitting() | OrderUpdate() | Fill() | Settled() | VenueReport() | Alive():
-                accounts = self._set_of.get(record.account)
-                if accounts is not None:
-                    self._on_event(record, accounts, turn)
+                owner = self._set_of.get(record.account)
+                if owner is not None:
+                    self._on_event(record, owner, turn)
             case _:
                 self._learn(record, turn)
         return turn.outputs()
@@ -96,12 +102,12 @@ class AccountsTask:
                 self._set_of[record.id] = accounts
             case Limit() if self._is_ours(record.id):
                 self._watch.limit(self._set(record.id), record, turn)
-                self._cancel_barred(self._set(record.id), turn)
+                self._take_back(self._set(record.id), turn)
             case Budget() if self._is_ours(record.account_set):
                 self._watch.budget(self._set(record.account_set), record, turn)
             case Command() if self._is_ours(record.account_set):
                 self._watch.command(self._set(record.account_set), record, turn)
-                self._cancel_barred(self._set(record.account_set), turn)
+                self._take_back(self._set(record.account_set), turn)
             case Ruling() if self._is_ours(record.account_set):
                 accounts = self._set(record.account_set)
                 saga = accounts.sagas.get(record.saga)
@@ -117,13 +123,18 @@ class AccountsTask:
     def _set(self, name: str) -> AccountSet:
         return self._sets.setdefault(name, AccountSet(name))
 
+    def _take_back(self, accounts: AccountSet, turn: Turn) -> None:
+        """Take back what rests where it may not, and the orders that may not even stand to take risk away."""
+        self._go_on(accounts, self._quotes.fallen(accounts, turn.now_ns), turn)
+        self._cancel_barred(accounts, turn)
+
     def _cancel_barred(self, accounts: AccountSet, turn: Turn) -> None:
         """Take back the orders that may not even stand to take risk away."""
         for name in sorted(accounts.orders.open_ids):
             order = accounts.orders.by_id[name]
             if accounts.bars(order.grant.account, order.grant.instrument):
                 accounts.saga_of(name)  # that its order is taken back belongs to what it remembers
-                self._cancel(order, "HALTED", turn)
+                cancel(order, "HALTED", turn)
 
     # Time
 
@@ -134,6 +145,7 @@ class AccountsTask:
                 turn.order(account, Beat(account=account, account_set=name, now_ns=clock.now_ns))
             if self._watch.clock(accounts, turn):
                 self._cancel_barred(accounts, turn)
+            self._go_on(accounts, self._quotes.fallen(accounts, turn.now_ns), turn)
             for intent in list(accounts.waiting):
                 self._advance(accounts, accounts.sagas[intent], turn)
 
@@ -148,7 +160,7 @@ class AccountsTask:
         admitted = admit(intent, accounts, self._known, turn.now_ns)
         if isinstance(admitted, Refusal):
             self._refused.add(intent.id, turn.now_ns)
-            turn.saga(_refused(intent, admitted, turn))
+            turn.saga(refused(intent, admitted.value, turn))
             return
         # The limit is there: without one the intent was refused.
         budget_e6 = accounts.limit.unwind_budget_e6 if accounts.limit is not None else 0
@@ -156,12 +168,13 @@ class AccountsTask:
             LegState(trim(leg, walked), instrument, reduces=leg.reduces)
             for leg, walked, instrument in zip(intent.legs, admitted.walk.legs, admitted.instruments, strict=True)
         )
-        saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6)
+        saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6, rest=rest_of(intent))
         accounts.add_saga(saga)
         for instrument in admitted.instruments:
             charge(accounts.risk, instrument.venue, 1, turn.now_ns)
         for index, leg in enumerate(legs):
-            accounts.claims.take(reservation_name(saga, index), leg.leg)
+            if not leg.leg.rests:
+                accounts.claims.take(reservation_name(saga, index), leg.leg)
         accounts.reserve(saga)
         self._advance(accounts, saga, turn)
 
@@ -196,9 +209,12 @@ class AccountsTask:
 
     def _on_update(self, accounts: AccountSet, order: Order, update: OrderUpdate, turn: Turn) -> None:
         stands = update.status in {"ACCEPTED", "OUTCOME_UNKNOWN"} and not order.terminal
-        # An order that may rest is taken back at once when it was not matched in full.
-        if stands and order.grant.time_in_force in {"GTC", "GTD"} and order.stated < order.grant.size:
-            self._cancel(order, "NOT_FILLED_AT_ONCE", turn)
+        saga = accounts.saga_of(order.grant.id)
+        if saga is not None and saga.rest is not None:
+            self._quotes.heard(saga, update)
+        # Of any other saga an order that may rest is taken back at once when it was not matched in full.
+        elif stands and order.grant.time_in_force in {"GTC", "GTD"} and order.stated < order.grant.size:
+            cancel(order, "NOT_FILLED_AT_ONCE", turn)
         self._moved(accounts, order.grant.id, turn)
 
     def _on_fill(self, accounts: AccountSet, fill: Fill, turn: Turn) -> None:
@@ -254,9 +270,28 @@ class AccountsTask:
         if saga is not None:
             self._advance(accounts, saga, turn)
 
+    def _go_on(self, accounts: AccountSet, sagas: Iterable[Saga], turn: Turn) -> None:
+        for saga in sagas:
+            self._advance(accounts, saga, turn)
+
     def _advance(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         """Take the saga's next steps if nothing stands in their way, then write down where it is."""
         accounts.changed_sagas.add(saga.intent.id)
+        if saga.rest is not None:
+            self._quotes.step(accounts, saga, turn)
+        else:
+            self._trade(accounts, saga, turn)
+        accounts.note_state(saga)
+        self._free_claims(accounts, saga)
+        accounts.reserve(saga)
+        for ledger in {leg.leg.account: accounts.ledgers[leg.leg.account] for leg in saga.legs}.values():
+            write_ledger(ledger, [], turn)
+        figures = saga.figures(accounts.waiting.get(saga.intent.id, ""))
+        if figures != saga.said:
+            saga.said = figures
+            turn.saga(record_of(saga, figures, turn))
+
+    def _trade(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         blocked: dict[int, str] = {}
         step = advance(saga, turn.now_ns)
         while isinstance(step, Place) and step.leg not in blocked:
@@ -269,15 +304,6 @@ class AccountsTask:
             step = advance(saga, turn.now_ns, blocked)
         if isinstance(step, End):
             saga.state, saga.reason = step.state, step.reason
-        accounts.note_state(saga)
-        self._free_claims(accounts, saga)
-        accounts.reserve(saga)
-        for ledger in {leg.leg.account: accounts.ledgers[leg.leg.account] for leg in saga.legs}.values():
-            write_ledger(ledger, [], turn)
-        figures = saga.figures(accounts.waiting.get(saga.intent.id, ""))
-        if figures != saga.said:
-            saga.said = figures
-            turn.saga(_record(saga, figures, turn))
 
     def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: Turn) -> str:
         """Grant the order; or return what stands in its way."""
@@ -286,6 +312,10 @@ class AccountsTask:
         if place.purpose == "HEDGE" and not leg.hedge_until_ns:
             leg.hedge_until_ns = turn.now_ns + HEDGE_WAIT_NS
         obstacle = "" if saga.state == "FIRST_LEG" else _obstacle(accounts, saga, place, turn.now_ns)
+        if obstacle == "SELF_CROSS":
+            # What takes risk away does not wait for what only rests.
+            in_the_way = self._quotes.clear_way(accounts, saga, leg.leg.instrument, place.side, place.price)
+            self._go_on(accounts, in_the_way, turn)
         if obstacle:
             return obstacle
         if leg.orders or (place.purpose == "UNWIND" and not leg.reduces):
@@ -306,26 +336,6 @@ class AccountsTask:
                 ended_ns = max((order.ended_ns for order in saga.orders), default=0)
                 accounts.claims.free(reservation_name(saga, index), ended_ns)
 
-    def _cancel(self, order: Order, reason: str, turn: Turn) -> None:
-        """Take an order back; said once, the gateway repeats it until a terminal event."""
-        if order.cancel_sent:
-            return
-        order.cancel_sent = True
-        grant = order.grant
-        turn.order(
-            grant.account,
-            Cancel(
-                id=turn.new_id(grant.leg, grant.attempt),
-                order=grant.id,
-                account=grant.account,
-                instrument=grant.instrument,
-                reason=reason,
-                now_ns=turn.now_ns,
-                recv_ts_ns=turn.recv_ts_ns,
-                trail=turn.trail,
-            ),
-        )
-
 
 def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> str:
     """Return what an order has to wait for, empty if nothing."""
@@ -341,43 +351,3 @@ def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> st
     if accounts.crosses_own(leg.instrument, place.side, place.price, but=saga.intent.id):
         return "SELF_CROSS"
     return ""
-
-
-def _refused(intent: Intent, refusal: Refusal, turn: Turn) -> decision.Saga:
-    return decision.Saga(
-        id=intent.id,
-        strategy=intent.strategy,
-        link=intent.link,
-        account_set=intent.account_set,
-        state="REFUSED",
-        reason=refusal.value,
-        now_ns=turn.now_ns,
-        log_partition=turn.item.partition,
-        log_offset=turn.item.offset,
-        recv_ts_ns=intent.recv_ts_ns,
-        trail=turn.trail,
-    )
-
-
-def _record(saga: Saga, figures: Figures, turn: Turn) -> decision.Saga:
-    intent = saga.intent
-    return decision.Saga(
-        id=intent.id,
-        strategy=intent.strategy,
-        link=intent.link,
-        account_set=intent.account_set,
-        state=figures.state,
-        reason=figures.reason,
-        filled_first=figures.filled[0],
-        filled_second=figures.filled[1] if len(figures.filled) > 1 else 0,
-        unwound=sum(figures.filled) - sum(figures.standing),
-        filled_e6=list(figures.filled),
-        standing_e6=list(figures.standing),
-        cash_e6=figures.cash_e6,
-        fees_e6=figures.fees_e6,
-        now_ns=turn.now_ns,
-        log_partition=turn.item.partition,
-        log_offset=turn.item.offset,
-        recv_ts_ns=intent.recv_ts_ns,
-        trail=turn.trail,
-    )

@@ -11,14 +11,17 @@ from typing import NamedTuple
 import msgspec
 
 from decide import budgets
-from decide.account_set import AccountSet
+from decide.account_set import AccountSet, reservation_name
 from decide.budgets import Need
-from decide.conduct import is_open, is_tradable, open_cost_e6
+from decide.conduct import NS_PER_S, is_open, is_tradable, open_cost_e6, resting_fee_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
 from decide.fees import in_force
 from decide.links import Instruments, fault, instruments_of
+from decide.rest import REST_S_MAX
 from decide.risk import Place as RiskPlace
+from decide.saga import Saga
 from schemas.decision import Intent, Leg, Link
+from schemas.enums import Side
 from schemas.market import Instrument
 
 NS_PER_MS = 1_000_000
@@ -142,17 +145,26 @@ def _state(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> R
     limit = accounts.limit
     if limit is None:
         return Refusal.NO_LIMIT
-    stopped = _stopped(intent, accounts)
-    if stopped is not None:
-        return stopped
-    if any(
-        saga.intent.strategy == intent.strategy and saga.intent.link == intent.link for saga in accounts.open_sagas()
-    ):
+    barred = stopped(intent, accounts)
+    if barred is not None:
+        return barred
+    if any(_is_the_same(intent, saga.intent) for saga in accounts.open_sagas()):
         return Refusal.OPEN_SAGA
     return Refusal.SAGAS if len(accounts.open_sagas()) >= limit.open_sagas_max else None
 
 
-def _stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
+def _is_the_same(intent: Intent, other: Intent) -> bool:
+    """Say whether two intents of a strategy are about the same: what rests may stand on both sides of a book."""
+    if (intent.strategy, intent.link) != (other.strategy, other.link):
+        return False
+    return _resting_side(intent) == _resting_side(other)
+
+
+def _resting_side(intent: Intent) -> Side | None:
+    return next((leg.side for leg in intent.legs if leg.rests), None)
+
+
+def stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
     """Say whether the set, or the part of it that the intent is about, may take new risk; an exit takes none."""
     whole = accounts.risk.whole(accounts.limit).state
     if whole not in {"RUNNING", "REDUCING"}:
@@ -220,9 +232,15 @@ def _legs(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Re
             return Refusal.UNKNOWN_INSTRUMENT
         if not is_open(instrument, now_ns):
             return Refusal.NOT_OPEN
-        if not _is_whole(leg, instrument):
+        if not _is_whole(leg, instrument) or (leg.rests and not _may_rest(intent, leg, now_ns)):
             return Refusal.MALFORMED
     return None
+
+
+def _may_rest(intent: Intent, leg: Leg, now_ns: int) -> bool:
+    """Say whether a leg that rests is alone, has one price, and an end that is neither past nor far."""
+    left_ns = leg.expires_s * NS_PER_S - now_ns
+    return is_directional(intent) and len(leg.level_prices) == 1 and 0 < left_ns <= REST_S_MAX * NS_PER_S
 
 
 def _is_whole(leg: Leg, instrument: Instrument) -> bool:
@@ -265,10 +283,13 @@ def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     instruments = tuple(
         in_force(known.instruments[leg.instrument], accounts.profiles[leg.account], now_ns) for leg in intent.legs
     )
-    left = [accounts.claims.left(leg) for leg in intent.legs]
+    # What rests takes nothing from a book.
+    left = [leg.level_sizes if leg.rests else accounts.claims.left(leg) for leg in intent.legs]
     step = lcm(*(instrument.size_step for instrument in instruments))
     size = min(*(leg.size for leg in intent.legs), *(sum(remaining) for remaining in left)) // step * step
     is_whole = all(leg.size == size for leg in intent.legs)
+    if not is_whole and any(leg.rests for leg in intent.legs):
+        return Refusal.OFF_GRID
     if not is_whole and size == 0:
         return Refusal.TAKEN
     legs = [_open_leg(leg, one, rest) for leg, one, rest in zip(intent.legs, instruments, left, strict=True)]
@@ -280,6 +301,10 @@ def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     leg = intent.legs[0]
     if is_exit(intent) and accounts.closable(leg.account, leg.instrument, leg.side) < size:
         return Refusal.NOT_HELD
+    if leg.rests:
+        (one,) = walk.legs
+        fee_e6 = resting_fee_e6(instruments[0], one.limit, size)
+        walk = walk._replace(legs=(one._replace(fee_e6=fee_e6, fee_max_e6=fee_e6),))
     link = None if directional else known.links[intent.link]
     if link is not None and 0 < link.cap_e6 < walk.cost_e6 + walk.fees_e6 + _bound_e6(link, accounts):
         return Refusal.LINK_CAP
@@ -293,10 +318,54 @@ def _bound_e6(link: Link, accounts: AccountSet) -> int:
 
 def _open_leg(leg: Leg, instrument: Instrument, left: list[int]) -> OpenLeg:
     levels = [Level(price, size) for price, size in zip(leg.level_prices, left, strict=True)]
-    return OpenLeg(instrument, leg.side, levels, leg.reduces)
+    # Venues ask their least size of what rests, whatever it is for.
+    return OpenLeg(instrument, leg.side, levels, leg.reduces and not leg.rests)
 
 
-def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | None:
+def readmit(saga: Saga, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+    """Decide whether what rests may stand at the price and total that are wanted of it now.
+
+    All is asked that is asked of a new intent for what would remain; what the saga has reserved counts for it.
+    """
+    intent, leg, rest = saga.intent, saga.legs[0].leg, saga.rest
+    if rest is None:
+        return Refusal.MALFORMED
+    left = rest.size - sum(order.filled for order in saga.orders)
+    moved = msgspec.structs.replace(
+        leg, price=rest.price, size=left, expires_s=rest.expires_s, level_prices=[rest.price], level_sizes=[left]
+    )
+    wanted = msgspec.structs.replace(intent, legs=[moved])
+    barred = stopped(intent, accounts)
+    if barred is not None:
+        return barred
+    if left <= 0:
+        return Refusal.MALFORMED
+    for check in (_legs, _accounts):
+        refusal = check(wanted, accounts, known, now_ns)
+        if refusal is not None:
+            return refusal
+    own_unfilled = sum(order.unfilled for order in saga.orders if not order.complete)
+    instrument = in_force(known.instruments[leg.instrument], accounts.profiles[leg.account], now_ns)
+    walk = size_walk([_open_leg(moved, instrument, [left])], left, floor_e6=0)
+    if walk is None:
+        return Refusal.OFF_GRID
+    if leg.reduces and accounts.closable(leg.account, leg.instrument, leg.side) + own_unfilled < left:
+        return Refusal.NOT_HELD
+    (one,) = walk.legs
+    sized = Admitted(
+        walk._replace(legs=(one._replace(fee_max_e6=resting_fee_e6(instrument, rest.price, left)),)), 0, (instrument,)
+    )
+    own_e6 = accounts.ledgers[leg.account].reserved.get(reservation_name(saga, 0), 0)
+    # While nobody knows whether it was amended more may be needed than either offer does.
+    alone_e6 = open_cost_e6(leg.side, rest.price, left) + sized.walk.legs[0].fee_max_e6
+    own_e6 -= max(accounts.amended_need_e6(saga, rest.price, rest.size - saga.filled_before) - alone_e6, 0)
+    return _afford(wanted, sized, accounts, saga.intent.id, own_e6) or _within_budgets(
+        wanted, sized, accounts, known, now_ns, own_e6
+    )
+
+
+def _afford(intent: Intent, sized: Admitted, accounts: AccountSet, own: str = "", own_e6: int = 0) -> Refusal | None:
+    """Say whether the money is there; `own` is the saga that asks again, `own_e6` what it has reserved."""
     limit = accounts.limit
     needs: dict[str, int] = {}
     for leg, walked in zip(intent.legs, sized.walk.legs, strict=True):
@@ -305,24 +374,28 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet) -> Refusal | 
             return Refusal.ORDER_NOTIONAL
         if leg.reduces:
             # It takes risk away and is paid with what is held.
-            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit) else None
-        if accounts.exposure_e6(leg.account, leg.instrument) + cost_e6 > limit.market_notional_max_e6:
+            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own) else None
+        if accounts.exposure_e6(leg.account, leg.instrument) - own_e6 + cost_e6 > limit.market_notional_max_e6:
             return Refusal.MARKET_NOTIONAL
-        if accounts.crosses_own(leg.instrument, leg.side, walked.limit):
+        if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own):
             return Refusal.SELF_CROSS
-        needs[leg.account] = needs.get(leg.account, 0) + cost_e6 + walked.fee_max_e6
+        needs[leg.account] = needs.get(leg.account, 0) + cost_e6 + walked.fee_max_e6 - own_e6
     for account, need in needs.items():
         if need > accounts.ledgers[account].usable_e6(accounts.profiles[account].capital_e6):
             return Refusal.CAPITAL
     return None
 
 
-def _within_budgets(intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int) -> Refusal | None:
+def _within_budgets(
+    intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int, own_e6: int = 0
+) -> Refusal | None:
     needs = [
-        Need(
-            leg.account, instrument, 0 if leg.reduces else open_cost_e6(leg.side, one.limit, one.size) + one.fee_max_e6
-        )
+        Need(leg.account, instrument, 0 if leg.reduces else _cost_e6(leg, one, own_e6))
         for leg, instrument, one in zip(intent.legs, sized.instruments, sized.walk.legs, strict=True)
     ]
     over = budgets.refuse(intent, needs, accounts, known, now_ns)
     return Refusal(f"BUDGET_{over}") if over is not None else None
+
+
+def _cost_e6(leg: Leg, one: SizedLeg, own_e6: int) -> int:
+    return open_cost_e6(leg.side, one.limit, one.size) + one.fee_max_e6 - own_e6

@@ -3,15 +3,18 @@
 The figures themselves are the venues' own (`venues/*/rules.py`, `market.Instrument`); here they meet one shape.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, ceil_div
+from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, ceil_div
 from schemas.enums import Outcome, Side, TimeInForce
 from schemas.market import Instrument
 from venues.kalshi import rules as kalshi_rules
 from venues.polymarket import rules as polymarket_rules
 
+NS_PER_S = 1_000_000_000
+EXPIRY_MARGIN_S = 5
+"""Beyond the least life a venue allows: our clocks, and the order's way to it."""
 FILLS_PER_LEVEL = 10
 """Executions of one order at one price that a fee bound allows for; each may round up by itself."""
 
@@ -31,7 +34,10 @@ class Conduct(NamedTuple):
         nets: one signed position per market, on one book; otherwise YES and NO are tokens held apart.
         settles_later: a fill may still fail, and what was bought is sellable only once confirmed.
         rank: the lower goes first in a multi-leg order: the leg whose outcome is least certain.
-        time_in_force: of every order we send; GTC is cancelled when it is not matched in full at once.
+        time_in_force: of every order that is to trade at once; GTC is cancelled when it is not matched in full at once.
+        amends: changes an order that rests under its id; else it is taken back and another one granted.
+        expires_s: what to state (epoch seconds) so that an order granted at a time (ns) ends by itself at a second, or
+            as soon after it as the venue can.
     """
 
     nets: bool
@@ -39,6 +45,8 @@ class Conduct(NamedTuple):
     rank: int
     time_in_force: TimeInForce
     fee_bound: FeeBound
+    amends: bool
+    expires_s: Callable[[int, int], int]
 
 
 class Token(NamedTuple):
@@ -59,9 +67,35 @@ def _polymarket_fee(instrument: Instrument, price: int, size: int, fills: int) -
     )
 
 
+def _kalshi_expiry(now_ns: int, at_s: int) -> int:
+    return at_s
+
+
+def _polymarket_expiry(now_ns: int, at_s: int) -> int:
+    now_s = ceil_div(now_ns, NS_PER_S)
+    least_s = polymarket_rules.GTD_LEAD_S - polymarket_rules.GTD_EARLY_S + EXPIRY_MARGIN_S
+    return polymarket_rules.gtd_expiration(now_s=now_s, lives_s=max(at_s - now_s, least_s))
+
+
 CONDUCTS: Mapping[str, Conduct] = {
-    "kalshi": Conduct(nets=True, settles_later=False, rank=1, time_in_force="IOC", fee_bound=_kalshi_fee),
-    "polymarket": Conduct(nets=False, settles_later=True, rank=0, time_in_force="GTC", fee_bound=_polymarket_fee),
+    "kalshi": Conduct(
+        nets=True,
+        settles_later=False,
+        rank=1,
+        time_in_force="IOC",
+        fee_bound=_kalshi_fee,
+        amends=True,
+        expires_s=_kalshi_expiry,
+    ),
+    "polymarket": Conduct(
+        nets=False,
+        settles_later=True,
+        rank=0,
+        time_in_force="GTC",
+        fee_bound=_polymarket_fee,
+        amends=False,
+        expires_s=_polymarket_expiry,
+    ),
 }
 
 
@@ -110,6 +144,11 @@ def fee_max_e6(instrument: Instrument, limit: int, best: int, size: int, fills: 
     low, high = min(limit, best), max(limit, best)
     worst = half if low <= half <= high else (low if low > half else high)
     return CONDUCTS[instrument.venue].fee_bound(instrument, worst, size, fills)
+
+
+def resting_fee_e6(instrument: Instrument, price: int, size: int) -> int:
+    """Return the largest fee of an order that rests: a taker's, and an execution for every contract."""
+    return fee_max_e6(instrument, price, price, size, max(FILLS_PER_LEVEL, ceil_div(size, MICRO)))
 
 
 # --- the price grid

@@ -1,12 +1,20 @@
-"""Grants: executable orders in which every signed input is fixed, so that no gateway invents anything."""
+"""Grants: executable orders in which every signed input is fixed, so that no gateway invents anything.
+
+And what changes them: cancels and amendments.
+"""
 
 import hashlib
 
+import msgspec
+
 from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from decide.admission import ENTRY_LIFE_NS
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, choose_token, fee_max_e6
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, choose_token, fee_max_e6, resting_fee_e6
+from decide.orders import Order
+from decide.rest import Rest
 from decide.saga import Place, Saga
-from schemas.decision import Grant
+from decide.turn import Turn
+from schemas.decision import Amend, Cancel, Grant
 
 NS_PER_MS = 1_000_000
 HEDGE_LIFE_NS = 500 * NS_PER_MS
@@ -56,6 +64,58 @@ def make_grant(saga: Saga, place: Place, *, grant_id: str, now_ns: int, recv_ts_
         send_by_ns=saga.intent.recv_ts_ns + ENTRY_LIFE_NS if entry else now_ns + HEDGE_LIFE_NS,
         recv_ts_ns=recv_ts_ns,
         trail=trail,
+    )
+
+
+def make_resting(grant: Grant, rest: Rest, saga: Saga, *, send_by_ns: int) -> Grant:
+    """Return a grant as one that rests: post-only, until a second."""
+    conduct = CONDUCTS[saga.legs[0].instrument.venue]
+    return msgspec.structs.replace(
+        grant,
+        time_in_force="GTD",
+        post_only=True,
+        expires_s=conduct.expires_s(grant.now_ns, rest.expires_s),
+        fee_max_e6=resting_fee_e6(saga.legs[0].instrument, grant.price, grant.size),
+        version_offset=rest.version_offset,
+        version_index=rest.version_index,
+        send_by_ns=send_by_ns,
+        recv_ts_ns=rest.recv_ts_ns,
+    )
+
+
+def make_cancel(order: Order, reason: str, turn: Turn) -> Cancel:
+    """Return the word that takes an order back."""
+    grant = order.grant
+    return Cancel(
+        id=turn.new_id(grant.leg, grant.attempt),
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        reason=reason,
+        now_ns=turn.now_ns,
+        recv_ts_ns=turn.recv_ts_ns,
+        trail=turn.trail,
+    )
+
+
+def make_amend(order: Order, rest: Rest, total: int, turn: Turn) -> Amend:
+    """Return the word that changes an order that rests to what is wanted of it; `total` counts its own fills."""
+    grant = order.grant
+    return Amend(
+        id=turn.new_id(grant.leg, grant.attempt),
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        price=rest.price,
+        size=total,
+        price_exp=grant.price_exp,
+        size_exp=grant.size_exp,
+        expires_s=rest.expires_s,
+        reason="REPLACED",
+        now_ns=turn.now_ns,
+        send_by_ns=rest.recv_ts_ns + ENTRY_LIFE_NS,
+        recv_ts_ns=rest.recv_ts_ns,
+        trail=turn.trail,
     )
 
 

@@ -10,7 +10,7 @@ An order is complete when a terminal event stands in the log and the fills reach
 
 from dataclasses import dataclass, field
 
-from core.domain.units import ceil_div
+from core.domain.units import ONE_DOLLAR_E4, ceil_div
 from decide.ledger import yes_terms
 from schemas.decision import Grant
 from schemas.enums import OrderStatus
@@ -18,6 +18,12 @@ from schemas.order import Fill, OrderUpdate, Submitting
 
 GATEWAY_REFUSAL = "gateway: "
 """How the reason begins when a gateway's own checks refused an order: its bytes never left."""
+NOT_AMENDED = "not amended: "
+"""How the reason begins when a gateway says that an order stays as it was."""
+
+Offer = tuple[int, int]
+"""YES price and total (what is filled included) at which an order stands."""
+NONE: Offer = (0, 0)
 
 
 @dataclass
@@ -50,6 +56,20 @@ class Order:
     """some record about it was read"""
     events: set[str] = field(default_factory=set)
     """ids of what was heard about it: the second time says nothing"""
+    stands: Offer = NONE
+    """as an amendment left it; NONE: as granted"""
+    stands_ns: int = 0
+    """the venue's time of that"""
+    asked: Offer = NONE
+    """what it is to be amended to, while it is not known whether it was"""
+    asked_until_ns: int = 0
+    """not a byte of that amendment leaves after this"""
+    filled_at: dict[int, int] = field(default_factory=dict)
+    """YES price -> sum of the fills seen, of one that rests"""
+    owed: list[Offer] = field(default_factory=list)
+    """what was filled before an amendment, as the venue stated it, and was not seen yet: price and size"""
+    expires_s: int = 0
+    """when an order that rests ends by itself, as it was last asked for; 0: as granted"""
 
     def is_new(self, event_id: str) -> bool:
         """Say whether an event is seen for the first time; the second time it is not."""
@@ -62,6 +82,42 @@ class Order:
     def complete(self) -> bool:
         """Say whether nothing more is to come. Fills beyond the figure are a surprise that is booked, not waited for."""
         return self.terminal and self.filled >= self.stated
+
+    @property
+    def offer(self) -> Offer:
+        """Where it stands, as far as was said."""
+        return self.stands if self.stands != NONE else (self.grant.price, self.grant.size)
+
+    @property
+    def offers(self) -> list[Offer]:
+        """Every price and total at which it may stand."""
+        return [self.offer, self.asked] if self.asked != NONE else [self.offer]
+
+    @property
+    def unfilled(self) -> int:
+        """What may still be filled, at the most."""
+        return max(max(size for _, size in self.offers) - self.filled, 0)
+
+    def see(self, price: int, size: int) -> None:
+        """Count a fill of one that rests; one that was owed at its price is owed no more."""
+        self.filled_at[price] = self.filled_at.get(price, 0) + size
+        owed = [(at, max(left - size, 0) if at == price else left) for at, left in self.owed]
+        self.owed = [(at, left) for at, left in owed if left]
+
+    def amended(self, update: OrderUpdate) -> None:
+        """Take where an amendment left it.
+
+        What was filled before is of other prices: what of it was not seen yet is to be paid at those.
+        """
+        before = self.offer[0]
+        if update.price != before:
+            seen = self.filled - self.filled_at.get(update.price, 0)
+            unseen = update.filled - seen - sum(size for _, size in self.owed)
+            if unseen > 0:
+                self.owed.append((before, unseen))
+        self.stands, self.stands_ns = (update.price, update.size), update.venue_ts_ns
+        if self.stands == self.asked:
+            self.asked = NONE
 
     @property
     def effective(self) -> int:
@@ -120,6 +176,8 @@ class Orders:
             # Another gateway's opinion: the writer of Submitting may have sent it.
             return None
         order.stated = max(order.stated, update.filled)
+        if update.size and update.venue_ts_ns >= order.stands_ns:
+            order.amended(update)
         if not order.terminal:
             order.status = update.status
             order.reason = update.reason
@@ -135,6 +193,8 @@ class Orders:
         if order is None:
             return None
         order.filled += fill.size
+        if order.grant.post_only:
+            order.see(yes_terms(fill)[1] * ONE_DOLLAR_E4 // fill.size if fill.size else 0, fill.size)
         order.cash_e6 += cash_e6
         order.yes_notional_e6 += yes_terms(fill)[1]
         order.fees_e6 += fill.fee_e6

@@ -4,6 +4,9 @@ A strategy sees the books and trades of all approved links, and those its config
 names a link and its legs; or, of one leg that no link backs, the leg's instrument as its link. Such a leg may reduce:
 close what is held instead of opening. `strategies/momentum.py` is the template.
 
+A leg that `rests` is a quote: post-only, until a second. Both sides of a book may rest at once, and the strategy says
+with a Requote what it wants of them: that they go, that they move, or that they are wanted still.
+
 A strategy remembers what it likes but is a pure function of the calls it gets: time is `view.now_ns`, ids are
 `view.new_id()`. It returns records: edges to publish, intents to execute. Third parties add a kind through the entry
 point group `crossbook.strategies`: the entry point's name is the kind, its object a `StrategyKind`.
@@ -13,11 +16,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from schemas import decision
-from schemas.decision import Edge, Intent, Link, Saga
+from schemas.decision import Edge, Intent, Link, Requote, Saga
 from schemas.derived import Depth, Quote
 from schemas.market import Instrument, Trade
 
-Decision = Edge | Intent
+Decision = Edge | Intent | Requote
 
 
 class View(Protocol):
@@ -55,7 +58,10 @@ class View(Protocol):
         ...
 
     def is_busy(self, link: str) -> bool:
-        """Say whether an intent of this strategy on this link, or on this instrument where no link backs it, has not come to its end."""
+        """Say whether an intent of this strategy on this link, or on this instrument where no link backs it, has not come to its end.
+
+        Intents that rest are not counted: a strategy looks after those itself.
+        """
         ...
 
     def may_trade(self) -> bool:

@@ -3,6 +3,7 @@
     FIRST_LEG -> SECOND_LEG (any later leg) -> DONE
                                             -> UNWINDING -> DONE | HOLDING
     a failed settlement reopens any of them
+    RESTING -> DONE: one leg that waits on the book (`decide/quotes.py`)
 
 Legs go one after the other, the most uncertain first; each later leg is sized by what stands on all before it. An
 underfilled one is tried again at a worse price within the budget; then the legs after it are completed at what it has,
@@ -17,7 +18,8 @@ from typing import Literal, NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
-from decide.orders import Order
+from decide.orders import NONE, Offer, Order
+from decide.rest import Rest
 from schemas.decision import Intent, Leg, Ruling
 from schemas.enums import Purpose, SagaState, Side
 from schemas.market import Instrument
@@ -127,6 +129,7 @@ class Figures(NamedTuple):
     standing: tuple[int, ...]
     cash_e6: int
     fees_e6: int
+    offer: Offer = NONE
 
 
 @dataclass
@@ -142,6 +145,7 @@ class Saga:
         held: what stood on each leg when a human approved to hold it; empty before.
         ruled_ns: when the last human word on it was said.
         said: what was written down last.
+        rest: what is wanted of its one leg where that rests; `decide/quotes.py` says what is next, not `advance`.
     """
 
     intent: Intent
@@ -150,12 +154,13 @@ class Saga:
     floor_e6: int
     budget_e6: int
     state: SagaState = "FIRST_LEG"
-    reason: Reason = ""
+    reason: str = ""
     failed: bool = False
     said: Figures | None = None
     slip_e4: int = SLIP_E4_MAX
     held: tuple[int, ...] = ()
     ruled_ns: int = 0
+    rest: Rest | None = None
 
     def figures(self, waits_for: str) -> Figures:
         """Return what the saga says of itself now; `waits_for` names what its next order waits for, if anything."""
@@ -166,12 +171,26 @@ class Saga:
             tuple(leg.exposure for leg in self.legs),
             sum(order.cash_e6 for order in self.orders),
             sum(order.fees_e6 for order in self.orders),
+            self.offer,
         )
+
+    @property
+    def offer(self) -> Offer:
+        """Where it is known to rest, NONE if nowhere."""
+        last = self.orders[-1] if self.rest is not None and self.orders else None
+        if last is None or last.terminal or last.status != "ACCEPTED":
+            return NONE
+        return last.offer[0], last.offer[1] + self.filled_before
+
+    @property
+    def filled_before(self) -> int:
+        """What the orders before the last one filled."""
+        return sum(order.filled for order in self.orders[:-1])
 
     @property
     def is_open(self) -> bool:
         """Say whether something is to be done or awaited."""
-        return self.state in {"FIRST_LEG", "SECOND_LEG", "UNWINDING"}
+        return self.state in {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"}
 
     @property
     def orders(self) -> list[Order]:

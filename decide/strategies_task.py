@@ -20,7 +20,7 @@ from decide.links import is_lasting, suspended, suspension_key
 from decide.ports import Decision, Remembers, StrategyKind
 from decide.ports import Strategy as Running
 from decide.strategies_state import Book, Slot, State
-from schemas.decision import Clock, Edge, Link, Profile, Saga, Strategy
+from schemas.decision import Clock, Edge, Link, Profile, Requote, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
 
@@ -28,6 +28,7 @@ TICK_AGE_NS_MAX = 1_000_000_000
 """A quote is not usable when the last tick of its partition is this old."""
 
 OPEN_STATES = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
+"""Of sagas that keep their link busy; those that rest do not."""
 
 
 class _View:
@@ -288,10 +289,15 @@ class StrategiesTask:
         for decision in decisions:
             if isinstance(decision, Edge):
                 yield Output(topics.DECISION_EDGE, decision.link, decision)
-            elif decision.link not in slot.busy and (
-                status == "RUNNING" or (status == "DRAINING" and all(leg.reduces for leg in decision.legs))
-            ):
-                slot.busy[decision.link] = decision.id
+            elif isinstance(decision, Requote):
+                # One that is stopped may take back what still rests, and nothing else.
+                if status in {"RUNNING", "DRAINING"} or decision.action == "CANCEL":
+                    yield Output(topics.DECISION_ACCOUNT, decision.account_set, decision)
+            elif status == "RUNNING" or (status == "DRAINING" and all(leg.reduces for leg in decision.legs)):
+                if not any(leg.rests for leg in decision.legs):
+                    if decision.link in slot.busy:
+                        continue
+                    slot.busy[decision.link] = decision.id
                 yield Output(topics.DECISION_ACCOUNT, decision.account_set, decision)
 
     def _new_id(self, item: Input) -> str:

@@ -7,7 +7,7 @@ from core.runtime import topics
 from core.runtime.flow import Input, Output
 from decide.ledger import Account, HoldingKey
 from schemas import decision
-from schemas.decision import Beat, Cancel, Entry, Grant, Ledger, Standing
+from schemas.decision import Amend, Beat, Cancel, Entry, Grant, Ledger, Standing
 
 
 class Turn:
@@ -29,7 +29,7 @@ class Turn:
         self._index += 1
         return record_id(self._incarnation, self.item.partition, self.item.offset, self._index, leg, attempt)
 
-    def order(self, account: str, record: Grant | Cancel | Beat) -> None:
+    def order(self, account: str, record: Grant | Cancel | Amend | Beat) -> None:
         """Add what a gateway is to do."""
         self._orders.append(Output(topics.DECISION_ORDER, account, record))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -15,12 +17,14 @@ from core.domain.errors import InvariantBroken, OutcomeUnknown, Reject, Unavaila
 from core.runtime.clock import NS_PER_S, Clock
 from execute.limiter import Limiter
 from execute.ports import Frames, Lane, Reply, Request, Venue
+from execute.signing import Signatures
 from schemas.order import VenueCall
 from venues.refusal import Outcome, VenueError
 
 CONNECTIONS_MAX = 32
 """Open connections of one account to one venue."""
 KEEPALIVE_S = 75
+"""How long we keep an idle connection, and take the venue to keep one until it says otherwise (`Keep-Alive: timeout=`)."""
 BUDGET_WAIT_S = 5.0
 """How long a request without a deadline waits for its rate budget."""
 RESPONSE_BYTES_KEPT = 256 * 1024
@@ -34,9 +38,12 @@ class TooLate(Reject):
 class _Leaving:
     """Of one request: when bytes may leave at the latest, who is asked then, and whether they did."""
 
-    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns", "why_not")
+    __slots__ = ("clock", "left", "send_by_ns", "sent_ts_ns", "watch", "why_not")
 
-    def __init__(self, clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None) -> None:
+    def __init__(
+        self, watch: Callable[[Any], None], clock: Clock, send_by_ns: int, why_not: Callable[[], str] | None
+    ) -> None:
+        self.watch = watch
         self.clock = clock
         self.send_by_ns = send_by_ns
         self.why_not = why_not
@@ -53,6 +60,7 @@ class _TimedRequest(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         leaving = _leaving.get()
         if leaving is not None:
+            leaving.watch(conn)
             now = leaving.clock.now_ns()
             if leaving.send_by_ns and now > leaving.send_by_ns:
                 raise TooLate(f"send_by passed {(now - leaving.send_by_ns) / NS_PER_S:.3f} s ago")
@@ -86,6 +94,16 @@ class Http:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_refusal = on_refusal
+        self._signatures = Signatures(venue, clock)
+        self._line = asyncio.Lock()
+        """Held while a request that has its tokens waits for its signature: those behind it wait too, in their order."""
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.opened = 0
+        """Connections that were opened for requests."""
+        self.patience_s = float(KEEPALIVE_S)
+        """How long the venue keeps a connection that is idle, as far as it is known."""
+        self.thinned = asyncio.Event()
+        """Set when a connection was closed."""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,6 +118,7 @@ class Http:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._signatures.close()
         if self._session is not None:
             await self._session.close()
 
@@ -108,6 +127,11 @@ class Http:
         """The session, for the private stream."""
         assert self._session is not None, "used outside `async with`"
         return self._session
+
+    @property
+    def signatures(self) -> Signatures:
+        """What signs for this account."""
+        return self._signatures
 
     async def call(
         self,
@@ -125,10 +149,11 @@ class Http:
         if send_by_ns:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
         await self._limiter.take(request.bucket, request.cost, lane, wait_s=wait_s)
-        leaving = _Leaving(self._clock, send_by_ns, why_not)
+        leaving = _Leaving(self._watch, self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
-            reply = await self._exchange(session, request, leaving, headers)
+            proof = await self._proof(request, headers)
+            reply = await self._exchange(session, request, leaving, proof)
         except (TooLate, Unavailable):
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
@@ -144,27 +169,57 @@ class Http:
         self._learn(request, reply)
         return reply
 
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, signed: Mapping[str, str] | None
-    ) -> Reply:
+    async def _proof(self, request: Request, signed: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Return the headers to send, once those of every request before are there: none overtakes another."""
         elsewhere = "://" in request.path
         if elsewhere and not request.is_public:
             raise InvariantBroken(f"{request.path}: a signature of this account goes to no other host")
-        proof = {} if elsewhere else signed or self._venue.headers(request, self._clock.now_ns())
+        async with self._line:
+            if elsewhere:
+                return {}
+            return signed or await self._signatures.sign(request)
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, proof: Mapping[str, str]
+    ) -> Reply:
         headers = {**proof, "User-Agent": "crossbook"}
         if request.body:
             headers["Content-Type"] = "application/json"
         async with session.request(
             request.method,
             # As it was signed: not a character of it is encoded again.
-            URL(request.path if elsewhere else f"{self._base}{request.path}", encoded=True),
+            URL(request.path if "://" in request.path else f"{self._base}{request.path}", encoded=True),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,
         ) as response:
             body = await response.read()
+        if "://" not in request.path:
+            self._hear_patience(response.headers.get("Keep-Alive", ""))
         date_ns = _date_ns(response.headers.get("Date", ""))
         return Reply(response.status, body, leaving.sent_ts_ns, self._clock.now_ns(), date_ns)
+
+    def _watch(self, connection: Any) -> None:
+        """Note the connection a request is about to be written to: new ones are counted, and heard of when they close."""
+        protocol = connection.protocol
+        if protocol in self._watched:
+            return
+        self._watched.add(protocol)
+        self.opened += 1
+        closed: asyncio.Future[None] | None = protocol.closed
+        if closed is not None:
+            closed.add_done_callback(self._on_closed)
+
+    def _on_closed(self, closed: asyncio.Future[None]) -> None:
+        if not closed.cancelled():
+            closed.exception()  # looked at: that a connection was cut is no error of its own
+        self.thinned.set()
+
+    def _hear_patience(self, text: str) -> None:
+        for part in text.split(","):
+            name, _, value = part.strip().partition("=")
+            if name.lower() == "timeout" and value.isdecimal() and int(value):
+                self.patience_s = min(float(value), float(KEEPALIVE_S))
 
     def _keep(self, request: Request, order: str, reply: Reply) -> None:
         # Headers carry the secrets and are not kept.

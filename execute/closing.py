@@ -6,7 +6,8 @@ from core.domain.errors import Unavailable
 from execute.flatten import Lot, Place
 from execute.kalshi import KalshiVenue
 from execute.polymarket import PolymarketVenue
-from execute.ports import Caller, Held, Lane, Reply, Request, Venue
+from execute.ports import Caller, Lane, Reply, Request, Venue
+from execute.views import Held
 from schemas.market import Instrument
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi import rest as kalshi_rest

@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 from core.domain.errors import Reject, Retry, Unavailable, Unknown
 from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.clock import NS_PER_MS, NS_PER_S, Clock
-from execute.ports import Caller, FillView, Lane, OrderView, Venue
+from execute.ports import Caller, Lane, Venue
+from execute.views import FillView, OrderView
 from schemas.decision import Grant
 from schemas.enums import Outcome, Side
 from schemas.market import Instrument

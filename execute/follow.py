@@ -16,7 +16,8 @@ from execute.calls import TooLate
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Tracked
-from execute.ports import Caller, Lane, Lookup, OrderView, Venue
+from execute.ports import Caller, Lane, Venue
+from execute.views import Lookup, OrderView
 from schemas.decision import Amend, Cancel, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome

@@ -7,18 +7,18 @@ that anybody ever submitted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.domain.errors import Halt, Reject, Retry, Unknown
+from core.domain.errors import Halt
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from core.runtime.edge import Unreadable
 from core.runtime.topics import ORDER_EVENT
 from execute.calls import Http
 from execute.checks import Limits, Market
+from execute.decisions import Decisions
 from execute.follow import Follower
 from execute.guards import Funds, Guards, Jurisdiction, VenueState
 from execute.health import START, Health
@@ -27,25 +27,20 @@ from execute.journal import Journal
 from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
-from execute.ports import LogReader, LogWriter, Request, Venue
+from execute.ports import LogReader, LogWriter, Venue
 from execute.private import PrivateStream
 from execute.reports import UNREAD, Reporter, say_alive
-from execute.submission import Refusal, Submitter
+from execute.submission import Submitter
+from execute.twins import Twins
 from execute.unreadable import Undertaker
 from execute.upkeep import Upkeep, outcomes_held, token_of
+from execute.warmth import Warmth
 from schemas.decision import Amend, Beat, Cancel, Grant
 from schemas.order import Alive, Settled, Submitting
 from venues.refusal import VenueError
 
-IN_FLIGHT_MAX = 64
-"""Grants that are being submitted at once; one more is refused, which is a record."""
 WATCH_S = 0.05
-TWIN_AGE_MAX_NS = 2 * NS_PER_S
-"""A gateway that said nothing for so long sends nothing either."""
-UNREAD_WAIT_S = 2.0
-"""How long a twin has for a Grant this gateway cannot read; longer than any `send_by`."""
 SETTLE_S = 0.1
-STOPPING = "stopping"
 DRAIN_S = 5.0
 RECONCILE_MARGIN_NS = 60 * NS_PER_S
 """Asked for again over REST before the last sign of life: venues state times in seconds."""
@@ -76,6 +71,10 @@ class Timing:
     open_poll_s: float = 10.0
     heartbeat_s: float = 0.0
     """Between two heartbeats of a venue's dead-man switch; 0: it stays unused."""
+    warm_connections: int = 0
+    """Kept open and warm, so that an order finds one; 0: none."""
+    warm_s: float = 15.0
+    """Between two uses of each."""
 
 
 class Gateway:
@@ -101,6 +100,7 @@ class Gateway:
         without a human's word that the legal entity may trade here nothing is sent.
         """
         self.writer = f"{account}/{clock.random_bits(64):016x}"
+        self.twins = Twins(self.writer, clock)
         self.orders = Orders(account)
         self.market = market
         self.health = Health(clock=clock, ack_age_s=logs.out.ack_age_s, stop_after_s=timing.stop_after_s)
@@ -139,6 +139,7 @@ class Gateway:
             health=self.health,
             clock=clock,
             guards=self.guards,
+            sign=self._http.signatures.sign,
         )
         self._follower = Follower(
             venue=venue,
@@ -150,30 +151,31 @@ class Gateway:
             why_not_amend=self._submitter.why_not_amend,
             spawn=self._spawn,
         )
+        self._decisions = Decisions(
+            writer=self.writer,
+            orders=self.orders,
+            submitter=self._submitter,
+            follower=self._follower,
+            journal=self.journal,
+            health=self.health,
+            twins=self.twins,
+            clock=clock,
+            spawn=self._spawn,
+        )
         self.heartbeat = Heartbeat(
             venue=venue,
             caller=self._http,
             health=self.health,
             clock=clock,
             interval_s=timing.heartbeat_s,
-            is_owner=self._owns_heartbeat,
+            is_owner=self.twins.we_come_first,
         )
         self._undertaker = Undertaker(
-            account=account, orders=self.orders, out=logs.out, clock=clock, refuse=self._refuse_unread
+            account=account, orders=self.orders, out=logs.out, clock=clock, refuse=self._decisions.refuse_unread
         )
         self._upkeep = Upkeep(venue=venue, orders=self.orders, journal=self.journal, caller=self._http, clock=clock)
         self._group: asyncio.TaskGroup | None = None
         self._marked = asyncio.Event()
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._stopping = False
-        self._alive_ns = 0
-        """Newest sign of life of any gateway of this account in the log."""
-        self._twins: dict[str, int] = {}
-        """When each gateway of this account that is ready last said so."""
-        self._twin_ns = 0
-        """When another gateway of this account last said that it can trade."""
         self._whole_until_ns = 0
         """Up to here nothing of the private stream was missed."""
 
@@ -209,6 +211,7 @@ class Gateway:
                     health=self.health,
                     clock=self._clock,
                     session=self._http.session,
+                    signatures=self._http.signatures,
                     reconcile=self._reconcile,
                 )
                 group.create_task(stream.run())
@@ -224,6 +227,13 @@ class Gateway:
                     funds=self.guards.funds,
                 )
                 group.create_task(reporter.run())
+                warmth = Warmth(
+                    venue=self._venue,
+                    http=self._http,
+                    connections=self._timing.warm_connections,
+                    interval_s=self._timing.warm_s,
+                )
+                group.create_task(warmth.run())
                 group.create_task(self._upkeep.learn_budgets(self._limiter))
                 group.create_task(self._upkeep.chase_settlements())
                 group.create_task(self.heartbeat.run())
@@ -241,11 +251,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Take no more Grants, and wait until none is between Submitting and its answer."""
-        self.health.fault(STOPPING, "asked to stop")
-        self._stopping = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                await self._idle.wait()
+        await self._decisions.stop()
 
     async def _settle_in(self) -> None:
         # Instruments come in one go; an entry before they are read would be refused for no reason.
@@ -286,20 +292,8 @@ class Gateway:
     def _sign_of_life(self, record: Alive) -> None:
         if record.writer == self.writer:
             self._marked.set()
-            return
-        if not self._marked.is_set():
-            self._alive_ns = max(self._alive_ns, record.ts_ns)
-        if record.ready:
-            self._twin_ns = max(self._twin_ns, record.ts_ns)
-            self._twins[record.writer] = record.ts_ns
         else:
-            self._twins.pop(record.writer, None)
-
-    def _owns_heartbeat(self) -> bool:
-        """Say whether no ready gateway of this account comes before this one by name."""
-        alive_ns = self._clock.now_ns() - TWIN_AGE_MAX_NS
-        self._twins = {writer: ts_ns for writer, ts_ns in self._twins.items() if ts_ns > alive_ns}
-        return all(self.writer < writer for writer in self._twins)
+            self.twins.hear(record, before_us=not self._marked.is_set())
 
     def _after_event(self, tracked: Tracked) -> None:
         # What this process sends it follows by itself, once the bytes left.
@@ -326,92 +320,12 @@ class Gateway:
         """Take in a record of `decision.order` that cannot be decoded."""
         self._undertaker.take(found)
 
-    async def _refuse_unread(self, tracked: Tracked, reason: str) -> None:
-        if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS:
-            await asyncio.sleep(UNREAD_WAIT_S)  # a ready twin, of a newer version perhaps, may have read it
-        if tracked.first is None:
-            self.journal.refused(tracked, reason)
-
     async def _read_decisions(self) -> None:
         async for batch in self._logs.decisions.batches():
             for item in batch:
                 record = item.record
                 if isinstance(record, Grant | Cancel | Amend | Beat) and record.account == self._account:
-                    self._decide(record)
-
-    def _decide(self, record: Grant | Cancel | Amend | Beat) -> None:
-        if isinstance(record, Beat):
-            self.health.beat(record.now_ns)
-        elif isinstance(record, Grant):
-            if self._stopping:
-                # Left for the next gateway, which finds nothing said of it.
-                return
-            self._grant(self.orders.grant(record))
-        elif isinstance(record, Amend):
-            self._amend(record)
-        else:
-            self._cancel(record)
-
-    def _amend(self, amend: Amend) -> None:
-        tracked = self.orders[amend.order]
-        tracked.amended = True
-        tracked.amend_until_ns = max(tracked.amend_until_ns, amend.send_by_ns)
-        if tracked.terminal or self._clock.now_ns() > amend.send_by_ns:
-            return  # of an old log, or too late for anything
-        if self._clock.now_ns() - self._twin_ns <= TWIN_AGE_MAX_NS and tracked.owner not in {"", self.writer}:
-            return  # the twin that sent the order is there: two that amend would cross each other
-        tracked.amend = amend
-        if tracked.submitting is not None and (tracked.left or tracked.owner != self.writer):
-            self._follower.start(tracked)
-        tracked.changed.set()
-
-    def _grant(self, tracked: Tracked) -> None:
-        request = self._submitter.prepare(tracked)
-        if request is None:
-            return
-        if isinstance(request, Request) and self._in_flight >= IN_FLIGHT_MAX:
-            self.orders.release(tracked)
-            request = Refusal(f"{IN_FLIGHT_MAX} orders are being submitted already")
-        if isinstance(request, Refusal):
-            # What this gateway cannot send a ready twin may: its Submitting must not come second to our refusal.
-            twin_age_ns = self._clock.now_ns() - self._twin_ns
-            at_once = twin_age_ns > TWIN_AGE_MAX_NS
-            self._spawn(self._submitter.refuse(tracked, request, at_once=at_once))
-            return
-
-        # Counted before it runs: many grants come in one batch.
-        self._in_flight += 1
-        self._idle.clear()
-        self._spawn(self._submit(tracked, request))
-
-    async def _submit(self, tracked: Tracked, request: Request) -> None:
-        try:
-            left = await self._submitter.submit(tracked, request)
-        except (Reject, Retry, Unknown) as e:
-            # Nobody may take for unsent what may have left.
-            log.get().error("order.not_submitted", order=tracked.id, reason=str(e))
-            left = tracked.owner == self.writer
-            tracked.left = tracked.left or left
-        finally:
-            self.orders.release(tracked)
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
-        if left or (tracked.owner and tracked.owner != self.writer):
-            self._follower.start(tracked)
-
-    def _cancel(self, cancel: Cancel) -> None:
-        tracked = self.orders[cancel.order]
-        tracked.cancel = tracked.cancel or cancel
-        tracked.instrument = tracked.instrument or cancel.instrument
-        if tracked.first is None and not tracked.taken:
-            # Nobody has spoken of it: as the first record for its id this ends it for every gateway.
-            tracked.taken = True
-            self.journal.unsent(tracked, f"cancelled before it was sent: {cancel.reason}")
-        elif tracked.submitting is not None and (tracked.left or tracked.owner != self.writer):
-            self._follower.start(tracked)
-        # Wakes whoever deals with it: the submitter before the bytes, the follower after them.
-        tracked.changed.set()
+                    self._decisions.take(record)
 
     # --- the rest
 
@@ -464,5 +378,5 @@ class Gateway:
 
     def _since_ns(self) -> int:
         now = self._clock.now_ns()
-        since = self._alive_ns or now
+        since = self.twins.alive_ns or now
         return max(since - RECONCILE_MARGIN_NS, now - RECONCILE_MAX_NS)

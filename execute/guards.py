@@ -13,7 +13,7 @@ import msgspec
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
 from execute.orders import Orders, Tracked, notional_e6
-from execute.ports import Mode, Purse, Standing
+from execute.views import Mode, Purse, Standing
 from schemas.decision import Grant, Profile
 from schemas.decision import Jurisdiction as SignOff
 from schemas.enums import Verdict

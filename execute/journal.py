@@ -12,7 +12,8 @@ from core.runtime import log, metrics, queues
 from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
-from execute.ports import FillView, LogWriter, OrderView, SettledView, View
+from execute.ports import LogWriter
+from execute.views import FillView, OrderView, SettledView, View
 from schemas.decision import Amend
 from schemas.order import Alive, Fill, OrderUpdate, PrivateFrame, Settled, Submitting, VenueCall, VenueReport
 from schemas.record import Record

@@ -10,29 +10,25 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core.domain.errors import InvariantBroken, MalformedFrame, OffGrid, Unavailable
-from core.domain.units import ONE_DOLLAR_E4
+from core.domain.errors import MalformedFrame, OffGrid, Unavailable
 from core.runtime.clock import NS_PER_MS, NS_PER_S
-from execute.ports import (
+from execute.kalshi_views import USD, check_same, fill_view, instrument_of, is_of, order_views, ticker_of
+from execute.ports import Budget, Caller, Lane, Reply, Request
+from execute.views import (
     Answer,
-    Budget,
-    Caller,
-    FillView,
     Held,
-    Lane,
     Lookup,
     Mode,
     OrderView,
     Purse,
-    Reply,
     Report,
-    Request,
     Resting,
     Standing,
     Status,
     Stream,
     Subject,
     View,
+    unreadable,
 )
 from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
@@ -42,10 +38,9 @@ from schemas.order import Holding
 from venues.environment import Endpoints
 from venues.kalshi import account, control, hosts, orders, rest, rules, wire
 from venues.kalshi.auth import Signer
-from venues.refusal import Outcome, VenueError
+from venues.refusal import VenueError
 from venues.text import decode, instant_ns
 
-USD = "USD"
 PAGES_MAX = 20
 """Of any list that is read to its end; more is an account this gateway was not made for."""
 PAGE = 200
@@ -104,6 +99,7 @@ class KalshiVenue:
         of a venue that has none; 0: it rests for ever.
         """
         self._signer = signer
+        self.signs_slowly = signer.is_slow
         self._expiry_s = expiry_s
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
@@ -120,7 +116,7 @@ class KalshiVenue:
         if time_in_force is None or grant.side not in {"BUY", "SELL"}:
             raise OffGrid(f"kalshi: {grant.side} {grant.time_in_force} is no order")
         body = orders.create_order_body(
-            ticker=_ticker(grant.instrument),
+            ticker=ticker_of(grant.instrument),
             client_order_id=grant.client_id,
             side="bid" if grant.side == "BUY" else "ask",
             price=grant.price,
@@ -144,7 +140,7 @@ class KalshiVenue:
         if not self._expiry_s:
             return None
         body = orders.amend_order_body(
-            ticker=_ticker(subject.instrument),
+            ticker=ticker_of(subject.instrument),
             side="bid" if subject.side == "BUY" else "ask",
             price=subject.price,
             total=subject.size,
@@ -158,13 +154,13 @@ class KalshiVenue:
 
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request; without the ticker it would go to shard 0."""
-        query = orders.cancel_query(ticker=_ticker(subject.instrument))
+        query = orders.cancel_query(ticker=ticker_of(subject.instrument))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
 
     def amend(self, subject: Subject, amend: Amend) -> Request | None:
         """Return the amend request; only a smaller size or another expiry keep the place in the line."""
         body = orders.amend_order_body(
-            ticker=_ticker(subject.instrument),
+            ticker=ticker_of(subject.instrument),
             side="bid" if subject.side == "BUY" else "ask",
             price=amend.price,
             total=amend.size,
@@ -202,7 +198,7 @@ class KalshiVenue:
         try:
             created = account.decode_created(reply.body)
         except MalformedFrame as e:
-            return _unreadable(reply, e)
+            return unreadable(reply.status, e)
         status: OrderStatus = "ACCEPTED"
         if created.filled >= grant.size:
             status = "FILLED"
@@ -225,7 +221,7 @@ class KalshiVenue:
         try:
             cancelled = account.decode_cancelled(reply.body)
         except MalformedFrame as e:
-            return _unreadable(reply, e)
+            return unreadable(reply.status, e)
         if not subject.size or subject.amended:
             # How much it was of is not known for sure: what was filled is looked up.
             return Answer()
@@ -275,17 +271,17 @@ class KalshiVenue:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
         as_of_ns = await self._data_age(caller, Lane.HEDGE)
         since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
-        base = f"{hosts.API_ROOT}/portfolio/orders?ticker={_ticker(subject.instrument)}&min_ts={since_s}&limit={PAGE}"
+        base = f"{hosts.API_ROOT}/portfolio/orders?ticker={ticker_of(subject.instrument)}&min_ts={since_s}&limit={PAGE}"
         views: list[View] = []
         venue_order = subject.venue_order
         cursor = ""
         for _ in range(PAGES_MAX):
             page, cursor = account.decode_orders(await self._get(caller, _paged(base, cursor), subject.order))
-            own = [state for state in page if subject.venue_order == state.order_id or _is(subject, state)]
+            own = [state for state in page if subject.venue_order == state.order_id or is_of(subject, state)]
             if own:
-                _check_same(subject, own[0])
+                check_same(subject, own[0])
                 venue_order = own[0].order_id
-                views += _order_views(own[0])
+                views += order_views(own[0])
                 break
             if not cursor:
                 break
@@ -302,10 +298,14 @@ class KalshiVenue:
             path = _paged(f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}", cursor)
             page, cursor = account.decode_orders(await self._get(caller, path))
             for state in page:
-                views += _order_views(state)
+                views += order_views(state)
             if not cursor:
                 break
         return (*views, *await self._fills(caller, since))
+
+    def touch(self) -> Request:
+        """Return the request for the age of the account's figures: signed, and small."""
+        return self._request("GET", DATA_AGE_PATH)
 
     def refresh(self, held: Held) -> Request | None:
         """Return None: its positions are its own."""
@@ -324,7 +324,7 @@ class KalshiVenue:
                 if one.position:
                     outcome: Token = "YES" if one.position > 0 else "NO"
                     holdings.append(
-                        Holding(instrument=_instrument(one.ticker), outcome=outcome, size=abs(one.position))
+                        Holding(instrument=instrument_of(one.ticker), outcome=outcome, size=abs(one.position))
                     )
             if not cursor:
                 break
@@ -347,7 +347,7 @@ class KalshiVenue:
         for _ in range(PAGES_MAX):
             path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
             states, cursor = account.decode_orders(await self._get(caller, path))
-            resting += [Resting(state.order_id, _instrument(state.ticker), state.client_order_id) for state in states]
+            resting += [Resting(state.order_id, instrument_of(state.ticker), state.client_order_id) for state in states]
             if not cursor:
                 return tuple(resting)
         raise Unavailable(f"kalshi lists more than {PAGES_MAX * PAGE} resting orders: not all of them were read")
@@ -358,7 +358,7 @@ class KalshiVenue:
         for _ in range(PAGES_MAX):
             path = _paged(f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}", cursor)
             fills, cursor = account.decode_fills(await self._get(caller, path, order))
-            views += [_fill_view(fill) for fill in fills]
+            views += [fill_view(fill) for fill in fills]
             if not cursor:
                 break
         return views
@@ -399,90 +399,14 @@ class KalshiVenue:
         """Return what one private frame says."""
         frame = wire.peek(payload)
         if frame.type == "fill":
-            return [_fill_view(account.decode_fill(frame))]
+            return [fill_view(account.decode_fill(frame))]
         if frame.type == "user_order":
-            return _order_views(account.decode_user_order(frame))
+            return order_views(account.decode_user_order(frame))
         if frame.type == "error":
             error = control.decode_error(frame)
             raise MalformedFrame(f"kalshi refused a command: {error.code} {error.message}")
         return ()
 
 
-def _order_views(state: account.OrderState) -> list[View]:
-    status: OrderStatus
-    if state.status == "resting":
-        status = "ACCEPTED"
-    elif state.status == "executed":
-        status = "FILLED" if state.filled >= state.initial else "CANCELLED"
-    elif state.status == "canceled":
-        status = "EXPIRED" if state.reason == "ExpiryCancel" else "CANCELLED"
-    else:
-        # A word we do not know says nothing; the order is asked for again.
-        return []
-    return [
-        OrderView(
-            venue_order=state.order_id,
-            client_id=state.client_order_id,
-            status=status,
-            filled=state.filled,
-            reason=state.reason,
-            price=state.price,
-            size=state.initial,
-            venue_ts_ns=state.time_ns,
-        )
-    ]
-
-
-def _fill_view(fill: account.Fill) -> FillView:
-    return FillView(
-        venue_order=fill.order_id,
-        client_id=fill.client_order_id,
-        fill=fill.trade_id,
-        instrument=_instrument(fill.ticker),
-        outcome="YES",
-        token_side="BUY" if fill.side == "bid" else "SELL",
-        size=fill.size,
-        price_e6=fill.price * 100,
-        # Exact: contracts come in hundredths.
-        notional_e6=fill.size * fill.price // ONE_DOLLAR_E4,
-        fee_e6=fill.fee,
-        asset=USD,
-        liquidity="TAKER" if fill.is_taker else "MAKER",
-        settlement="CONFIRMED",
-        venue_ts_ns=fill.time_ns,
-    )
-
-
-def _is(subject: Subject, state: account.OrderState) -> bool:
-    return bool(subject.client_id) and subject.client_id == state.client_order_id
-
-
-def _check_same(subject: Subject, state: account.OrderState) -> None:
-    wanted = ("bid" if subject.side == "BUY" else "ask", subject.price, subject.size)
-    found = (state.side, state.price, state.initial)
-    if subject.venue_order == state.order_id:
-        # The venue's own id says which it is; price and size may have been amended since.
-        found = (state.side, subject.price, subject.size)
-    if subject.size and (found != wanted or state.ticker != _ticker(subject.instrument)):
-        raise InvariantBroken(
-            f"kalshi has another order under {subject.client_id}: expected {wanted} in {subject.instrument}, found"
-            f" {found} in {state.ticker}; stop every gateway of this account and look at it"
-        )
-
-
-def _unreadable(reply: Reply, error: MalformedFrame) -> Answer:
-    # It answered success in words we cannot read: whether it was done is looked up.
-    words = VenueError(status=reply.status, code="unreadable", message=str(error), outcome=Outcome.UNKNOWN)
-    return Answer(refusal=Outcome.UNKNOWN, error=words)
-
-
 def _paged(path: str, cursor: str) -> str:
     return f"{path}&cursor={cursor}" if cursor else path
-
-
-def _ticker(instrument: str) -> str:
-    return instrument.removeprefix("kalshi:")
-
-
-def _instrument(ticker: str) -> str:
-    return f"kalshi:{ticker}"

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from core.domain.errors import InvariantBroken, Reject, Retry, Unknown
 from core.runtime.clock import Clock
-from execute.ports import Caller, Lane, Reply, Request, Resting, Subject, Venue
+from execute.ports import Caller, Lane, Reply, Request, Venue
+from execute.views import Resting, Subject
 from schemas.order import VenueCall
 
 DEADLINE_S = 60.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.domain.units import MICRO, ceil_div
-from execute.ports import Subject
+from execute.views import Subject
 from schemas.decision import Amend, Cancel, Grant
 from schemas.enums import OrderStatus
 from schemas.order import Fill, OrderUpdate, Settled, Submitting

@@ -10,30 +10,27 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable, UnknownInstrument
+from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable
 from core.domain.units import MICRO, ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_S
-from execute.ports import (
+from execute.polymarket_views import PUSD, order_views, trade_views
+from execute.ports import Budget, Caller, Lane, Reply, Request
+from execute.views import (
     Answer,
-    Budget,
-    Caller,
     FillView,
     Held,
-    Lane,
     Lookup,
     Mode,
     OrderView,
     Purse,
-    Reply,
     Report,
-    Request,
     Resting,
-    SettledView,
     Standing,
     Status,
     Stream,
     Subject,
     View,
+    unreadable,
 )
 from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
@@ -44,7 +41,6 @@ from venues.polymarket import account, auth, control, hosts, orders, regions, ru
 from venues.polymarket.events import Side
 from venues.refusal import Outcome, VenueError
 
-PUSD = "pUSD"
 PAGES_MAX = 20
 SEND_WITHIN_S = 0.5
 """Longest time between a Submitting and its bytes."""
@@ -55,14 +51,6 @@ HOLDINGS_PER_REPORT_MAX = 60
 """Balance reads of tokens a report does; the rest keep their last figure until their turn comes."""
 
 _ORDER_TYPES: dict[str, rules.OrderType] = {"GTC": "GTC", "GTD": "GTD", "IOC": "FAK", "FOK": "FOK"}
-_STATUSES: dict[str, OrderStatus] = {
-    "LIVE": "ACCEPTED",
-    "DELAYED": "ACCEPTED",
-    "MATCHED": "FILLED",
-    "CANCELED": "CANCELLED",
-    "INVALID": "CANCELLED",
-}
-_EXPIRED = "EXPIRED_ORDER"
 
 
 class PolymarketVenue:
@@ -73,6 +61,8 @@ class PolymarketVenue:
     # A taker's delay holds an order up to a second; then it is listed.
     acceptance_window_s = 5.0
     settles = True
+    # secp256k1 and HMAC: less than a switch of threads.
+    signs_slowly = False
     asks_standing = True
     clock_remedy = "check CROSSBOOK_*_CREDENTIALS_FILE (private key, and the API key made for its address) and this machine's clock"
 
@@ -197,7 +187,7 @@ class PolymarketVenue:
         try:
             answer = orders.decode_order_answer(reply.body)
         except Reject as e:
-            return _unreadable(reply, e)
+            return unreadable(reply.status, e)
         if not answer.accepted:
             outcome = orders.outcome_of(reply.status, answer.error)
             if answer.status == "unmatched":
@@ -233,7 +223,7 @@ class PolymarketVenue:
         try:
             answer = orders.decode_cancel_answer(reply.body)
         except Reject as e:
-            return _unreadable(reply, e)
+            return unreadable(reply.status, e)
         reason = answer.not_canceled.get(subject.venue_order)
         if reason is None:
             return Answer()
@@ -288,13 +278,11 @@ class PolymarketVenue:
         since_s = max(subject.submitted_ns // NS_PER_S - LOOK_BACK_S, 0)
         market = subject.instrument.removeprefix("polymarket:")
         trades = await self._trades(caller, f"market={market}&after={since_s}", subject.order)
-        views = [
-            view for trade in trades for view in self._trade_views(trade) if view.venue_order == subject.venue_order
-        ]
+        views = [view for trade in trades for view in self._views_of(trade) if view.venue_order == subject.venue_order]
         state = None
         if reply.status == 200 and reply.body.strip() not in {b"", b"null", b"{}"}:
             state = account.decode_order(reply.body)
-            views += self._order_views(state)
+            views += order_views(state)
         filled = sum(view.size for view in views if isinstance(view, FillView))
         full = bool(subject.size) and filled >= subject.size
         # An order the venue holds back (a taker delay) is not listed yet either: only past the window is not listed final.
@@ -312,10 +300,14 @@ class PolymarketVenue:
         trades = await self._trades(caller, f"after={max(since_ns // NS_PER_S, 0)}", "")
         views: list[View] = []
         for trade in trades:
-            views += self._trade_views(trade)
+            views += self._views_of(trade)
         for state in await self._open(caller):
-            views += self._order_views(state)
+            views += order_views(state)
         return tuple(views)
+
+    def touch(self) -> Request:
+        """Return the request for the venue's clock; its answer says nothing of the key."""
+        return _read(TIME_PATH)
 
     def refresh(self, held: Held) -> Request | None:
         """Return the request to look at the chain again: its cached balance decides whether a token may be sold."""
@@ -429,89 +421,18 @@ class PolymarketVenue:
             silence_s=float(control.STALE_AFTER_S),
         )
 
+    def _views_of(self, trade: account.UserTrade) -> list[View]:
+        return trade_views(trade, instruments=self._instruments, owner=self._credentials.api_key)
+
     def parse(self, payload: bytes) -> Sequence[View]:
         """Return what one private frame says."""
         views: list[View] = []
         for event in account.decode_user_frame(payload):
             if isinstance(event, account.UserTrade):
-                views += self._trade_views(event)
+                views += self._views_of(event)
             elif isinstance(event, account.OrderUpdate):
-                views += self._order_views(event)
+                views += order_views(event)
         return views
-
-    def _order_views(self, state: account.OrderUpdate) -> list[View]:
-        status = _STATUSES.get(state.status)
-        if status is None and state.kind == "CANCELLATION":
-            status = "CANCELLED"
-        if status is None:
-            # UNMATCHED above all: whether a delayed order rests after it the pages contradict each other. It is asked for.
-            return []
-        # The size of a market BUY is stated as its budget in dollars: only shares can be compared.
-        comparable = state.side == "SELL" or state.order_type in {"GTC", "GTD", ""}
-        if status == "FILLED" and comparable and state.matched < state.original:
-            status = "ACCEPTED" if state.order_type in {"GTC", "GTD", ""} else "CANCELLED"
-        if status == "CANCELLED" and state.reason == _EXPIRED:
-            status = "EXPIRED"
-        return [
-            OrderView(
-                venue_order=state.order_id,
-                status=status,
-                filled=state.matched,
-                reason=state.reason,
-                venue_ts_ns=state.time_ns,
-            )
-        ]
-
-    def _trade_views(self, trade: account.UserTrade) -> list[View]:
-        name = f"polymarket:{trade.market}"
-        instrument = self._instruments.get(name)
-        if instrument is None or len(instrument.tokens) != 2:
-            raise UnknownInstrument(f"{name}: a trade of ours in an instrument nobody described")
-        views: list[View] = []
-        # Of a taker the fee is that of all it took at one price; each fill has the part it adds.
-        taken: dict[int, int] = {}
-        for fill in account.trade_fills(trade, owner=self._credentials.api_key):
-            before = taken.get(fill.price, 0) if fill.is_taker else 0
-            taken[fill.price] = before + fill.size
-            after = before + fill.size
-            fee = 0
-            if fill.is_taker and instrument.fee_model not in {"NONE", "UNKNOWN"}:
-                fee = _fee(instrument, fill.price, after) - _fee(instrument, fill.price, before)
-            if fill.asset_id not in instrument.tokens:
-                raise UnknownInstrument(f"{name}: {fill.asset_id[:20]}… is none of its tokens")
-            views.append(
-                FillView(
-                    venue_order=fill.order_id,
-                    fill=fill.fill_id,
-                    instrument=name,
-                    outcome="YES" if fill.asset_id == instrument.tokens[0] else "NO",
-                    token_side=fill.side,
-                    size=fill.size,
-                    price_e6=fill.price * 100,
-                    notional_e6=fill.price * after // ONE_DOLLAR_E4 - fill.price * before // ONE_DOLLAR_E4,
-                    fee_e6=fee,
-                    asset=PUSD,
-                    liquidity="TAKER" if fill.is_taker else "MAKER",
-                    settlement="MATCHED",
-                    venue_ts_ns=trade.match_ns,
-                )
-            )
-            if trade.status in account.TRADE_TERMINAL:
-                views.append(
-                    SettledView(
-                        venue_order=fill.order_id,
-                        fill=fill.fill_id,
-                        instrument=name,
-                        settlement="CONFIRMED" if trade.status == "CONFIRMED" else "FAILED",
-                        reference=trade.transaction_hash,
-                        venue_ts_ns=trade.time_ns,
-                    )
-                )
-        return views
-
-
-def _fee(instrument: Instrument, price: int, size: int) -> int:
-    return rules.taker_fee(price=price, size=size, rate_e6=instrument.taker_fee_e6, exponent=instrument.fee_exponent)
 
 
 def _ordered(grant: Grant) -> int:
@@ -521,8 +442,3 @@ def _ordered(grant: Grant) -> int:
 
 def _read(path: str) -> Request:
     return Request("GET", path, b"", "", "read", 1, is_public=path == TIME_PATH)
-
-
-def _unreadable(reply: Reply, error: Reject) -> Answer:
-    words = VenueError(status=reply.status, code="unreadable", message=str(error), outcome=Outcome.UNKNOWN)
-    return Answer(refusal=Outcome.UNKNOWN, error=words)

@@ -13,7 +13,9 @@ from core.runtime import log, metrics
 from core.runtime.clock import Clock
 from execute.health import Health
 from execute.journal import Journal
-from execute.ports import Stream, Venue, View
+from execute.ports import Venue
+from execute.signing import Signatures
+from execute.views import Stream, View
 from schemas.order import PrivateFrame
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
@@ -36,6 +38,7 @@ class PrivateStream:
         health: Health,
         clock: Clock,
         session: aiohttp.ClientSession,
+        signatures: Signatures,
         reconcile: Callable[[], Awaitable[None]],
     ) -> None:
         """`reconcile` asks over REST for what was missed; called after each opening."""
@@ -44,6 +47,7 @@ class PrivateStream:
         self._health = health
         self._clock = clock
         self._session = session
+        self._signatures = signatures
         self._reconcile = reconcile
         self.malformed = 0
 
@@ -63,7 +67,7 @@ class PrivateStream:
 
     async def _session_of_stream(self) -> tuple[str, bool]:
         """Read one connection to its end; returns why it ended, and whether the venue refused the key."""
-        plan = self._venue.stream(self._clock.now_ns())
+        plan = await self._signatures.stream()
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 socket = await self._session.ws_connect(

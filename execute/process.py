@@ -116,6 +116,8 @@ def timing_of(settings: ExecuteSettings) -> Timing:
         answer_timeout_s=settings.answer_timeout_s,
         open_poll_s=settings.open_poll_s,
         heartbeat_s=settings.heartbeat_s,
+        warm_connections=settings.warm_connections,
+        warm_s=settings.warm_interval_s,
     )
 
 
@@ -150,6 +152,8 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         run=settings.writes,
         stage=STAGE,
         partitions=parts.run.partitions,
+        # The Submittings of legs that leave together do not wait for each other's acknowledgements.
+        pipelined=True,
     )
     # Decisions and order events are the writer's own run: paper trading reads live books and its own grants.
     events = reader(topics.ORDER_EVENT, settings.writes, partitions=own)

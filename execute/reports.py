@@ -11,7 +11,8 @@ from execute.guards import Funds
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders
-from execute.ports import Caller, Held, Venue
+from execute.ports import Caller, Venue
+from execute.views import Held
 from schemas.order import Alive, VenueReport
 
 BACKOFF_MAX_S = 60.0

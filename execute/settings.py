@@ -62,6 +62,13 @@ class ExecuteSettings(WorkerSettings):
         description="resting Kalshi orders end so long after they were last renewed (3 polls at least); 0: never",
     )
 
+    warm_connections: int = Field(
+        4, ge=0, le=16, description="connections to the venue kept open and warm, one for each leg that leaves at once"
+    )
+    warm_interval_s: float = Field(
+        15.0, ge=1, le=60, description="between two reads over each warm connection; sooner where the venue says so"
+    )
+
     @model_validator(mode="after")
     def _expiry_outlives_polls(self) -> Self:
         if self.kalshi_expiry_s and self.kalshi_expiry_s < 3 * self.open_poll_s:

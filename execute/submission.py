@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +25,9 @@ from execute.guards import Guards
 from execute.health import Health
 from execute.journal import Journal
 from execute.orders import Orders, Tracked
-from execute.ports import Answer, Caller, Lane, Mode, OrderView, Request, Venue
+from execute.ports import Caller, Lane, Request, Venue
+from execute.signing import at_once
+from execute.views import Answer, Mode, OrderView
 from schemas.decision import Amend, Grant
 from schemas.order import Submitting
 from venues.refusal import Outcome
@@ -55,7 +58,10 @@ class Submitter:
         health: Health,
         clock: Clock,
         guards: Guards,
+        sign: Callable[[Request], asyncio.Future[dict[str, str]]] | None = None,
     ) -> None:
+        """`sign` makes the headers of a request without holding the loop; None: on the loop, where nobody waits for it."""
+        self._sign = sign or (lambda request: at_once(lambda: venue.headers(request, clock.now_ns())))
         self._venue = venue
         self._guards = guards
         self._orders = orders
@@ -114,14 +120,9 @@ class Submitter:
         )
         claim = asyncio.ensure_future(self._journal.claim(record))
         claim.add_done_callback(_log_failure)
-        # Lets the record go to the producer before the signature takes its time.
+        # Lets the record go to the producer before the signature takes its time; they go on beside each other.
         await asyncio.sleep(0)
-        try:
-            headers = self._venue.headers(request, self._clock.now_ns())
-        except Reject as e:
-            # Not a byte left, and its Submitting is on its way: said by its own writer, this ends the order.
-            self._journal.unsent(tracked, f"cannot be signed: {e}")
-            return False
+        signing = self._sign(request)
         try:
             async with asyncio.timeout(self._left_s(grant)):
                 await asyncio.shield(claim)
@@ -129,10 +130,21 @@ class Submitter:
                     tracked.changed.clear()
                     await tracked.changed.wait()
         except (TimeoutError, Retry) as e:
+            signing.cancel()
             self._journal.unsent(tracked, f"its Submitting was not read back before send_by {e}".rstrip())
             return False
         if not _is_ours(tracked, record):
+            signing.cancel()
             log.get().info("order.claimed_by_other", order=tracked.id, owner=tracked.owner)
+            return False
+        try:
+            async with asyncio.timeout(self._left_s(grant)):
+                headers = await signing
+        except (TimeoutError, Reject) as e:
+            # Not a byte left, and its Submitting stands: said by its own writer, this ends the order.
+            self._journal.unsent(
+                tracked, f"cannot be signed: {e}" if isinstance(e, Reject) else "not signed before send_by"
+            )
             return False
         return await self._send(tracked, grant, request, headers)
 

@@ -12,7 +12,8 @@ from execute.guards import Jurisdiction, VenueState
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
-from execute.ports import Caller, Held, Lane, Venue
+from execute.ports import Caller, Lane, Venue
+from execute.views import Held
 
 SETTLEMENT_POLL_S = 10.0
 SETTLEMENT_AGE_NS = 15 * NS_PER_S

@@ -16,6 +16,7 @@ from infra.stack.settings import StackSettings
 from ingest.settings import IngestSettings
 from normalize.settings import NormalizeSettings
 from observe.settings import ObserveSettings
+from simulate.paper_settings import PaperSettings
 from simulate.settings import SimulateSettings
 
 TARGET = Path(__file__).resolve().parents[1] / ".env.example"
@@ -33,6 +34,7 @@ _GROUPS: tuple[tuple[str, type[BaseSettings], type[BaseSettings] | None], ...] =
     ("observe", ObserveSettings, WorkerSettings),
     ("the dev stack", StackSettings, None),
     ("simulated venues", SimulateSettings, None),
+    ("paper venues", PaperSettings, WorkerSettings),
 )
 
 

@@ -369,6 +369,7 @@ TABLES: tuple[Table, ...] = (
     Table(decision.Clock, "now_ns", ("log", "log_partition"), place=True),
     Table(decision.Edge, "now_ns", ("id", "phase")),
     Table(decision.Intent, "now_ns", ("id",)),
+    Table(decision.Requote, "now_ns", ("id",)),
     Table(decision.Grant, "now_ns", ("id",)),
     Table(decision.Cancel, "now_ns", ("id",)),
     Table(decision.Amend, "now_ns", ("id",)),

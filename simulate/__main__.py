@@ -1,4 +1,7 @@
-"""Run both simulated venues: `python -m simulate [--config FILE] [--ready-file FILE] [--drive FILE] [--faults …]`."""
+"""Run both simulated venues: `python -m simulate [--config FILE] [--ready-file FILE] [--drive FILE] [--faults …]`.
+
+`python -m simulate paper` runs them on the books of a live run (`simulate/paper.py`).
+"""
 
 import argparse
 import asyncio
@@ -23,9 +26,7 @@ def main() -> int:
     parser.add_argument("--ready-file", type=Path, help="where to write the addresses once the ports are open")
     parser.add_argument("--credentials-file", type=Path, help="keys of the test accounts; made when missing")
     parser.add_argument("--drive", type=Path, help="recorded top-of-book CSV to follow")
-    parser.add_argument(
-        "--faults", help="script of faults: a JSON file, or seed:N; simulate/faults.py names them (default: none)"
-    )
+    parser.add_argument("--faults", help="script of faults: a JSON file, or seed:N (simulate/faults.py); default: none")
     parser.add_argument("--faults-s", type=float, help="over how many seconds seed:N draws its faults (default: 3600)")
     arguments = parser.parse_args()
     try:
@@ -54,4 +55,6 @@ async def _serve(settings: SimulateSettings) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["paper"]:
+        from simulate.paper import start as main  # it needs a Kafka client, the simulated venues need none
     sys.exit(main())

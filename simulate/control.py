@@ -1,5 +1,6 @@
 """The control port: what only the simulators know, for tests, the demo and the console. No venue has it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -36,6 +37,8 @@ class ControlServer:
         self.truth = truth
         self.journal = journal
         self.injector = injector
+        self.paper: Callable[[], dict[str, Any]] | None = None
+        """What paper trading tells of itself."""
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
@@ -45,6 +48,7 @@ class ControlServer:
         app.router.add_get("/sim/books", self.books)
         app.router.add_get("/sim/stats", self.stats)
         app.router.add_get("/sim/frames", self.frames)
+        app.router.add_get("/sim/paper", self.paper_figures)
         app.router.add_post("/sim/flow", self.set_flow)
         app.router.add_post("/sim/edge", self.edge)
         app.router.add_post("/sim/market", self.market)
@@ -118,6 +122,10 @@ class ControlServer:
                 },
             }
         )
+
+    async def paper_figures(self, request: web.Request) -> web.Response:
+        """Say which markets follow a live run; 404 where none does."""
+        return _reply(self.paper()) if self.paper is not None else _reply({"error": "not paper trading"}, 404)
 
     async def frames(self, request: web.Request) -> web.StreamResponse:
         """Send the truth log's frame lines of one venue, of one connection if asked."""

@@ -235,7 +235,7 @@ class Flow:
             await asyncio.sleep(tick_s)
             now = time.monotonic()
             passed, last = now - last, now
-            if not self.running:
+            if not self.running or not self._universe:
                 due = 0.0
                 continue
             due = min(due + passed * self.rate, CATCH_UP_S * self.rate)

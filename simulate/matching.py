@@ -1,7 +1,7 @@
 """Price-time matching for one binary market: a single book in YES, whole numbers only, nothing of the outside.
 
 Prices are mantissas at 1e-4 dollar (1..9999), sizes at 1e-6 contract. A bid buys YES; an ask sells YES, which is the
-same as buying NO at 1 - p. The venues' simulators sit on it; paper trading and the backtest may.
+same as buying NO at 1 - p. The venues' simulators sit on it, and so does paper trading (`simulate/paper_market.py`).
 """
 
 from enum import StrEnum
@@ -56,6 +56,7 @@ class Order:
     `owner` names whom it may not trade with (empty: anybody, as the flow's orders): the taker is cancelled there, or, with
     `cancels_own`, its owner's resting order is and the taker goes on. `budget_e6` makes a bid (or, with
     `pays_no`, an ask that buys NO) spend money instead of counting contracts; its `size` is then only an upper bound.
+    `since_ns` is when it came, for a book whose line also depends on what is heard late (paper trading).
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Order:
         "price",
         "remaining",
         "side",
+        "since_ns",
         "size",
         "tag",
         "time_in_force",
@@ -109,6 +111,7 @@ class Order:
         self.pays_no = pays_no
         self.cancels_own = cancels_own
         self.tag = tag
+        self.since_ns = 0
 
 
 class Rested(NamedTuple):
@@ -256,6 +259,22 @@ class Matcher:
             self._dated[order.order_id] = order
         return Rested(order, order.remaining, level.size)
 
+    def _stand(self, order: Order, ahead_of: Order | None) -> None:
+        """Put an order into the line of its price without matching it: ahead of another, or last."""
+        self._rest(order)
+        level = self._side(order.side)[order.price]
+        if ahead_of is None:
+            return
+        line = [other for other in level.orders.values() if other is not order]
+        line.insert(line.index(ahead_of), order)
+        level.orders = {other.order_id: other for other in line}
+
+    def _enlarge(self, order: Order, size: int) -> None:
+        """Add to a resting order, which keeps its place in the line."""
+        order.size += size
+        order.remaining += size
+        self._side(order.side)[order.price].size += size
+
     def _shrink(self, levels: dict[int, _Level], level: _Level, order: Order, size: int) -> None:
         level.size -= size
         if order.remaining == 0:
@@ -285,13 +304,18 @@ class Matcher:
                     order.remaining = 0
                     break
                 order.budget_e6 -= size * _unit(order, price) // ONE_DOLLAR_E4
-            maker.remaining -= size
-            maker.filled += size
+            events.append(self._fill(maker, order, size))
+        return False
+
+    def _fill(self, maker: Order, taker: Order, size: int) -> Filled:
+        """Let a resting order trade with another at its own price."""
+        levels = self._side(maker.side)
+        level = levels[maker.price]
+        for order in (maker, taker):
             order.remaining -= size
             order.filled += size
-            self._shrink(levels, level, maker, size)
-            events.append(Filled(maker, order, price, size, level.size))
-        return False
+        self._shrink(levels, level, maker, size)
+        return Filled(maker, taker, maker.price, size, level.size)
 
     def _can_fill(self, order: Order) -> bool:
         """Tell whether a fill-or-kill order finds enough; meeting its own owner ends it like an IOC instead."""

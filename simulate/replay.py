@@ -60,7 +60,7 @@ STEPS: tuple[Step, ...] = (
         ("strategies",),
         topics.DECISION_INPUT,
         (topics.DECISION_EDGE, topics.DECISION_ACCOUNT),
-        (decision.Edge, decision.Intent),
+        (decision.Edge, decision.Intent, decision.Requote),
     ),
     Step(
         "decide",

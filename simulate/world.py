@@ -33,7 +33,7 @@ from simulate.polymarket.oddities import PolymarketOddities
 from simulate.polymarket.stream import PolymarketStream
 from simulate.settings import SimulateSettings
 from simulate.truth import TruthLog
-from simulate.universe import links, make_universe
+from simulate.universe import LinkedMarket, links, make_universe
 
 EXPIRY_SWEEP_S = 1.0
 SHUTDOWN_S = 1.0
@@ -42,15 +42,18 @@ SHUTDOWN_S = 1.0
 class World:
     """Everything simulated; `start` returns what clients need, `stop` flushes the truth."""
 
-    def __init__(self, settings: SimulateSettings) -> None:
+    def __init__(self, settings: SimulateSettings, universe: list[LinkedMarket] | None = None) -> None:
+        """Prepare; without `universe` the markets that the settings make."""
         self.settings = settings
-        self.universe = make_universe(
-            settings.seed,
-            settings.markets,
-            inverted_share=settings.inverted_share,
-            neg_risk_share=settings.neg_risk_share,
-            delayed_share=settings.taker_delay_share,
-        )
+        if universe is None:
+            universe = make_universe(
+                settings.seed,
+                settings.markets,
+                inverted_share=settings.inverted_share,
+                neg_risk_share=settings.neg_risk_share,
+                delayed_share=settings.taker_delay_share,
+            )
+        self.universe = universe
         self.credentials: Credentials = load_or_make(settings.credentials_file, settings.accounts, settings.chain_id)
         self.truth = TruthLog(settings.truth_dir, settings.truth_frames)
         self.journal = Journal(self.truth)
@@ -88,7 +91,7 @@ class World:
         ready = {
             "pid": os.getpid(),
             "seed": settings.seed,
-            "markets": settings.markets,
+            "markets": len(self.universe),
             "kalshi": {
                 "rest_url": f"http://{host}:{kalshi}{BASE}",
                 "ws_url": f"ws://{host}:{kalshi}{WS_PATH}",

@@ -63,10 +63,27 @@ class Unreadable(NamedTuple):
 class EdgeProducer:
     """The asyncio side of one idempotent producer with a poll thread. Never times a record out."""
 
-    def __init__(self, *, bootstrap: str, codec: Codec, clock: Clock, run: str, stage: str, partitions: int) -> None:
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        codec: Codec,
+        clock: Clock,
+        run: str,
+        stage: str,
+        partitions: int,
+        pipelined: bool = False,
+    ) -> None:
+        """With `pipelined` a record does not wait for the acknowledgement of those before it, and stays behind them."""
         self._loop = asyncio.get_running_loop()
         self._producer = AckingProducer(
-            bootstrap=bootstrap, codec=codec, clock=clock, run=run, stage=stage, partitions=partitions
+            bootstrap=bootstrap,
+            codec=codec,
+            clock=clock,
+            run=run,
+            stage=stage,
+            partitions=partitions,
+            pipelined=pipelined,
         )
 
     def send(self, topic: Topic, key: str, record: Record | None, partition: int = BY_KEY) -> None:

@@ -26,6 +26,8 @@ OnOffset = Callable[[int | None, str], None]
 QUEUE_RECORDS_MAX = 200_000
 QUEUE_KBYTES_MAX = 262_144
 MESSAGE_BYTES_MAX = 1_048_576
+PIPELINED_MAX = 5
+"""Requests in flight of a producer whose few records are in a hurry; up to so many an idempotent one keeps their order."""
 _QUEUE = "producer"
 _ANY_PARTITION = -1
 
@@ -166,7 +168,18 @@ class AckingProducer:
     A thread polls; callbacks run on it. Thread-safe.
     """
 
-    def __init__(self, *, bootstrap: str, codec: Codec, clock: Clock, run: str, stage: str, partitions: int) -> None:
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        codec: Codec,
+        clock: Clock,
+        run: str,
+        stage: str,
+        partitions: int,
+        pipelined: bool = False,
+    ) -> None:
+        """With `pipelined` a record does not wait for the acknowledgement of those before it: see `PIPELINED_MAX`."""
         self._codec = codec
         self._clock = clock
         self._run = run
@@ -182,6 +195,8 @@ class AckingProducer:
         self._failure = ""
         config = producer_config(bootstrap, f"{run}.{stage}")
         config["delivery.report.only.error"] = False
+        if pipelined:
+            config["max.in.flight.requests.per.connection"] = PIPELINED_MAX
         config["error_cb"] = self._on_error
         config["on_delivery"] = self._on_streamed
         self._producer = Producer(config)

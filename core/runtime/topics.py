@@ -137,6 +137,7 @@ DECISION_ACCOUNT = Topic(
     (
         decision.Clock,
         decision.Intent,
+        decision.Requote,
         decision.Link,
         decision.Limit,
         decision.Budget,

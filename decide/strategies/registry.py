@@ -8,6 +8,7 @@ from decide.ports import StrategyKind
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.exhaustive_event import ExhaustiveEvent
 from decide.strategies.momentum import Momentum
+from decide.strategies.passive_quoting import PassiveQuoting
 from schemas.enums import LinkKind
 
 GROUP = "crossbook.strategies"
@@ -16,12 +17,14 @@ BUILT_IN: Mapping[str, StrategyKind] = {
     "cross_venue": CrossVenue.from_config,
     "exhaustive_event": ExhaustiveEvent.from_config,
     "momentum": Momentum.from_config,
+    "passive_quoting": PassiveQuoting.from_config,
 }
 
 BLIND_TO: Mapping[str, Sequence[LinkKind]] = {
     "cross_venue": ("EVENT",),
     "exhaustive_event": ("PAIR",),
     "momentum": ("PAIR", "EVENT"),
+    "passive_quoting": ("EVENT",),
 }
 """Kinds of links whose books a kind of strategy never looks at: its shard need not bring them."""
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED, dead, export, flatten, jurisdiction, kill, limits, links, pnl, sagas, tickets
+from infra.cli import EXIT_REFUSED, dead, export, flatten, jurisdiction, kill, limits, links, paper, pnl, sagas, tickets
 
 app = typer.Typer(
     name="crossbook",
@@ -128,6 +128,7 @@ flatten.register(app)
 limits.register(app)
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(tickets.app, name="tickets")
+paper.register(app)
 pnl.register(app)
 export.register(app)
 

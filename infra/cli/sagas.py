@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from infra.cli.reach import Reach
     from schemas.enums import RulingAction
 
-OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
+OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"})
 SIZE_EXP = -6
 CENTS_EXP = -2
 

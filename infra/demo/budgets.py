@@ -7,7 +7,7 @@ from core.domain.units import ceil_div
 from schemas.decision import Grant, Ledger, Limit, Saga
 from schemas.record import Record
 
-OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
+OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"})
 EXAMPLES = 10
 
 
@@ -55,7 +55,7 @@ class Budgets:
                 ours.discard(saga.id)
                 continue
             # One that a failed settlement reopened was not let in: it was there.
-            is_new = saga.id not in ours and saga.state == "FIRST_LEG"
+            is_new = saga.id not in ours and saga.state in {"FIRST_LEG", "RESTING"}
             ours.add(saga.id)
             limit = self.limits.get(saga.account_set)
             if is_new and limit is not None and len(ours) > limit.open_sagas_max:

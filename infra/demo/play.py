@@ -136,7 +136,7 @@ class Play:
 
     def _settle(self, view: View) -> None:
         """Wait until no saga is open and the venues have settled."""
-        open_states = {"FIRST_LEG", "SECOND_LEG", "UNWINDING"}
+        open_states = {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"}
 
         def done() -> bool:
             return not any(state in open_states for state in list(self._tap.figures.sagas.values()))

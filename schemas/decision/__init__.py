@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
+from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
-__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Ruling", "Saga", "Standing", "Strategy"]
+__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Requote", "Ruling", "Saga", "Standing", "Strategy"]
 
 class Amend(Record, frozen=True, kw_only=True, gc=False):
     """Change an order that rests. Where the venue does not offer it the order is cancelled, and its last event says what was filled: what replaces it is a new Grant."""
@@ -270,6 +270,12 @@ class Leg(Record, frozen=True, kw_only=True, gc=False):
     """taken from each level"""
     reduces: bool = False
     """closes what is held instead of opening; only in intents of one leg"""
+    rests: bool = False
+    """post-only at its price until filled, taken back or expired; only in intents of one leg that no link backs"""
+    expires_s: int = 0
+    """when it is gone at the latest, seconds since the epoch; of a leg that rests"""
+    silence_ms: int = 0
+    """taken back when its strategy did not speak of it for so long; 0: not"""
 
 
 class Intent(Record, frozen=True, kw_only=True, gc=False):
@@ -505,6 +511,39 @@ class Profile(Record, frozen=True, kw_only=True, gc=False):
     """the last that is valid and fits counts; none: as the venue states"""
 
 
+class Requote(Record, frozen=True, kw_only=True, gc=False):
+    """What a strategy wants of its intents that rest."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Requote"
+    has_trail: ClassVar[bool] = True
+
+    id: str
+    strategy: str
+    account_set: str
+    action: RequoteAction
+    """KEEP: they are wanted still; REPLACE: one, at another price, total or expiry"""
+    intents: list[str]
+    price: int = 0
+    """YES price at -4"""
+    size: int = 0
+    """the total at -6: what is filled already and what is to remain"""
+    expires_s: int = 0
+    """when it is gone at the latest, seconds since the epoch"""
+    reason: str = ""
+    version_offset: int = 0
+    """of the Depth it is based on"""
+    version_index: int = 0
+    now_ns: int
+    """log time of the decision"""
+    input_partition: int
+    """of decision.input"""
+    input_offset: int
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
 class Ruling(Record, frozen=True, kw_only=True, gc=False):
     """A human's word on a saga that could not be balanced."""
 
@@ -527,7 +566,7 @@ class Ruling(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Saga(Record, frozen=True, kw_only=True, gc=False):
-    """State of one order of one or more legs. SECOND_LEG: a later leg is under way."""
+    """State of one order of one or more legs. SECOND_LEG: a later leg is under way; RESTING: its one leg is on the book, or on its way there."""
 
     schema_name: ClassVar[str] = "crossbook.decision.Saga"
     has_trail: ClassVar[bool] = True
@@ -555,6 +594,10 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     """of each leg, what its entries and hedges filled (of a leg that reduces: what it closed), failed settlements taken off"""
     standing_e6: list[int] = field(default_factory=list)
     """of each leg, what stands of that, unwinds taken off"""
+    price: int = 0
+    """of a leg that rests, the YES price at -4 it is known to stand at; else 0"""
+    size: int = 0
+    """and its total at -6, what is filled included"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 

@@ -43,6 +43,8 @@ def amend(exchange: KalshiExchange, account: KalshiAccount, own: OwnOrder, raw: 
         raise OrderRefused(400, "invalid_order_size")
     if not exchange.trading:
         raise OrderRefused(409, "trading_is_paused")
+    if market.status != "active":
+        raise OrderRefused(400, "MARKET_INACTIVE")
     expires_ns = engine.expires_ns
     if "expiration_time" in body:
         expires_ns = int(body["expiration_time"]) * 1_000_000_000 or FOREVER_NS

@@ -83,6 +83,11 @@ class KalshiExchange:
         self._stream = stream
         self._truth = truth
 
+    def list_market(self, market: KalshiMarket) -> None:
+        """Add a market that opens later than the exchange."""
+        self.markets.append(market)
+        self.by_ticker[market.ticker] = market
+
     def create(self, account: KalshiAccount, new: NewOrder) -> dict[str, Any]:
         """Place an order and return the 201 body.
 

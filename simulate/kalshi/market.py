@@ -1,6 +1,7 @@
 """One Kalshi market: its book, its grid and the numbers of its summary."""
 
 from fractions import Fraction
+from typing import NamedTuple
 
 from simulate.grid import KALSHI_STRUCTURES, Grid
 from simulate.history import History
@@ -8,17 +9,25 @@ from simulate.matching import Matcher
 from simulate.universe import KALSHI_SERIES, LinkedMarket
 
 
+class Rules(NamedTuple):
+    """What a market's series decides: fees and price grid."""
+
+    fee_type: str
+    multiplier: Fraction
+    structure: str
+    grid: Grid
+
+
 class KalshiMarket:
     """State of one listed market."""
 
-    def __init__(self, linked: LinkedMarket) -> None:
+    def __init__(self, linked: LinkedMarket, rules: Rules | None = None, matcher: Matcher | None = None) -> None:
+        """List a market; without `rules` those of its series, without `matcher` an empty book of its own."""
         self.linked = linked
         self.ticker = linked.kalshi_ticker
         self.market_id = linked.kalshi_market_id
-        self.fee_type, multiplier, self.structure = KALSHI_SERIES[linked.kalshi_series]
-        self.multiplier = Fraction(multiplier)
-        self.grid = Grid(KALSHI_STRUCTURES[self.structure])
-        self.matcher = Matcher()
+        self.fee_type, self.multiplier, self.structure, self.grid = rules or _rules_of(linked.kalshi_series)
+        self.matcher = matcher if matcher is not None else Matcher()
         self.history = History()
         self.status = "active"
         self.exchange_index = 0
@@ -33,3 +42,8 @@ class KalshiMarket:
         """Change the grid; resting orders stay."""
         self.structure = structure
         self.grid = Grid(KALSHI_STRUCTURES[structure])
+
+
+def _rules_of(series: str) -> Rules:
+    fee_type, multiplier, structure = KALSHI_SERIES[series]
+    return Rules(fee_type, Fraction(multiplier), structure, Grid(KALSHI_STRUCTURES[structure]))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4
-from simulate.polymarket.market import MIN_ORDER_SIZE, PolymarketMarket
+from simulate.polymarket.market import PolymarketMarket
 from simulate.polymarket.text import PRICES, money_text, size_text
 
 _DIGITS_MAX = 18
@@ -68,10 +68,9 @@ def read_amounts(
     tick = market.tick_e4
     _check_decimals(collateral, shares, tick, buys=buys, is_market=order_type.is_market)
     price = _price(collateral, shares, tick, order_id, buys=buys, is_market=order_type.is_market)
-    if not order_type.is_market and shares < MIN_ORDER_SIZE * MICRO:
-        raise OrderRefused(
-            f"order {order_id} is invalid. Size ({size_text(shares)}) lower than the minimum: {MIN_ORDER_SIZE}"
-        )
+    if not order_type.is_market and shares < market.size_min_e6:
+        minimum = size_text(market.size_min_e6)
+        raise OrderRefused(f"order {order_id} is invalid. Size ({size_text(shares)}) lower than the minimum: {minimum}")
     if buys and collateral < MICRO and (order_type.is_market or marketable(price)):
         raise OrderRefused(f"invalid amount for a marketable BUY order (${money_text(collateral)}), min size: $1")
     if buys and order_type.is_market:

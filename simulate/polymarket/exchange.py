@@ -68,6 +68,12 @@ class PolymarketExchange:
         self._truth = truth
         self.settlement = Settlement(settings, stream, truth)
 
+    def list_market(self, market: PolymarketMarket) -> None:
+        """Add a market that opens later than the exchange."""
+        self.markets.append(market)
+        self.by_condition[market.condition_id] = market
+        self.by_token.update(dict.fromkeys(market.tokens, market))
+
     def book_at(self, condition_id: str, version: int) -> Book | None:
         """Return a market's book at a version, None when that is too long ago."""
         market = self.by_condition[condition_id]

@@ -4,7 +4,7 @@ import hashlib
 from fractions import Fraction
 from typing import NamedTuple
 
-from core.domain.units import ONE_DOLLAR_E4, from_fixed
+from core.domain.units import MICRO, ONE_DOLLAR_E4, from_fixed
 from simulate.grid import polymarket_grid
 from simulate.history import History
 from simulate.matching import Matcher, Side
@@ -27,15 +27,17 @@ class TokenBook(NamedTuple):
 class PolymarketMarket:
     """State of one listed market."""
 
-    def __init__(self, linked: LinkedMarket) -> None:
+    def __init__(self, linked: LinkedMarket, matcher: Matcher | None = None) -> None:
+        """List a market; without `matcher` with an empty book of its own."""
         self.linked = linked
         self.condition_id = linked.condition_id
         self.tokens = (linked.yes_token, linked.no_token)
         self.neg_risk = linked.neg_risk
+        self.size_min_e6 = MIN_ORDER_SIZE * MICRO
         self.fee_rate = Fraction(linked.fee_rate)
         self.tick_e4 = linked.tick_e4
         self.grid = polymarket_grid(linked.tick_e4)
-        self.matcher = Matcher()
+        self.matcher = matcher if matcher is not None else Matcher()
         self.history = History()
         self.accepting = True
         self.last_price = ""

@@ -6,7 +6,11 @@ import math
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import doorstep, gateway, sign
 from benchmarks.measure import TINY, Figure, machine
+from core.domain.errors import InvariantBroken
+from infra.stack.settings import PROJECT
+from venues.polymarket.auth import Wallet
 
 CPU_BOUND = ["book", "codec", "normalize", "derive", "sign"]
 
@@ -26,6 +30,65 @@ def test_frames_pass_from_a_socket_to_a_topic(monkeypatch):
     figures = bench.measure("frames", TINY)
     assert {figure.name for figure in figures} >= {"socket to topic, mock cluster", "memory to topic, mock cluster"}
     assert all(figure.value > 0 for figure in figures)
+
+
+@pytest.mark.mock
+@pytest.mark.timeout(180)
+def test_orders_pass_from_a_grant_to_the_venue(monkeypatch):
+    monkeypatch.setenv("CROSSBOOK_BOOTSTRAP", "127.0.0.1:1")  # nothing answers: the mock cluster alone
+    figures = {figure.name: figure for figure in bench.measure("gateway", TINY)}
+    for venue in ("kalshi", "polymarket"):
+        whole = figures[f"mock cluster, {venue}: grant to first byte, p50"]
+        assert "orders" in whole.note
+        assert "connections opened" in whole.note
+        hops = [figures[f"mock cluster, {venue}:   of it {name}, p50"].value for name in gateway.HOPS]
+        assert all(0 < hop < whole.value for hop in hops)
+        assert f"mock cluster: first bytes apart, 4 {venue} orders together, p50" in figures
+    assert "mock cluster: first bytes apart, one of each venue together, p50" in figures
+    assert all(figure.value > 0 for figure in figures.values())
+
+
+def test_signatures_are_compared_with_the_venues_own_clients_or_said_not_to_be(monkeypatch, tmp_path):
+    names = [figure.peer for figure in bench.measure("sign", TINY) if figure.unit == "/s"]
+    if (PROJECT / "build/official/bin/python").exists():
+        assert [name.rpartition(" ")[0] for name in names] == ["py-clob-client-v2", "polymarket-client"]
+    monkeypatch.setenv("CROSSBOOK_OFFICIAL_PYTHON", str(tmp_path / "none"))
+    alone = [figure for figure in bench.measure("sign", TINY) if figure.unit == "/s"]
+    assert [figure.peer for figure in alone] == [""]
+    assert "make official" in alone[0].note
+
+
+def test_a_client_that_signs_otherwise_ends_the_comparison():
+    wallet = Wallet("11" * 32)
+    theirs = {"salt": 1, "timestamp": 2, "makerAmount": 8_000_000, "takerAmount": 20_000_000, "signature": "0x"}
+    with pytest.raises(InvariantBroken, match="the client signs 0x over"):
+        sign._check_same("the client", wallet, theirs)
+    ours = sign._order(wallet, salt=1, timestamp_ms=2)
+    sign._check_same("the client", wallet, theirs | {"signature": ours.signature})
+
+
+def test_the_first_byte_of_an_order_is_noted_whatever_pieces_it_comes_in(monkeypatch):
+    class Server:
+        def connection_made(self, transport):
+            pass
+
+        def data_received(self, data):
+            pass
+
+    monkeypatch.setattr(doorstep.web_protocol, "RequestHandler", Server)
+    door = doorstep.Doorstep()
+    door.watch()
+    first, second = Server(), Server()
+    first.connection_made(None)
+    second.connection_made(None)
+    first.data_received(b"POST /orders HTTP/1.1\r\n\r\n")
+    second.data_received(b'POST /order HTTP/1.1\r\n\r\n{"salt":7}')
+    first.data_received(b'{"client_order_id":"a"}')
+    first.data_received(b"GET /time HTTP/1.1\r\n\r\n")
+    first.data_received(b'{"client_order_id":"no order"}')
+    assert door.accepted == 2
+    assert [name for name, _ in door.orders()] == ["a", "7"]
+    assert door.orders()[0][1] <= door.orders()[1][1]
 
 
 def test_the_report_names_the_machine_the_command_and_every_figure(tmp_path, capsys):

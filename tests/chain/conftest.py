@@ -36,9 +36,10 @@ from execute.journal import Journal
 from execute.kalshi import KalshiVenue
 from execute.orders import Orders
 from execute.polymarket import PolymarketVenue
-from execute.ports import Purse, Reply, Request
+from execute.ports import Reply, Request
 from execute.reports import say_alive
 from execute.submission import Refusal, Submitter
+from execute.views import Purse
 from schemas import decision, derived, market, order
 from schemas.record import Record
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings

@@ -228,6 +228,8 @@ class Whole:
         self.benches = {venue: Bench(venue, world, ready, self.log) for venue in VENUES}
         self.running: dict[str, list[tuple[Running, Process]]] = {venue: [] for venue in VENUES}
         self.intents = 0
+        self.quotes: list[str] = []
+        """Intents that rest, in the order in which they were made."""
         self._strangers: dict[str, list[Order]] = {venue: [] for venue in VENUES}
         self._tasks: list[asyncio.Task[Any]] = []
         self._later: set[asyncio.Task[None]] = set()
@@ -305,6 +307,72 @@ class Whole:
                 trail=[now_ns],
             )
         )
+
+    def rest(self, venue: str, side: str, size: int, life_s: int, silence_ms: int) -> None:
+        """Let a strategy quote a cent behind the best of strangers."""
+        self.intents += 1
+        now_ns = self.log.clock.now_ns()
+        bid, ask = self._mid[venue]
+        name = self.benches[venue].instrument.instrument
+        one = leg(
+            name,
+            side,
+            [(bid - 100 if side == "BUY" else ask + 100, size * E6)],
+            recv_ts_ns=now_ns,
+            rests=True,
+            expires_s=now_ns // 1_000_000_000 + life_s,
+            silence_ms=silence_ms,
+        )
+        self.quotes.append(f"quote-{self.intents:04d}")
+        self.decide.take(
+            intent(
+                id=self.quotes[-1],
+                strategy=f"quoter-{self.intents}",
+                link=name,
+                legs=[one],
+                profit_e6=0,
+                now_ns=now_ns,
+                recv_ts_ns=now_ns,
+                trail=[now_ns],
+            )
+        )
+
+    def word(self, action: str, back: int, shift: int, size: int) -> None:
+        """Let a strategy say what it wants of one of its last quotes."""
+        if not self.quotes:
+            return
+        name = self.quotes[-1 - back % len(self.quotes)]
+        asked = next((item.record for item in self.decide.log if getattr(item.record, "id", "") == name), None)
+        if asked is None:
+            return
+        self.intents += 1
+        now_ns = self.log.clock.now_ns()
+        self.decide.take(
+            decision.Requote(
+                id=f"word-{self.intents}",
+                strategy=asked.strategy,
+                account_set="main",
+                action=action,
+                intents=[name],
+                price=asked.legs[0].price + shift,
+                size=size * E6,
+                expires_s=now_ns // 1_000_000_000 + 20,
+                now_ns=now_ns,
+                input_partition=0,
+                input_offset=self.intents,
+                recv_ts_ns=now_ns,
+            )
+        )
+
+    def sweep(self, venue: str, side: str, size: int) -> None:
+        """Let a stranger take what rests, ours behind that of others."""
+        self.intents += 1
+        bench = self.benches[venue]
+        bid, ask = self._mid[venue]
+        order_side, price = (Side.ASK, bid - 300) if side == "SELL" else (Side.BID, ask + 300)
+        taker = Order(f"taker-{self.intents}", order_side, price, size * E6)
+        bench.exchange.apply(bench.place, bench.place.matcher.submit(taker))
+        bench.exchange.apply(bench.place, bench.place.matcher.cancel(taker))
 
     def fault(self, venue: str, name: str, **parameters: Any) -> None:
         """Let a venue do something wrong with orders."""

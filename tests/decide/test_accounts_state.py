@@ -11,8 +11,9 @@ from core.runtime.flow import Checkpointed, TaskContext
 from decide import accounts_state
 from decide.accounts import AccountsTask
 from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
-from schemas.decision import Cancel, Entry, Grant, Intent, Saga, Standing
+from schemas.decision import Amend, Cancel, Entry, Grant, Intent, Saga, Standing
 from schemas.enums import SagaState
+from tests.decide.quotes import quote_intent, word
 
 ONE = 1_000_000
 seeds = st.integers(0, 2**32)
@@ -79,8 +80,55 @@ def random_log(make, seed):
         report_twice(log, dice)
     for number in range(60):
         match dice.choice(
-            ["intent", "intent", "submit", "update", "fill", "fill", "settle", "clock", "alive", "other"]
+            [
+                "intent",
+                "intent",
+                "submit",
+                "update",
+                "fill",
+                "fill",
+                "settle",
+                "clock",
+                "alive",
+                "other",
+                *RESTS[seed % 3],
+            ]
         ):
+            case "quote":
+                sell = dice.random() < 0.5
+                heard = log.feed(
+                    quote_intent(
+                        make,
+                        log,
+                        name=f"quote-{number}",
+                        instrument=dice.choice([make.KALSHI, make.POLY]),
+                        side="SELL" if sell else "BUY",
+                        price=dice.choice([6_000, 6_500] if sell else [3_000, 3_500]),
+                        size=dice.choice([10, 12]) * ONE,
+                        silence_ms=dice.choice([0, 500]),
+                        reduces=dice.random() < 0.2,
+                    )
+                )
+                for grant in [record for record in heard if isinstance(record, Grant)]:
+                    grants.append(grant)
+                    if dice.random() < 0.8:
+                        log.update(grant, "ACCEPTED")
+            case "word" if grants:
+                resting = [saga.intent.id for saga in log.task._sets["main"].resting()]
+                names = [dice.choice([*resting, *resting, grants[-1].intent]) for _ in range(dice.choice([1, 1, 1, 2]))]
+                action = dice.choice(["KEEP", "CANCEL", "REPLACE", "REPLACE", "REPLACE"])
+                sells = any(grant.intent == names[0] and grant.side == "SELL" for grant in grants)
+                price = dice.choice([6_000, 6_300, 6_500] if sells else [3_000, 3_300, 3_500])
+                said = word(log, action, *names, price=price, size=dice.choice([5, 10, 15]) * ONE)
+                for _ in range(dice.choice([1, 1, 2])):
+                    grants += [record for record in log.feed(said) if isinstance(record, Grant)]
+            case "amended" if log.all(Amend):
+                amend = dice.choice(log.all(Amend)[-2:])
+                grant = next(grant for grant in grants if grant.id == amend.order)
+                done = dict(price=amend.price, size=amend.size, venue_ts_ns=log.now_ns)
+                not_done = dict(reason="not amended: it would cross")
+                heard = log.update(grant, "ACCEPTED", event_id=f"am/{number}", **dice.choice([done, not_done]))
+                grants += [record for record in heard if isinstance(record, Grant)]
             case "intent":
                 buy = dice.random() < 0.6
                 legs = [
@@ -132,6 +180,9 @@ def random_log(make, seed):
             case "other":
                 other(make, log, dice, limited=seed % 2 == 1)
     return log
+
+
+RESTS = ([], ["quote", "word", "amended"], ["quote", "quote", "word", "word", "amended"])
 
 
 def other(make, log, dice, *, limited):
@@ -234,6 +285,7 @@ def test_random_logs_reach_what_they_are_to_cover(make):
     """Else the property above would say little."""
     states: set[SagaState] = set()
     kinds, grants, causes, entries, refusals = set(), 0, set(), set(), set()
+    ends, amends, again = set(), 0, 0
     for seed in range(120):
         log = random_log(make, seed)
         kinds |= {type(item.record) for item in log.items}
@@ -241,14 +293,21 @@ def test_random_logs_reach_what_they_are_to_cover(make):
         causes |= {(said.scope, said.cause.partition(" ")[0]) for said in log.all(Standing)}
         entries |= {entry.kind for entry in log.all(Entry)}
         refusals |= {saga.reason for saga in log.all(Saga) if saga.state == "REFUSED"}
+        quotes = [saga for saga in log.all(Saga) if saga.id.startswith("quote")]
+        ends |= {saga.reason for saga in quotes if saga.state == "DONE"} | {out.reason for out in log.all(Cancel)}
+        amends += len(log.all(Amend))
+        again += sum(grant.post_only and grant.attempt > 1 for grant in log.all(Grant))
         task, items = new_task(), {}
         for item in log.items:
             task.handle(item)
         take(task, items)
         states |= {saga.state for accounts in task._sets.values() for saga in accounts.sagas.values()}
         states |= {"REFUSED"} if any(name.startswith("refused/") for name in items) else set()
-    assert states >= {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "DONE", "HOLDING", "REFUSED"}
+    assert states >= {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "DONE", "HOLDING", "REFUSED", "RESTING"}
     assert grants > 100
+    assert ends >= {"FILLED", "SILENT", "WITHDRAWN", "NOT_AMENDED", "REJECTED", "HALTED", "NOT_READY"}, ends
+    assert amends > 10
+    assert again >= 2
     assert causes >= {("SET", "COMMAND"), ("SET", "SILENCE"), ("SET", "DAY_LOSS"), ("STRATEGY", "DAY_LOSS")}
     assert entries == {"EXTERNAL"}
     assert refusals >= {"STOPPED", "BUDGET_RATE", "BUDGET_WORST_LOSS", "STALE_MARK"}, refusals
@@ -291,6 +350,24 @@ def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(
     log.task = new_task()
     log.task.restore(items.items())
     assert [record for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == []
+
+
+def test_quotes_that_fall_together_fall_in_the_same_order_after_a_restore(make):
+    log, items = make.accounts().start(), {}
+    for number, (side, price) in enumerate([("SELL", 6_000), ("BUY", 4_000)] * 3):
+        name = make.KALSHI if number % 2 else make.POLY
+        quote = quote_intent(
+            make, log, name=f"q{7 - number}", instrument=name, side=side, price=price, strategy=f"m{number}"
+        )
+        (grant,) = [record for record in log.feed(quote) if isinstance(record, Grant)]
+        log.update(grant, "ACCEPTED")
+    take(log.task, items)
+    reversed_ = new_task()
+    reversed_.restore(list(items.items())[::-1])
+    halted = log.items[-1]._replace(record=make.limit(state="REDUCING"), offset=len(log.items))
+    expected = list(log.task.handle(halted))
+    assert len([output for output in expected if isinstance(output.record, Cancel)]) == 6
+    assert list(reversed_.handle(halted)) == expected
 
 
 def test_refused_intents_are_forgotten_after_an_hour_of_log_time():

@@ -47,6 +47,12 @@ async def _do(whole, word, arguments):
     match word:
         case "intent":
             whole.open_edge(*arguments)
+        case "rest":
+            whole.rest(*arguments)
+        case "word":
+            whole.word(*arguments)
+        case "sweep":
+            whole.sweep(*arguments)
         case "fault":
             venue, name, parameters = arguments
             whole.fault(venue, name, **parameters)
@@ -74,6 +80,25 @@ def test_undisturbed_intents_are_filled_on_both_sides(credentials):
     assert whole.ours("kalshi")["YES"] == -5_000_000
 
 
+@pytest.mark.parametrize("venue", VENUES)
+def test_undisturbed_quotes_are_filled_moved_and_taken_back(credentials, venue):
+    quotes = [
+        (0, "intent", ("buy", 5)),
+        (900, "rest", (venue, "BUY", 10, 30, 0)),
+        (0, "rest", (venue, "SELL", 10, 30, 0)),
+    ]
+    moves = [
+        (800, "word", ("REPLACE", 0, 100, 12)),
+        (2_500, "word", ("REPLACE", 1, -100, 8)),
+        (2_500, "sweep", (venue, "SELL", 70)),
+    ]
+    whole = play(credentials, [*quotes, *moves, (1_500, "word", ("CANCEL", 0, 0, 0))])
+    sagas = {saga.id: saga for saga in whole.decide.sagas() if saga.id in whole.quotes}
+    bid, ask = (sagas[name] for name in whole.quotes)
+    assert (bid.state, bid.reason, bid.standing_e6) == ("DONE", "FILLED", [8_000_000])
+    assert (ask.state, ask.reason, ask.standing_e6) == ("DONE", "WITHDRAWN", [0])
+
+
 STEPS_TO_DIE_AT = [
     *(("decide", "write", steps) for steps in (1, 2, 3, 5)),
     *((venue, where, steps) for venue in VENUES for where in ("write", "call", "answer") for steps in (1, 2)),
@@ -87,6 +112,27 @@ def test_worker_that_dies_at_one_step_is_finished_by_its_successor(credentials, 
     # Of three intents one may be torn by the death; what it left half done is taken back, held and said, or refused.
     assert len(whole.decide.sagas()) == 3
     assert {saga.state for saga in whole.decide.sagas()} <= {"DONE", "HOLDING", "REFUSED"}
+
+
+QUOTED = [
+    (0, "intent", ("buy", 5)),
+    (900, "rest", ("kalshi", "BUY", 10, 8, 0)),
+    (50, "rest", ("polymarket", "SELL", 10, 8, 0)),
+    (900, "word", ("REPLACE", 1, 100, 12)),
+    (100, "word", ("REPLACE", 0, 100, 12)),
+    (300, "sweep", ("kalshi", "SELL", 64)),
+    (0, "sweep", ("polymarket", "BUY", 64)),
+    (700, "word", ("REPLACE", 1, -100, 12)),
+    (0, "word", ("CANCEL", 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("who", "where", "steps"), STEPS_TO_DIE_AT)
+def test_quotes_of_a_worker_that_dies_at_one_step_come_to_their_end(credentials, who, where, steps):
+    whole = play(credentials, [QUOTED[0], (800, "fuse", (who, where, steps, 300)), *QUOTED[1:]])
+    sagas = {saga.id: saga.state for saga in whole.decide.sagas() if saga.id in whole.quotes}
+    assert len(sagas) == 2
+    assert set(sagas.values()) <= {"DONE", "REFUSED"}
 
 
 # --- any course
@@ -133,7 +179,29 @@ TROUBLES = st.one_of(
     st.tuples(st.just("twin"), st.tuples(st.sampled_from(VENUES))),
     st.tuples(st.just("noise"), st.tuples(st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0, 200, 1_500]))),
 )
+SIDES = st.sampled_from(["BUY", "SELL"])
+RESTS = st.tuples(
+    st.just("rest"),
+    st.tuples(
+        st.sampled_from(VENUES), SIDES, st.integers(5, 20), st.integers(2, 20), st.sampled_from([0, 0, 700, 3_000])
+    ),
+)
+WORDS = st.tuples(
+    st.just("word"),
+    st.tuples(
+        st.sampled_from(["REPLACE", "REPLACE", "REPLACE", "KEEP", "CANCEL"]),
+        st.integers(0, 3),
+        st.sampled_from([-200, -100, 0, 100, 200]),
+        st.integers(3, 25),
+    ),
+)
+SWEEPS = st.tuples(st.just("sweep"), st.tuples(st.sampled_from(VENUES), SIDES, st.integers(50, 90)))
+# A quote, what is wanted of it, and somebody who takes it.
+QUOTINGS = st.tuples(WAITS, RESTS, WAITS, st.one_of(WORDS, SWEEPS), WAITS, st.one_of(WORDS, SWEEPS, TROUBLES)).map(
+    lambda step: [(step[0], *step[1]), (step[2], *step[3]), (step[4], *step[5])]
+)
 STEPS = st.one_of(
+    QUOTINGS,
     st.tuples(WAITS, INTENTS).map(lambda step: [(step[0], *step[1])]),
     # Trouble that nothing meets says little: an intent comes right behind it.
     st.tuples(WAITS, TROUBLES, WAITS, INTENTS).map(lambda step: [(step[0], *step[1]), (step[2] // 4, *step[3])]),

@@ -122,7 +122,7 @@ def test_installed_package_adds_a_kind_of_strategy(monkeypatch, make):
     point = EntryPoint("third_party", "decide.strategies.cross_venue:CrossVenue.from_config", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
     kinds = registry.load_kinds()
-    assert sorted(kinds) == ["cross_venue", "exhaustive_event", "momentum", "third_party"]
+    assert sorted(kinds) == ["cross_venue", "exhaustive_event", "momentum", "passive_quoting", "third_party"]
     assert kinds["third_party"](make.strategy()).params.size_max > 0
 
 

@@ -12,7 +12,7 @@ from core.runtime.flow import Source, TaskContext
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
-from schemas.decision import Edge, Intent, Link, Saga
+from schemas.decision import Edge, Intent, Link, Requote, Saga
 from schemas.derived import Tick
 from schemas.market import Status, Trade
 from tests.decide.events import event
@@ -47,6 +47,7 @@ def random_log(make, seed):
     )
     log.feed(make.strategy(id="ex-1", kind="exhaustive_event"))
     log.feed(momentum(make))
+    log.feed(quoting(make))
     versions, intents = 10, []
     for _ in range(80):
         versions += 1
@@ -64,7 +65,11 @@ def random_log(make, seed):
             case "saga" if intents:
                 intent = dice.choice(intents)
                 stands = dice.choice([0, intent.legs[0].size, intent.legs[0].size // 2])
-                log.feed(outcome(intent, dice.choice(["FIRST_LEG", "DONE", "DONE", "HOLDING", "REFUSED"]), stands))
+                states = ["FIRST_LEG", "DONE", "DONE", "HOLDING", "REFUSED"]
+                if intent.legs[0].rests:
+                    states = ["RESTING", "RESTING", "DONE", "REFUSED"]
+                state, price = dice.choice(states), intent.legs[0].price - dice.choice([0, 0, 100])
+                log.feed(outcome(intent, state, stands, price=price if state == "RESTING" else 0))
             case "clock":
                 log.clock(dice.choice([100, 300, 1_100]))
             case "tick":
@@ -76,6 +81,7 @@ def random_log(make, seed):
                 )
                 log.feed(make.strategy(id="arb-2", status=dice.choice(["RUNNING", "STOPPED"])))
                 log.feed(momentum(make, dice.choice(["RUNNING", "DRAINING", "STOPPED"]), dice.choice([100, 300])))
+                log.feed(quoting(make, dice.choice(["RUNNING", "DRAINING", "STOPPED"]), dice.choice([100, 200])))
             case "link":
                 log.feed(
                     make.link(
@@ -108,8 +114,20 @@ def momentum(make, status="RUNNING", take_e4=100):
     )
 
 
-def outcome(intent, state, stands=0):
-    return Saga(id=intent.id, strategy=intent.strategy, link=intent.link, account_set="main", state=state, reason="",
+def quoting(make, status="RUNNING", half_spread_e4=100):
+    params = {"half_spread_e4": half_spread_e4, "cooldown_ms": 100, "requote_ms": 100, "skew_e4": 20, "life_ms": 3_000}
+    params["reference"] = {make.POLY: "L1", make.KALSHI: make.KALSHI}
+    return make.strategy(
+        id="mm-1",
+        kind="passive_quoting",
+        status=status,
+        params=json.dumps(params),
+        instruments=[make.KALSHI, make.POLY],
+    )
+
+
+def outcome(intent, state, stands=0, *, price=0):
+    return Saga(id=intent.id, strategy=intent.strategy, link=intent.link, account_set="main", state=state, reason="", price=price,
                 standing_e6=[stands], now_ns=intent.now_ns, log_partition=0, log_offset=0, recv_ts_ns=intent.recv_ts_ns)  # fmt: skip
 
 
@@ -148,18 +166,21 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
-    phases, intents, busy, suspensions, acted = set(), 0, 0, 0, set()
-    for seed in range(80):
+    phases, intents, busy, suspensions, acted, words = set(), 0, 0, 0, set(), set()
+    for seed in range(120):
         log = random_log(make, seed)
         phases |= {edge.phase for edge in log.all(Edge)}
         intents += len(log.all(Intent))
         acted |= {(one.strategy, one.legs[0].reduces) for one in log.all(Intent)}
+        words |= {word.action for word in log.all(Requote)}
         busy += any(slot.busy for slot in log.task._slots.values())
         suspensions += len(log.all(Link))
     assert phases == {"BEGIN", "REFRESH", "END"}
     assert intents > 60
     assert busy > 5
     assert {("arb-1", False), ("ex-1", False), ("mo-1", False), ("mo-1", True)} <= acted
+    assert {("mm-1", False), ("mm-1", True)} <= acted
+    assert words == {"KEEP", "CANCEL", "REPLACE"}
     assert suspensions > 5
 
 

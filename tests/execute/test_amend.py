@@ -12,8 +12,8 @@ from core.runtime.settings import load
 from execute import follow
 from execute.checks import Market
 from execute.kalshi import KalshiVenue
-from execute.ports import OrderView, Subject
 from execute.settings import ExecuteSettings
+from execute.views import OrderView, Subject
 from schemas.decision import Amend
 from tests.execute.test_checks import GRANT, INSTRUMENT, change
 from venues.environment import Environment

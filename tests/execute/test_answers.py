@@ -9,7 +9,8 @@ import pytest
 from core.domain.errors import MalformedFrame
 from execute.kalshi import KalshiVenue
 from execute.polymarket import HOLDINGS_PER_REPORT_MAX, PolymarketVenue
-from execute.ports import Held, Lane, Reply, Request, Subject
+from execute.ports import Lane, Reply, Request
+from execute.views import Held, Subject
 from schemas.decision import Grant
 from schemas.market import Instrument
 from venues.environment import Environment

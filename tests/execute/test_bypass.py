@@ -7,7 +7,7 @@ import pytest
 
 from core.runtime import topics
 from core.runtime.clock import NS_PER_S
-from execute.ports import Mode, Purse
+from execute.views import Mode, Purse
 from schemas.decision import Jurisdiction, Profile
 from schemas.market import Status
 

@@ -10,7 +10,8 @@ from core.domain.errors import InvariantBroken
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from execute.checks import Market
-from execute.ports import Lane, SettledView
+from execute.ports import Lane
+from execute.views import SettledView
 from schemas.decision import Beat
 from schemas.order import OrderUpdate, PrivateFrame, Settled, Submitting
 from venues.kalshi.auth import Signer

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from execute.guards import Funds, Jurisdiction, VenueState
 from execute.orders import Orders
-from execute.ports import Mode, Purse, Standing
+from execute.views import Mode, Purse, Standing
 from schemas.decision import Jurisdiction as SignOff
 from schemas.decision import Profile
 from schemas.order import Submitting

@@ -63,7 +63,7 @@ async def test_only_one_of_two_beats_and_the_other_takes_over_in_time(new_bench)
         owner, other = sorted((first, second), key=lambda one: one.gateway.writer)
         await bench.until(lambda: owner.gateway.heartbeat.last_s)
         await rest(bench)
-        await bench.until(lambda: not other.gateway._owns_heartbeat() and owner.gateway._owns_heartbeat())
+        await bench.until(lambda: not other.gateway.twins.we_come_first() and owner.gateway.twins.we_come_first())
         quiet_since = other.gateway.heartbeat.last_s
         began = bench.clock.monotonic_s()
         await bench.until(lambda: bench.clock.monotonic_s() - began > 1.0)

@@ -70,8 +70,13 @@ class Signer:
         """Return the public half."""
         return self._key.public_key()
 
+    @property
+    def is_slow(self) -> bool:
+        """Say whether a signature takes longer than a switch of threads: sign it elsewhere than on an event loop."""
+        return isinstance(self._key, rsa.RSAPrivateKey)
+
     def headers(self, method: str, path_with_api_root: str, timestamp_ms: int) -> dict[str, str]:
-        """Return the three headers of one request; an Ed25519 key needs some 0.05 ms, an RSA key about 1 ms."""
+        """Return the three headers of one request; an Ed25519 key needs some 0.03 ms, an RSA key 0.25 ms and more. Thread-safe."""
         text = signed_text(method, path_with_api_root, timestamp_ms)
         if isinstance(self._key, rsa.RSAPrivateKey):
             signature = self._key.sign(text, _PSS, _SHA256)
