@@ -54,7 +54,7 @@ class SimulateSettings(BaseSettings):
     noise: float = 0.002
     """Standard deviation of a venue's own view of the probability."""
     edges_per_s: float = 1.0
-    event_edges: float = Field(0.1, ge=0, le=1)
+    event_edges: float = Field(default=0.1, ge=0, le=1)
     """Share of them that is within an event, on both venues alike, where there are events."""
     edge_s: float = 2.0
     """Mean life of an edge."""

@@ -113,6 +113,7 @@ class Play:
     def _drain(self, view: View) -> None:
         view.say("stopping: the flow first, then each stage when it has handled everything")
         self._world.set_flow(running=False)
+        setup.stop_quoting(self._reach, self._clock, self._options.folder / "desk.json")
         self._settle(view)
         for venue in VENUES:
             self._processes.stop(f"catalogue-{venue}")

@@ -13,10 +13,11 @@ from infra.demo.world import World
 
 ACCOUNT_SET = "main"
 APPROVED_BY = "demo"
-
-
 WATCHED = 10
 """Markets that momentum follows."""
+QUOTED = 2
+"""Markets that are quoted."""
+QUOTING = "quoting"
 
 
 def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
                 "state": "RUNNING",
                 "order_notional_max_e6": 500 * MICRO,
                 "market_notional_max_e6": 5_000 * MICRO,
-                "open_sagas_max": 20,
+                "open_sagas_max": 20 + 2 * QUOTED,
                 "unwind_budget_e6": 20 * MICRO,
                 "reason": "demo",
             }
@@ -43,6 +44,7 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
         "budgets": [
             {"scope": "STRATEGY", "name": "*", "notional_max_e6": 5_000 * MICRO, "reason": "demo"},
             {"scope": "STRATEGY", "name": "momentum", "notional_max_e6": 200 * MICRO, "reason": "demo"},
+            {"scope": "STRATEGY", "name": QUOTING, "notional_max_e6": 200 * MICRO, "reason": "demo"},
         ],
         "strategies": [
             {
@@ -60,6 +62,13 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
                 "kind": "momentum",
                 "instruments": [f"kalshi:{pair['kalshi']['ticker']}" for pair in links[-WATCHED:]],
                 "params": {"size": 5 * MICRO, "move_e4": 400, "hold_ms": 10_000},
+            },
+            {
+                "id": QUOTING,
+                "kind": "passive_quoting",
+                "instruments": [f"kalshi:{pair['kalshi']['ticker']}" for pair in links[:QUOTED]],
+                "params": {"size": 5 * MICRO, "inventory_max": 20 * MICRO, "half_spread_e4": 100},
+                "blind_to": ["PAIR", "EVENT"],
             },
         ],
         "links": [
@@ -87,3 +96,15 @@ def write(reach: Reach, clock: Clock, world: World, file: Path) -> None:
     text = json.dumps(desk(world.links(), world.events()), indent=2)
     file.write_text(text)
     reach.publish(operator.records(operator.read(text, where=str(file)), now_ns=clock.now_ns()), clock)
+
+
+def stop_quoting(reach: Reach, clock: Clock, file: Path) -> None:
+    """Stop the strategy whose orders rest, so that nothing stays open: it takes them back.
+
+    Raises:
+        Unavailable: Kafka does not acknowledge.
+    """
+    text = json.loads(file.read_text())
+    strategies = [one | {"status": "STOPPED"} for one in text["strategies"] if one["id"] == QUOTING]
+    stopped = operator.read(json.dumps({"account_set": text["account_set"], "strategies": strategies}), where=str(file))
+    reach.publish(operator.records(stopped, now_ns=clock.now_ns()), clock)
