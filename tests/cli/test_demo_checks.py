@@ -344,7 +344,7 @@ def test_the_operators_file_of_the_demo_is_one_decide_accepts():
     event = {"key": "E", "tickers": ["X", "Y"]}
     outputs = operator.records(operator.read(json.dumps(setup.desk([pair], [event]))), now_ns=T)
     assert Counter(type(output.record).__name__ for output in outputs) == {
-        "Profile": 2, "Limit": 1, "Budget": 2, "Link": 2, "Strategy": 3,
+        "Profile": 2, "Limit": 1, "Budget": 3, "Link": 2, "Strategy": 4,
     }  # fmt: skip
     kinds = {output.record.kind for output in outputs if isinstance(output.record, Strategy)}
     assert kinds == set(BUILT_IN)
