@@ -18,7 +18,7 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.runtime.flow import StateCodec
-from decide.conduct import is_open
+from decide.conduct import CONDUCTS, is_open
 from decide.edges import Level, OpenLeg, levels_of, size_leg
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import NS_PER_MS, Natural, Positive, leg_of
@@ -72,6 +72,7 @@ class Watch:
         position: sum of them, and of those forgotten.
         entry_mid2_e4: twice the mid when the position was intended.
         entered_ns: when that was.
+        is_netted: the account holds less than this strategy, for another one holds the opposite.
     """
 
     marks: list[Mark] = field(default_factory=list)
@@ -80,6 +81,7 @@ class Watch:
     entry_mid2_e4: int = 0
     entered_ns: int = 0
     rests_until_ns: int = 0
+    is_netted: bool = False
 
 
 class _Memory(msgspec.Struct, frozen=True):
@@ -152,6 +154,8 @@ class Momentum:
         watch.orders[saga.id] = (sign, stands)
         watch.position += sign * (stands - stood)
         if saga.state in {"DONE", "HOLDING", "REFUSED"}:
+            # Where holdings net, what is left of another's is not sold as held: the opposite is entered, money reserved.
+            watch.is_netted = saga.reason == "NOT_HELD" and CONDUCTS[saga.link.partition(":")[0]].nets
             is_held = watch.position != 0
             is_exit = self._closes(sign, watch, stands)
             rest_ms = self.params.retry_ms if is_held and is_exit else 0 if is_held else self.params.cooldown_ms
@@ -220,7 +224,15 @@ class Momentum:
             return
         side: Side = "SELL" if watch.position > 0 else "BUY"
         intent = self._intent(
-            instrument, side, abs(watch.position), depth, view, recv_ts_ns=recv_ts_ns, trail=trail, reduces=True
+            instrument,
+            side,
+            abs(watch.position),
+            depth,
+            view,
+            recv_ts_ns=recv_ts_ns,
+            trail=trail,
+            is_exit=True,
+            reduces=not (watch.is_netted and view.may_trade()),
         )
         if intent is not None:
             self._note(watch, intent.id, 1 if side == "BUY" else -1)
@@ -253,11 +265,12 @@ class Momentum:
         *,
         recv_ts_ns: int,
         trail: list[int],
+        is_exit: bool = False,
         reduces: bool = False,
     ) -> Intent | None:
         """Return an order of one leg for what is there within the slip, None if that cannot be ordered."""
         account = view.account(instrument.venue)
-        levels = _within(levels_of(depth, side), self.params.exit_slip_e4 if reduces else self.params.slip_e4)
+        levels = _within(levels_of(depth, side), self.params.exit_slip_e4 if is_exit else self.params.slip_e4)
         there = min(size, sum(level.size for level in levels)) // instrument.size_step * instrument.size_step
         leg = OpenLeg(instrument, side, levels, reduces)
         sized = size_leg(leg, there) if account is not None and is_open(instrument, view.now_ns) else None

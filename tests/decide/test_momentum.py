@@ -56,7 +56,7 @@ def trade(log, make, aggressor, size):
     )
 
 
-def outcome(log, intent, state, stands=0):
+def outcome(log, intent, state, stands=0, reason=""):
     return log.feed(
         Saga(
             id=intent.id,
@@ -64,7 +64,7 @@ def outcome(log, intent, state, stands=0):
             link=intent.link,
             account_set="main",
             state=state,
-            reason="",
+            reason=reason,
             standing_e6=[stands],
             now_ns=log.now_ns,
             log_partition=0,
@@ -178,6 +178,30 @@ def test_exit_in_part_goes_on_with_the_rest(make):
     assert (rest.legs[0].size, rest.legs[0].reduces) == (6 * ONE, True)
     outcome(log, rest, "DONE", 6 * ONE)
     assert log.task._slots["mo-1"].running.watches[make.KALSHI].position == 0
+
+
+def test_what_another_strategy_nets_away_is_left_by_entering_the_opposite(make):
+    log = entered(make)
+    (exit_,) = book(log, make, 5_600, ms=100)
+    outcome(log, exit_, "REFUSED", reason="NOT_HELD")
+    (opposite,) = book(log, make, 5_600, ms=600)
+    (leg,) = opposite.legs
+    assert (leg.side, leg.size, leg.reduces) == ("SELL", 10 * ONE, False)
+    outcome(log, opposite, "DONE", 10 * ONE)
+    assert log.task._slots["mo-1"].running.watches[make.KALSHI].position == 0
+    # And the next exit is one again.
+    book(log, make, 5_600, ms=2_000)
+    book(log, make, 6_000, ms=100)
+    assert log.task._slots["mo-1"].running.watches[make.KALSHI].is_netted is False
+
+
+def test_where_it_may_only_reduce_it_goes_on_asking_for_its_exit(make):
+    log = entered(make)
+    log.feed(config(make, status="DRAINING"))
+    (exit_,) = book(log, make, 5_600, ms=100)
+    outcome(log, exit_, "REFUSED", reason="NOT_HELD")
+    (again,) = book(log, make, 5_600, ms=600)
+    assert again.legs[0].reduces
 
 
 def test_exit_takes_what_is_there_within_its_slip(make):
