@@ -20,7 +20,13 @@ import msgspec
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """Write the frame in hand to the log."""
+    """Write the frame in hand to the log.
+
+    Attributes:
+        overtaken: the venue's sequence says that later frames came before it: it may change no book.
+    """
+
+    overtaken: bool = False
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -34,15 +40,10 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """The venue's sequence skipped: the books of `instruments` (empty: all of the feed) are suspect from here on.
-
-    Attributes:
-        voids_next: the frame that is published next is older than what came before it: it must not heal what it resets.
-    """
+    """The venue's sequence skipped: the books of `instruments` (empty: all of the feed) are suspect from here on."""
 
     reason: str
     instruments: tuple[str, ...] = ()
-    voids_next: bool = False
 
 
 class Complete(msgspec.Struct, frozen=True):

@@ -323,8 +323,8 @@ class Feed:
             if self._over or self._wire is None:
                 return
             match action:
-                case Publish():
-                    self._publish(payload, now_ns)
+                case Publish(overtaken):
+                    self._publish(payload, now_ns, overtaken=overtaken)
                 case Send(message):
                     self._wire.send(message)
                 case Ping():
@@ -338,7 +338,7 @@ class Feed:
                 case Reconnect(reason, fewer, refused):
                     self.end(reason, fewer=fewer, refused=refused)
 
-    def _publish(self, payload: bytes, now_ns: int) -> None:
+    def _publish(self, payload: bytes, now_ns: int, *, overtaken: bool = False) -> None:
         self.counts.frames += 1
         self._frame_no += 1
         size = len(payload)
@@ -351,15 +351,16 @@ class Feed:
                     frame_no=self._frame_no,
                     recv_ts_ns=now_ns,
                     payload=payload,
+                    overtaken=overtaken,
                 )
             )
         elif size <= FRAME_BYTES_MAX:
-            self._publish_chunks(payload, now_ns)
+            self._publish_chunks(payload, now_ns, overtaken=overtaken)
         else:
             self._frame_no -= 1
             self.end(too_large(size))
 
-    def _publish_chunks(self, payload: bytes, now_ns: int) -> None:
+    def _publish_chunks(self, payload: bytes, now_ns: int, *, overtaken: bool) -> None:
         self.counts.chunked += 1
         starts = range(0, len(payload), CHUNK_BYTES)
         for chunk, start in enumerate(starts):
@@ -373,6 +374,7 @@ class Feed:
                     chunks=len(starts),
                     recv_ts_ns=now_ns,
                     payload=payload[start : start + CHUNK_BYTES],
+                    overtaken=overtaken,
                 )
             )
 
@@ -388,7 +390,6 @@ class Feed:
                 frame_no=self._frame_no,
                 instruments=list(gap.instruments),
                 reason=gap.reason,
-                voids_next=gap.voids_next,
                 recv_ts_ns=now_ns,
             )
         )

@@ -177,16 +177,17 @@ class KalshiConversation:
         # What came late or twice takes no number back: the next one is still the one after the highest.
         self._seq_next[sid] = max(expected, found + 1)
         channel = self._channels.get(sid, "")
-        is_late = found < expected
+        overtaken = found < expected
         # A snapshot that was overtaken is no answer to anything.
-        is_answer = not (is_late and envelope.type == "orderbook_snapshot")
+        is_answer = not (overtaken and envelope.type == "orderbook_snapshot")
         actions: list[Action] = [*(self._control(envelope, now_ns) if is_answer else PUBLISH_ONLY)]
+        actions[0] = Publish(overtaken)
         if channel not in ("", _BOOK_CHANNEL):
             # A trade or a status is lost; no book is the worse for it.
             log.get().warning("feed.sequence_skipped", channel=channel, reason=reason)
             return actions
         # Before the frame: a change after a hole must not be applied to a book that is still believed.
-        actions.insert(0, Gap(reason, voids_next=is_late))
+        actions.insert(0, Gap(reason))
         if len(self._gaps_ns) == GAPS_MAX and now_ns - self._gaps_ns[0] < GAPS_WINDOW_NS:
             actions.append(Reconnect(f"{reason}, the {GAPS_MAX + 1}th skip in {GAPS_WINDOW_NS // NS_PER_S} s"))
             return actions

@@ -8,7 +8,7 @@ rejected: the resets travel with the error.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from core.domain.errors import MalformedFrame, Misconfigured, Reject, Retry, UnknownSchema
 from core.domain.trust import CLOSED, GAP, UNPARSEABLE, because
@@ -86,7 +86,7 @@ class FrameTask:
                 self._forget_unfinished(record.recv_ts_ns)
             return [_broadcast(record.feed, _tick(record))]
         if type(record) is raw.Gap:
-            return self._reset(record, record.instruments, because(GAP, record.reason), voids_next=record.voids_next)
+            return self._reset(record, record.instruments, because(GAP, record.reason))
         if type(record) is raw.Closed:
             if self._parts.pop(record.epoch, None) is not None:
                 self._count("chunk.lost")
@@ -106,7 +106,8 @@ class FrameTask:
             e.outputs = tuple(self._reset(record, [], distrust(e, "frame")))
             raise
         normalized = normaliser.normalize_frame(payload, frame)
-        outputs = [_output(record.feed, one) for one in normalized.records]
+        records = _without_books(normalized.records) if record.overtaken else normalized.records
+        outputs = [_output(record.feed, one) for one in records]
         if normalized.error is not None:
             self._count(f"rejected.{type(normalized.error).__name__}")
             normalized.error.outputs = tuple(outputs)
@@ -205,15 +206,13 @@ class FrameTask:
         reason: str,
         *,
         closed: bool = False,
-        voids_next: bool = False,
     ) -> list[Output]:
         self._count("feed.reset")
         made = market.FeedReset(
             feed=record.feed,
             venue=record.venue,
             epoch=record.epoch,
-            # Named after the frame it voids, so that derive drops as old whatever that says of books.
-            frame_no=record.frame_no + voids_next,
+            frame_no=record.frame_no,
             index=AFTER_FRAME,
             instruments=instruments,
             closed=closed,
@@ -222,6 +221,11 @@ class FrameTask:
             trail=getattr(record, "trail", []),
         )
         return [_broadcast(record.feed, made)]
+
+
+def _without_books(records: Sequence[Record]) -> list[Record]:
+    """Leave out what an overtaken frame says of books: it is older than what a reader has, or has taken over from."""
+    return [record for record in records if not isinstance(record, market.BookSnapshot | market.BookDelta)]
 
 
 def _tick(record: raw.FeedTick) -> market.Tick:

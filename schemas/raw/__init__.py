@@ -76,6 +76,8 @@ class Frame(Record, frozen=True, kw_only=True, gc=False):
     chunks: int = 1
     recv_ts_ns: int
     payload: bytes
+    overtaken: bool = False
+    """the venue's sequence says that later frames came before it: what it says of books changes none"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
@@ -95,8 +97,6 @@ class Gap(Record, frozen=True, kw_only=True, gc=False):
     instruments: list[str]
     """empty: all of the feed"""
     reason: str
-    voids_next: bool = False
-    """the frame after it is older than what came before: it changes no book"""
     recv_ts_ns: int
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""

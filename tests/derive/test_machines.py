@@ -177,8 +177,8 @@ class BookMachine(RuleBasedStateMachine):
             "recv_ts_ns": self.recv_ns,
         }
 
-    def publish(self, feed: Feed, frame: Frame) -> None:
-        record = raw.Frame(**self.place(feed), payload=frame.payload)
+    def publish(self, feed: Feed, frame: Frame, *, overtaken: bool = False) -> None:
+        record = raw.Frame(**self.place(feed), payload=frame.payload, overtaken=overtaken)
         said = self.said_by[feed.epoch, feed.frame_no] = []
         for name, version in frame.said:
             # What comes late is no news: its reader has seen better.
@@ -349,11 +349,10 @@ class KalshiMachine(BookMachine):
             if feed not in self.feeds:
                 return
             match action:
-                case Publish():
-                    self.publish(feed, frame)
-                case Gap(reason, instruments, voids_next):
-                    place = self.place(feed)
-                    self.write(raw.Gap(**place, instruments=list(instruments), reason=reason, voids_next=voids_next))
+                case Publish(overtaken):
+                    self.publish(feed, frame, overtaken=overtaken)
+                case Gap(reason, instruments):
+                    self.write(raw.Gap(**self.place(feed), instruments=list(instruments), reason=reason))
                 case Send(payload):
                     self.hear(feed, payload)
                 case Reconnect(reason):
@@ -373,8 +372,8 @@ class KalshiMachine(BookMachine):
                     self.hear(feed, action.payload)
 
     @precondition(lambda self: len(self.feeds) < 2)
-    @rule()
-    def open_feed(self) -> None:
+    @rule(fates=st.tuples(FATES, FATES))
+    def open_feed(self, fates: tuple[str, str] = ("now", "now")) -> None:
         feed = self.opened()
         subjects = {name.partition(":")[2]: name for name in self.instruments}
         feed.conversation = KalshiConversation(subjects, venue_wide=False)
@@ -382,8 +381,9 @@ class KalshiMachine(BookMachine):
         self.feeds.append(feed)
         granted = {"type": "subscribed", "id": 1, "msg": {"channel": "orderbook_delta", "sid": 1}}
         self.deliver(feed, Frame(json.dumps(granted).encode(), []))
-        for name in self.instruments:
-            self.deliver(feed, self.snapshot(feed, name))
+        for name, fate in zip(self.instruments, fates, strict=True):
+            if feed in self.feeds:
+                self.reach(feed, self.snapshot(feed, name), fate)
 
     @precondition(lambda self: self.feeds)
     @rule(book=MARKETS, side=st.sampled_from(["BUY", "SELL"]), step=STEPS, size=SIZES, fate=FATES, at=st.integers(0, 1))

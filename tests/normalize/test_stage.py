@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from core.domain.errors import MalformedFrame, Misconfigured, Retry, UnknownSchema
@@ -52,13 +53,12 @@ def test_gap_resets_what_it_names_on_every_partition(kalshi, named):
     assert (reset.frame_no, reset.index) == (9, AFTER_FRAME)
 
 
-def test_gap_that_voids_the_next_frame_stands_after_it(kalshi):
-    place = {"feed": "kalshi-0", "venue": "kalshi", "epoch": 7, "recv_ts_ns": 11}
-    (output,) = kalshi.give(
-        raw.Gap(**place, frame_no=9, instruments=[], reason="expected seq 6, found 4", voids_next=True)
-    )
-    late = kalshi.give(kalshi.frame(snapshot(), frame_no=10))[0].record
-    assert (late.frame_no, late.index) < (output.record.frame_no, output.record.index) < (11, 0)
+def test_frame_that_was_overtaken_changes_no_book(kalshi):
+    late = msgspec.structs.replace(kalshi.frame(snapshot(), frame_no=9), overtaken=True)
+    assert kalshi.give(late) == []
+    chunks = [msgspec.structs.replace(chunk, overtaken=True) for chunk in chunks_of(kalshi, snapshot(), 3, frame_no=10)]
+    assert [kalshi.give(chunk) for chunk in chunks] == [[], [], []]
+    assert len(kalshi.give(kalshi.frame(snapshot(), frame_no=11))) == 1
 
 
 def test_end_of_a_feed_resets_its_books(kalshi):
