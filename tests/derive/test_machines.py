@@ -33,7 +33,7 @@ from schemas.record import Record
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
-MODEST = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MODEST = settings(max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FATES = st.sampled_from(["now"] * 8 + ["lost", "twice", "held", "again later"])
 MARKETS = st.integers(0, 1)
@@ -582,3 +582,34 @@ TestKalshiMachine = KalshiMachine.TestCase
 TestKalshiMachine.settings = MODEST
 TestPolymarketMachine = PolymarketMachine.TestCase
 TestPolymarketMachine.settings = MODEST
+
+
+# What chaos and the machine found, said once more without chance.
+
+
+def test_an_answer_that_a_change_overtook_heals_no_book():
+    machine = KalshiMachine()
+    machine.begin()
+    machine.change(at=0, book=0, fate="lost", side="BUY", size=0, step=1)
+    machine.change(at=0, book=0, fate="now", side="BUY", size=0, step=1)
+    machine.answer(fate="held")
+    machine.change(at=0, book=0, fate="now", side="BUY", size=0, step=2)
+    machine.release(which=0)
+    assert machine.task.book("kalshi:A").state != "LIVE"
+    machine.answer(fate="now")
+    machine.live_books_are_the_true_ones()
+    assert machine.task.book("kalshi:A").state == "LIVE"
+
+
+def test_a_first_snapshot_that_a_change_overtook_takes_no_book_over():
+    machine = KalshiMachine()
+    machine.begin()
+    machine.open_feed(("now", "held"))
+    machine.change(at=0, book=1, fate="now", side="BUY", size=0, step=1)
+    machine.release(which=0)
+    machine.live_books_are_the_true_ones()
+    state = machine.task.book("kalshi:B")
+    assert (state.epoch, state.state) == (0, "LIVE")
+    machine.answer(fate="now")
+    machine.live_books_are_the_true_ones()
+    assert state.epoch == 1
