@@ -15,7 +15,7 @@ from schemas.market import Instrument, Status, Trade
 from schemas.record import Record
 from simulate.kalshi.exchange import KalshiExchange
 from simulate.kalshi.market import KalshiMarket
-from simulate.matching import Event, Filled, Order, Side
+from simulate.matching import CancelReason, Event, Filled, Order, Side
 from simulate.paper_listing import NotListed, bands_of, kalshi_market, polymarket_market, set_grid
 from simulate.paper_market import Evidence, PaperMarket
 from simulate.polymarket.exchange import PolymarketExchange
@@ -23,10 +23,12 @@ from simulate.polymarket.market import PolymarketMarket
 
 LOT_E6 = 10_000
 """Live sizes count in hundredths of a contract: both venues' orders do, and each fill then costs a whole micro-dollar."""
-TRADES_KNOWN_MAX = 256
+TRADES_KNOWN_MAX = 1_024
 """Trades of an instrument remembered by their origin, so that a repeat is not a second trade."""
 INSTRUMENTS_MAX = 200_000
 """Descriptions kept; beyond it the oldest that has no market is forgotten."""
+REFUSED_MAX = 1_000
+"""Instruments without a market whose reason is kept; beyond it the oldest is forgotten."""
 _SIDES = {"BUY": Side.BID, "SELL": Side.ASK}
 _EXPONENTS = (PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP)
 
@@ -107,7 +109,7 @@ class PaperFeed:
             # A catalogue may be older than what the stream said of the market since.
             if instrument.recv_ts_ns >= seat.told_ns:
                 seat.told_ns = instrument.recv_ts_ns
-                seat.is_open = instrument.status == "OPEN"
+                self._state(seat, instrument.status)
                 self._regrid(seat, instrument.tick_from, instrument.tick_to, instrument.tick_step)
                 self._judge(seat)
             return
@@ -158,7 +160,7 @@ class PaperFeed:
             case Status() if record.recv_ts_ns >= seat.told_ns:
                 seat.told_ns = record.recv_ts_ns
                 if record.status != "UNKNOWN":
-                    seat.is_open = record.status == "OPEN"
+                    self._state(seat, record.status)
                 if record.tick_from:
                     self._regrid(seat, record.tick_from, record.tick_to, record.tick_step)
                 self._judge(seat)
@@ -187,6 +189,15 @@ class PaperFeed:
         self._open(seat)
         return events
 
+    def _state(self, seat: Seat, status: str) -> None:
+        """Note what the venue says of a market; Kalshi cancels what rests when one that did not trade does again."""
+        was_open, seat.is_open = seat.is_open, status == "OPEN"
+        if was_open or not seat.is_open or not isinstance(seat.market, KalshiMarket):
+            return
+        for account in self._kalshi.accounts.values():
+            for own in [own for own in account.resting.values() if own.market is seat.market]:
+                self._kalshi.apply(seat.market, seat.book.cancel(own.engine, CancelReason.VENUE))
+
     def _judge(self, seat: Seat) -> None:
         """Open or close a market by what is known of its live book."""
         seat.is_fresh = self._now_ns() - self._ticks.get(seat.partition, 0) < self._tick_age_max_ns
@@ -195,7 +206,10 @@ class PaperFeed:
         self._open(seat)
 
     def _open(self, seat: Seat) -> None:
-        """Let the venue refuse orders as it does when a market is paused, or take them again; what rests stays."""
+        """Let the venue refuse orders as it does when a market is paused, or take them again; what rests stays.
+
+        Why it is closed is not the venue's business here: only one that the live venue had paused cancels (`_state`).
+        """
         if isinstance(seat.market, KalshiMarket):
             seat.market.status = "active" if seat.book.is_trusted else "inactive"
         else:
@@ -226,7 +240,9 @@ class PaperFeed:
                 raise NotListed(f"{name}: no paper venue {instrument.venue!r}")
         except NotListed as e:
             self._refused[name] = str(e)
-            self.counts["refused"] = len(self._refused)
+            if len(self._refused) > REFUSED_MAX:
+                del self._refused[next(iter(self._refused))]
+            self.counts["refused"] += 1
             # Not asked again with each record of its book: only a new description may change the answer.
             del self._instruments[name]
             return None

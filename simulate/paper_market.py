@@ -17,7 +17,8 @@ So between two refreshes we never take more than the level showed, and the same 
 real order would have arrived). A live trade at its price takes from those ahead of it first and only what is left fills it; a
 trade through its price fills it. Live size that leaves without a trade is taken from behind it first; what comes goes behind it,
 unless it is told late and was there before. When the live market crosses its price, it is filled at its own price, as far as
-the size that crosses goes.
+the size that crosses goes. If a real order would not have arrived by then, it would have met that size: it takes it at the
+live price, and one that may only rest is cancelled.
 
 **Prints that come after their book.** A venue may show the smaller level before it prints the trade. What shrank is therefore
 remembered for `EXPLAIN_NS`; a trade first explains what shrank (it is put back where it stood, and the trade takes it from the
@@ -234,7 +235,7 @@ class PaperMarket(Matcher):
                     continue
                 level = self._known[side][price]
                 missing = level.free - self._strangers(side, price)
-                missing -= self._meet(side, price, missing, level, events)
+                missing -= self._meet(side, price, missing, ts_ns, level, events)
                 if missing > 0:
                     self._join(side, price, missing, 0 if level.is_unseen else ts_ns)
                 level.is_unseen = False
@@ -279,15 +280,32 @@ class PaperMarket(Matcher):
         if level.is_blank:
             del self._known[side][price]
 
-    def _meet(self, side: Side, price: int, size: int, level: Level, events: list[Event]) -> int:
-        """Let live size that crosses our resting orders trade with them, at their prices; return how much did."""
+    def _meet(self, side: Side, price: int, size: int, ts_ns: int, level: Level, events: list[Event]) -> int:
+        """Let live size that crosses our orders trade with them; return how much did.
+
+        Those that stood there at `ts_ns` give their own prices. One that was still on its way comes to a book that holds
+        this size: it takes it at the live price, or is refused if it may not take.
+        """
         if not self.crosses(side, price):
             return 0
         stranger = self._stranger(side, price, size)
-        for event in super().submit(stranger):
-            if isinstance(event, Filled):
+        late = []
+        for order in [*self._ours_better(side.opposite, price), *self._ours_at(side.opposite, price)]:
+            if order.since_ns >= ts_ns:
+                late.append(order)
+            elif stranger.remaining:
+                event = self._fill(order, stranger, min(stranger.remaining, order.remaining))
                 level.take(event.size)
-                self._note(event.maker, event, "crossed", level.live, level.taken, self.cause)
+                self._note(order, event, "crossed", level.live, level.taken, self.cause)
+                events.append(event)
+        for order in late:
+            if order.post_only:
+                events += self.cancel(order, CancelReason.POST_ONLY_CROSS)
+            elif stranger.remaining:
+                part = self._fill(order, stranger, min(stranger.remaining, order.remaining)).size
+                level.take(part)
+                event = Filled(stranger, order, price, part, self.level_size(side, price))
+                self._note(order, event, "took", level.live, level.taken, self.cause)
                 events.append(event)
         return stranger.filled
 
@@ -295,10 +313,9 @@ class PaperMarket(Matcher):
         """Let live size enter the line of its price, by its age: ahead of our orders that came later, else last."""
         line = self.orders_at(side, price)
         place = next((i for i, order in enumerate(line) if order.owner and order.since_ns >= since_ns), len(line))
-        for near in (place - 1, place):
-            if 0 <= near < len(line) and not line[near].owner:
-                self._enlarge(line[near], size)
-                return
+        if place and not line[place - 1].owner:
+            self._enlarge(line[place - 1], size)
+            return
         stranger = self._stranger(side, price, size, TimeInForce.GTC)
         stranger.since_ns = since_ns
         self._stand(stranger, line[place] if place < len(line) else None)
@@ -358,7 +375,10 @@ class PaperMarket(Matcher):
         for better, _ in self.levels(side):
             if not (better > price if side is Side.BID else better < price):
                 return
-            yield from (order for order in self.orders_at(side, better) if order.owner)
+            yield from self._ours_at(side, better)
+
+    def _ours_at(self, side: Side, price: int) -> list[Order]:
+        return [order for order in self.orders_at(side, price) if order.owner]
 
     def _stranger(self, side: Side, price: int, size: int, life: TimeInForce = TimeInForce.IOC) -> Order:
         self._number += 1

@@ -199,6 +199,49 @@ def test_the_live_market_crossing_our_price_fills_us_at_our_price_and_once(marke
     assert filled(market.depth([(5_080, 15), (5_000, 100)], [(5_100, 80)], clock.ns + 3)) == [("mine", 5_050, 3)]
 
 
+@pytest.fixture
+def far(clock):
+    """A market that an order reaches fifty nanoseconds late."""
+    market = PaperMarket(clock, latency_ns=50)
+    market.trust(trusted=True)
+    market.depth(BIDS, ASKS, clock.ns)
+    return market
+
+
+def test_a_post_only_order_that_a_real_one_would_find_crossed_is_refused_and_never_filled(far, clock):
+    mine = order("mine", Side.ASK, 5_050, 30, post_only=True)
+    far.submit(mine)
+    (refused,) = far.depth([(5_080, 12), (5_000, 100)], [(5_100, 80)], clock.ns + 50)
+    assert (refused.order, refused.size, refused.reason) == (mine, 30, CancelReason.POST_ONLY_CROSS)
+    assert far.levels(Side.BID) == [(5_080, 12), (5_000, 100)]
+    assert far.levels(Side.ASK) == [(5_100, 80)]
+
+
+def test_an_order_still_on_its_way_takes_the_level_that_crosses_it_at_that_price(far, clock):
+    mine = order("mine", Side.ASK, 5_050, 30)
+    far.submit(mine)
+    events = far.depth([(5_080, 12), (5_060, 5), (5_000, 100)], [(5_100, 80)], clock.ns + 50)
+    assert [(event.taker, event.price, event.size) for event in events] == [(mine, 5_080, 12), (mine, 5_060, 5)]
+    assert [(why.how, why.price, why.live, why.taken) for why in far.evidence()] == [
+        ("took", 5_080, 12, 12),
+        ("took", 5_060, 5, 5),
+    ]
+    assert (far.best_bid(), mine.remaining, far.level_size(Side.ASK, 5_050)) == (5_000, 13, 13)
+
+
+def test_who_stood_there_meets_a_crossing_level_before_who_is_on_its_way(far, clock):
+    far.submit(order("early", Side.ASK, 5_050, 10))
+    clock.ns += 100
+    far.submit(order("late", Side.ASK, 5_040, 30))
+    events = far.depth([(5_080, 12), (5_000, 100)], [(5_100, 80)], clock.ns)
+    early, late = events
+    assert (early.maker.order_id, early.price, early.size) == ("early", 5_050, 10)
+    assert (late.taker.order_id, late.price, late.size) == ("late", 5_080, 2)
+    # One that arrived by the time of the depth is a maker like any other.
+    later = far.depth([(5_080, 15), (5_000, 100)], [(5_100, 80)], clock.ns + 51)
+    assert filled(later) == [("late", 5_040, 3)]
+
+
 def test_a_book_not_trusted_fills_nothing_and_takes_nobody_but_keeps_what_rests(market, clock):
     mine = order("mine", Side.BID, 5_000, 30)
     market.submit(mine)

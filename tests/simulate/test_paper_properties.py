@@ -12,10 +12,17 @@ LADDER = st.lists(st.integers(0, 40), min_size=4, max_size=4)
 DEPTHS = st.tuples(st.just("depth"), st.integers(-2, 2), LADDER, LADDER)
 TRADES = st.tuples(st.just("trade"), SIDES, st.integers(4_994, 5_006), SIZES)
 ORDERS = st.tuples(
-    st.just("order"), SIDES, st.integers(4_994, 5_006), SIZES, st.sampled_from([TimeInForce.GTC, TimeInForce.IOC])
+    st.just("order"),
+    SIDES,
+    st.integers(4_994, 5_006),
+    SIZES,
+    st.sampled_from([TimeInForce.GTC, TimeInForce.IOC]),
+    st.booleans(),
 )
 CANCELS = st.tuples(st.just("cancel"), st.integers(0, 40))
 TRUSTS = st.tuples(st.just("trust"), st.booleans())
+LATENCIES = st.sampled_from([0, 0, 1_500_000_000, 3_000_000_000])
+"""Steps are a second apart."""
 STEPS = st.lists(st.one_of(DEPTHS, TRADES, ORDERS, CANCELS, TRUSTS, DEPTHS, TRADES), max_size=50)
 
 
@@ -46,8 +53,11 @@ class Run:
                 events = self.market.depth(*ladders(middle, bids, asks), self.ns)
             case ("trade", taker, price, size):
                 events = self.market.trade(price, size, taker, self.ns)
-            case ("order", side, price, size, life):
-                order = Order(f"o{len(self.orders)}", side, price, size, owner="us", time_in_force=life)
+            case ("order", side, price, size, life, post_only):
+                rests = post_only and life is TimeInForce.GTC
+                order = Order(
+                    f"o{len(self.orders)}", side, price, size, owner="us", time_in_force=life, post_only=rests
+                )
                 self.orders.append(order)
                 events = self.market.submit(order)
             case ("cancel", place):
@@ -71,10 +81,10 @@ def strangers(events, *, makers):
                 yield stranger.side, stranger.price, event.size
 
 
-@given(steps=STEPS)
+@given(steps=STEPS, latency_ns=LATENCIES)
 @settings(max_examples=250, deadline=None)
-def test_no_more_is_taken_of_a_level_than_it_showed_between_refreshes(steps):
-    run = Run()
+def test_no_more_is_taken_of_a_level_than_it_showed_between_refreshes(steps, latency_ns):
+    run = Run(latency_ns=latency_ns)
     room: dict[tuple[Side, int], int] = {}
     live: dict[tuple[Side, int], int] = {}
     pending = None
@@ -111,6 +121,26 @@ def test_no_more_is_taken_of_a_level_than_it_showed_between_refreshes(steps):
                 assert offered <= room.get((side, price), 0), (side, price)
         if not trusted:
             assert not [event for event in events if isinstance(event, Filled)]
+
+
+@given(steps=STEPS, latency_ns=LATENCIES)
+@settings(max_examples=250, deadline=None)
+def test_nothing_heard_before_an_order_arrives_makes_a_maker_of_it(steps, latency_ns):
+    """What crosses it meanwhile it takes, at that price; an order that may only rest never does."""
+    run = Run(latency_ns=latency_ns)
+    heard = 0
+    for action in steps:
+        events = run.step(action)
+        if action[0] == "depth":
+            heard = run.ns
+        for event in events:
+            if not isinstance(event, Filled):
+                continue
+            if event.maker.owner:
+                # A trade counts from its own time, a depth from when it was heard, which may be before trust returned.
+                assert event.maker.since_ns < (heard if action[0] == "trust" else run.ns)
+            elif event.taker.owner:
+                assert not event.taker.post_only
 
 
 @given(steps=STEPS, ahead=st.integers(1, 60), price=st.integers(4_997, 4_999))

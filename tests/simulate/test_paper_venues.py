@@ -236,19 +236,23 @@ def test_a_maker_waits_for_the_live_queue_and_is_told_on_its_private_stream(run)
 
 
 @pytest.mark.parametrize(
-    "fall",
+    ("fall", "rests"),
     [
-        lambda live, name: live.book(name, state="SUSPECT"),
-        lambda live, name: live.book(name, quote_state="STALE"),
-        lambda live, name: (live.feed._ticks.clear(), live.tick(ago_ns=1_500_000_000), live.feed.check()),
-        lambda live, name: live.hear(
-            Status(instrument=name, epoch=1, frame_no=9, index=0, status="PAUSED", price_exp=-4, recv_ts_ns=1)
+        (lambda live, name: live.book(name, state="SUSPECT"), True),
+        (lambda live, name: live.book(name, quote_state="STALE"), True),
+        (lambda live, name: (live.feed._ticks.clear(), live.tick(ago_ns=1_500_000_000), live.feed.check()), True),
+        # Kalshi itself cancels what rested through a pause.
+        (
+            lambda live, name: live.hear(
+                Status(instrument=name, epoch=1, frame_no=9, index=0, status="PAUSED", price_exp=-4, recv_ts_ns=1)
+            ),
+            False,
         ),
-        lambda live, name: live.book(name, bids=[(5_200, E6)]),
+        (lambda live, name: live.book(name, bids=[(5_200, E6)]), True),
     ],
     ids=["book not LIVE", "quote not LIVE", "ticks stale", "market paused", "book crosses itself"],
 )
-def test_a_book_not_to_be_trusted_refuses_as_a_paused_venue_does_and_keeps_what_rests(run, fall):
+def test_a_book_not_to_be_trusted_refuses_as_a_paused_venue_does_and_keeps_what_rests(run, fall, rests):
     async def scenario(live):
         kalshi, polymarket = live.venues.kalshi, live.venues.polymarket
         assert (await kalshi.order(TICKER, "bid", "0.4800", "10.00"))[0] == 201
@@ -265,9 +269,79 @@ def test_a_book_not_to_be_trusted_refuses_as_a_paused_venue_does_and_keeps_what_
         live.tick()
         live.book(KALSHI)
         account = await live.account("kalshi")
-        assert (account["fills"], len(account["open_orders"])) == (0, 1)
+        assert (account["fills"], len(account["open_orders"])) == (0, 1 if rests else 0)
         _, body = await kalshi.order(TICKER, "bid", "0.5000", "10.00", time_in_force="immediate_or_cancel")
         assert body["fill_count"] == "10.00"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("told", ["by the stream", "by a catalogue"])
+def test_kalshi_cancels_what_rests_when_a_paused_market_trades_again_and_polymarket_does_not(run, told):
+    async def scenario(live):
+        kalshi, client = live.venues.kalshi, live.venues.polymarket
+        assert (await kalshi.order(TICKER, "bid", "0.4800", "10.00"))[0] == 201
+        assert (await client.call("POST", "/order", client.body(YES, "BUY", 4_800_000, 10_000_000)))[0] == 200
+
+        async def resting():
+            return [len((await live.account(venue))["open_orders"]) for venue in ("kalshi", "polymarket")]
+
+        def say(status, recv_ts_ns):
+            for name in (KALSHI, POLYMARKET):
+                if told == "by a catalogue":
+                    live.feed.describe(instrument(name, status=status, recv_ts_ns=recv_ts_ns))
+                    continue
+                place = {"instrument": name, "epoch": 1, "frame_no": recv_ts_ns, "index": 0, "price_exp": -4}
+                live.hear(Status(status=status, recv_ts_ns=recv_ts_ns, **place))
+
+        say("OPEN", 2)
+        say("PAUSED", 3)
+        assert await resting() == [1, 1]
+        say("OPEN", 4)
+        assert await resting() == [0, 1]
+        # The first depth afterwards crosses what rested, and finds it on Polymarket alone.
+        for name in (KALSHI, POLYMARKET):
+            live.book(name, bids=[(4_600, E6)], asks=[(4_700, 4 * E6)])
+        assert [(await live.account("kalshi"))["fills"], (await live.account("polymarket"))["trades"]] == [0, 1]
+
+    run(scenario)
+
+
+def test_a_book_that_crosses_an_order_on_its_way_is_taken_or_refused_as_by_a_real_venue(run):
+    async def scenario(live):
+        kalshi, client = live.venues.kalshi, live.venues.polymarket
+        for name in (KALSHI, POLYMARKET):
+            live.feed.seats[name].book._latency_ns = 60_000_000_000
+        status, refused = await kalshi.order(TICKER, "ask", "0.4900", "3.00", post_only=True)
+        assert status == 201
+        assert (await kalshi.order(TICKER, "ask", "0.4900", "10.00"))[0] == 201
+        # Buying NO at 0.51 is selling YES at 0.49.
+        assert (await client.call("POST", "/order", client.body(NO, "BUY", 5_100_000, 10_000_000)))[0] == 200
+        for name in (KALSHI, POLYMARKET):
+            live.book(name, bids=[(5_000, 4 * E6), *BIDS], asks=[(5_100, 60 * E6)])
+        account = await live.account("kalshi")
+        (left,) = account["open_orders"]
+        assert (left["remaining_e6"], left["order_id"] == refused["order_id"]) == (6 * E6, False)
+        # Sold at 0.50: 2.00 of collateral for four, and a taker's 0.07 x 4 x 0.25.
+        assert (account["fills"], account["cash_e6"]) == (1, CASH - 2_000_000 - 70_000)
+        await asyncio.sleep(0.15)
+        account = await live.account("polymarket")
+        # Four NO at 0.50, and a taker's 0.04 x 4 x 0.25.
+        assert (account["tokens"], account["cash_e6"]) == ({NO: 4 * E6}, CASH - 2_000_000 - 40_000)
+        assert [order["remaining_e6"] for order in account["open_orders"]] == [6 * E6]
+
+    run(scenario)
+
+
+def test_what_is_kept_of_instruments_without_a_market_is_bounded(run, monkeypatch):
+    async def scenario(live):
+        monkeypatch.setattr("simulate.paper_feed.REFUSED_MAX", 2)
+        for number in range(4):
+            live.feed.describe(instrument(f"kalshi:FLAT{number}", fee_model="UNKNOWN"))
+            live.book(f"kalshi:FLAT{number}")
+        figures = await live.venues.sim("/sim/paper")
+        assert list(figures["refused"]) == ["kalshi:FLAT2", "kalshi:FLAT3"]
+        assert figures["counts"]["refused"] == 4
 
     run(scenario)
 
