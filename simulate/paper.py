@@ -5,8 +5,9 @@ over loopback with the signing they would use anywhere. Accounts, fees, collater
 settlement are the simulated venues'; books and trades are the live market's (`simulate/paper_market.py`).
 
 When Kafka is away nothing is heard: ticks grow old, books fill nothing, takers are refused, what rests stays. When it is back
-the log is read on from where it stopped, so nothing in between is missed. Accounts live as long as this process: one that is
-started again begins with new ones, so it wants a new run of `paper` too.
+the log is read on from where it stopped, so nothing in between is missed and nothing is taken in twice. A run that is made
+anew ends it. Accounts live as long as this process: one that is started again begins with new ones, so it wants a new run of
+`paper` too.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ TURN_RECORDS = 50
 """Records handled before the sockets are served again."""
 REOPEN_S = 1.0
 """Before a log that failed is read again."""
+ASK_S = 5.0
+"""How often it is asked whether the run is still the one whose books are known."""
 _BOOK_KINDS = frozenset(kind.schema_name for kind in (Depth, Quote, Tick, Trade, Status))
 
 
@@ -111,6 +114,7 @@ async def _serve(parts: Parts, settings: PaperSettings) -> None:
         asyncio.create_task(_describe(parts, settings, feed, described)),
         asyncio.create_task(_follow(parts, settings, feed, described)),
         asyncio.create_task(_check(feed)),
+        asyncio.create_task(_keep_asking(parts, settings)),
     ]
     known = asyncio.create_task(described.wait())
     waiting = [*tasks, asyncio.create_task(stopped.wait())]
@@ -154,15 +158,26 @@ async def _describe(parts: Parts, settings: PaperSettings, feed: PaperFeed, desc
 
 
 async def _follow(parts: Parts, settings: PaperSettings, feed: PaperFeed, described: asyncio.Event) -> None:
-    """Take in books and trades for good; after a failure from where it stopped."""
+    """Take in books and trades for good, each once; after a failure from where it stopped."""
     await described.wait()
     start: Literal["beginning", "end", "committed"] = settings.paper_from.value
+    taken: dict[int, int] = {}
+    """partition -> place of the newest record taken in"""
     while True:
         reader = _reader(parts, settings, topics.DERIVED_BOOK, start, _BOOK_KINDS)
+        read: dict[int, int] = {}
+        """the same of this reader, which goes forward only: what a new one reads again was taken in before"""
         try:
             async for batch in reader.batches():
                 for place, item in enumerate(batch):
-                    feed.take(item)
+                    if item.offset <= read.get(item.partition, -1):
+                        await asyncio.to_thread(_require_same_run, parts, settings)
+                        # The log of the same run lost its end: what follows is new.
+                        taken[item.partition] = item.offset - 1
+                    read[item.partition] = item.offset
+                    if item.offset > taken.get(item.partition, -1):
+                        taken[item.partition] = item.offset
+                        feed.take(item)
                     reader.commit(item)
                     if place % TURN_RECORDS == TURN_RECORDS - 1:
                         await asyncio.sleep(0)
@@ -177,6 +192,17 @@ async def _follow(parts: Parts, settings: PaperSettings, feed: PaperFeed, descri
         await asyncio.to_thread(_require_same_run, parts, settings)
 
 
+async def _keep_asking(parts: Parts, settings: PaperSettings) -> None:
+    """Look for another run under the same name for good: a reader may go on in its log without a word.
+
+    Raises:
+        Halt: it was made anew.
+    """
+    while True:
+        await asyncio.sleep(ASK_S)
+        await asyncio.to_thread(_require_same_run, parts, settings)
+
+
 def _require_same_run(parts: Parts, settings: PaperSettings) -> None:
     """Check that the run is the one whose books are known: in another, older places of the log say newer things.
 
@@ -186,7 +212,7 @@ def _require_same_run(parts: Parts, settings: PaperSettings) -> None:
     try:
         found = find_run(settings.bootstrap, parts.codec, settings.reads, parts.clock)
     except CrossbookError:
-        return  # not there yet: the next failure asks again, and until then no tick is young
+        return  # not there: it is asked again, and until then no tick is young
     if found is not None and found.incarnation != parts.run.incarnation:
         raise Halt(
             f"run {settings.reads} was made anew (incarnation {found.incarnation}, was {parts.run.incarnation}): "

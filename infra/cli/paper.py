@@ -294,7 +294,8 @@ class PaperRun:
                 raise Unavailable(f"the paper venues ended: look at {self.processes.log(VENUES_NAME)}")
             if time.monotonic() - told >= LOOK_S:
                 told = time.monotonic()
-                self._tell()
+                with contextlib.suppress(Unavailable):  # slow for once: the next look says it
+                    self._tell()
             time.sleep(min(LOOK_S, 0.5))
 
     def _tell(self) -> None:
@@ -395,7 +396,7 @@ class PaperRun:
         ):
             ours.add(found.record)
         accounts = self.call("accounts")
-        differences = trades.compare_accounts(ours, accounts, ACCOUNT, tokens)
+        differences = [*trades.compare_accounts(ours, accounts, ACCOUNT, tokens), *still_open(accounts)]
         return {
             "run": self.reach.run,
             "reads": self.options.reads,
@@ -405,3 +406,18 @@ class PaperRun:
             "differences": differences,
             "paper": self.call("paper"),
         }
+
+
+def still_open(accounts: dict[str, Any]) -> list[str]:
+    """Return the orders that did not end, though nobody wants them any more.
+
+    Args:
+        accounts: the answer of `/sim/accounts`.
+    """
+    return [
+        f"{venue}:{state['account']} order {order.get('client_order_id') or order['order_id']}: still open, "
+        f"{order['remaining_e6']} left"
+        for venue, states in accounts.items()
+        for state in states
+        for order in state["open_orders"]
+    ]

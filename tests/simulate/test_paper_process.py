@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from core.domain.errors import Halt, Unavailable
 from core.runtime import topics
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry
-from core.runtime.flow import Output
+from core.runtime.flow import Input, Output
 from core.runtime.producer import Publisher
 from core.runtime.worker import Parts
 from infra.cli import paper as command
@@ -191,6 +192,118 @@ def test_a_run_made_anew_ends_it(monkeypatch):
     monkeypatch.setattr(process, "find_run", lambda *_: Run(run=READS, incarnation=2, partitions=1, created_ts_ns=2))
     with pytest.raises(Halt, match="made anew"):
         process._require_same_run(parts, settings)
+
+
+class _Told:
+    """A reader that hands over what it is given, and then fails or waits."""
+
+    def __init__(self, offsets, error=None):
+        self.offsets, self.error = offsets, error
+        self.committed = []
+
+    async def batches(self):
+        yield [Input(Tick(partition=0, ts_ns=offset), topics.DERIVED_BOOK.noun, 0, offset) for offset in self.offsets]
+        if self.error is not None:
+            raise self.error
+        await asyncio.Event().wait()
+
+    def commit(self, item):
+        self.committed.append(item.offset)
+
+    async def close(self):
+        pass
+
+
+class _Feed:
+    def __init__(self):
+        self.taken = []
+
+    def take(self, item):
+        self.taken.append(item.offset)
+
+
+@pytest.fixture
+def followed(monkeypatch):
+    """Follow a log through the given readers, in a run of the given incarnation; return the places taken in."""
+
+    def play(readers, incarnation=1):
+        settings = PaperSettings(run=WRITES, read_run=READS, _env_file=None)
+        runs = [Run(run=READS, incarnation=number, partitions=1, created_ts_ns=1) for number in (1, incarnation)]
+        parts = Parts(settings, Codec(FileRegistry()), SystemClock(), runs[0])
+        waiting = list(readers)
+        monkeypatch.setattr(process, "_reader", lambda *_: waiting.pop(0))
+        monkeypatch.setattr(process, "REOPEN_S", 0)
+        monkeypatch.setattr(process, "find_run", lambda *_: runs[1])
+        feed, described = _Feed(), asyncio.Event()
+        described.set()
+
+        async def follow():
+            following = asyncio.create_task(process._follow(parts, settings, feed, described))
+            done, _ = await asyncio.wait([following], timeout=0.3)
+            following.cancel()
+            for task in done:
+                task.result()
+
+        asyncio.run(follow())
+        return feed.taken
+
+    return play
+
+
+def test_what_is_read_again_after_a_failure_is_not_taken_in_twice(followed):
+    again = _Told([3, 4, 5, 6])
+    assert followed([_Told([3, 4, 5], Unavailable("the broker is away")), again]) == [3, 4, 5, 6]
+    assert again.committed == [3, 4, 5, 6]
+
+
+def test_a_log_of_the_same_run_that_lost_its_end_is_read_on(followed):
+    assert followed([_Told([3, 4, 5, 4, 5, 6])]) == [3, 4, 5, 4, 5, 6]
+
+
+def test_a_log_that_begins_anew_without_a_word_ends_it(followed):
+    with pytest.raises(Halt, match="made anew"):
+        followed([_Told([3, 4, 5, 0, 1])], incarnation=2)
+
+
+def test_it_asks_again_and_again_whether_the_run_was_made_anew(monkeypatch):
+    settings = PaperSettings(run=WRITES, read_run=READS, _env_file=None)
+    found = [Run(run=READS, incarnation=number, partitions=1, created_ts_ns=number) for number in (1, 1, 2)]
+    parts = Parts(settings, Codec(FileRegistry()), SystemClock(), found[0])
+    monkeypatch.setattr(process, "find_run", lambda *_: found.pop(0))
+    monkeypatch.setattr(process, "ASK_S", 0)
+    with pytest.raises(Halt, match="made anew"):
+        asyncio.run(asyncio.wait_for(process._keep_asking(parts, settings), WAIT_S))
+    assert not found
+
+
+def test_a_slow_answer_does_not_end_a_paper_run(monkeypatch):
+    run = command.PaperRun.__new__(command.PaperRun)
+    run.options = command.PaperOptions(seconds=0.2)
+    run.processes = SimpleNamespace(list=lambda: {command.VENUES_NAME: [1]})
+    asked = []
+
+    def call(path, body=None):
+        asked.append(path)
+        raise Unavailable("timed out")
+
+    run.call = call
+    monkeypatch.setattr(command, "LOOK_S", 0.05)
+    run._watch()
+    assert len(asked) > 1
+
+
+def test_orders_that_did_not_end_are_told():
+    accounts = {
+        "kalshi": [
+            {"account": "main", "open_orders": [{"order_id": "v1", "client_order_id": "c1", "remaining_e6": 5}]},
+            {"account": "second", "open_orders": []},
+        ],
+        "polymarket": [{"account": "main", "open_orders": [{"order_id": "0x1", "remaining_e6": 7}]}],
+    }
+    assert command.still_open(accounts) == [
+        "kalshi:main order c1: still open, 5 left",
+        "polymarket:main order 0x1: still open, 7 left",
+    ]
 
 
 class _Key:
