@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.domain.units import MICRO
 from core.runtime import topics
 from core.runtime.admin import create_run, register_schemas
 from core.runtime.topics import TOPICS
@@ -141,13 +142,30 @@ class Story:
 
 
 def with_quotes(desk):
-    """Return an operator's file whose desk also quotes, so that orders rest on paper and wait for the live market's trades."""
+    """Return an operator's file whose desk quotes many markets, so that orders rest on paper and wait for live trades.
+
+    The demo's own quoting is allowed too little for that: here all quotes may stand at once and all inventories be full.
+    """
     pairs = [link for link in desk["links"] if "kalshi" in link][:QUOTED]
     names = [f"kalshi:{pair['kalshi']['ticker']}" for pair in pairs]
     names += [f"polymarket:{pair['polymarket']['condition_id']}" for pair in pairs]
-    params = {"half_spread_e4": 50, "size": 5_000_000, "inventory_max": 100_000_000, "cooldown_ms": 100}
-    quoting = {"id": "quoting", "kind": "passive_quoting", "instruments": names, "params": params}
-    return {**desk, "strategies": [*desk["strategies"], quoting]}
+    quotes, inventory = 2 * len(names), 100
+    params = {
+        "half_spread_e4": 50,
+        "size": 5 * MICRO,
+        "inventory_max": inventory * MICRO,
+        "quotes_max": quotes,
+        "cooldown_ms": 100,
+    }
+    quoting = {"id": setup.QUOTING, "kind": "passive_quoting", "instruments": names, "params": params}
+    allowed = {"scope": "STRATEGY", "name": setup.QUOTING, "notional_max_e6": len(names) * inventory * MICRO}
+    (limit,) = desk["limits"]
+    return {
+        **desk,
+        "limits": [limit | {"open_sagas_max": limit["open_sagas_max"] + quotes}],
+        "budgets": [one for one in desk["budgets"] if one["name"] != setup.QUOTING] + [allowed | {"reason": "test"}],
+        "strategies": [one for one in desk["strategies"] if one["id"] != setup.QUOTING] + [quoting],
+    }
 
 
 @pytest.fixture(scope="module")
