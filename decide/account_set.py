@@ -120,14 +120,12 @@ class AccountSet:
             self.ledgers[leg.leg.account].reserve(reservation_name(saga, index), self._need_e6(saga, index, leg))
 
     def _need_e6(self, saga: Saga, index: int, leg: LegState) -> int:
-        """Return what one leg may still cost: its open order's rest, else the leg that is planned.
+        """Return what one leg may still cost: the rest of its open orders, else the leg that is planned.
 
         A surprise may leave an order incomplete in a saga that had ended: its rest is reserved all the same.
         """
-        for order in leg.orders:
-            if not order.complete:
-                return self._order_need_e6(order, leg)
-        return self._plan_need_e6(leg, saga.planned(index))
+        needs = [self._order_need_e6(order, leg) for order in leg.orders if not order.complete]
+        return sum(needs) if needs else self._plan_need_e6(leg, saga.planned(index))
 
     def _plan_need_e6(self, leg: LegState, size: int) -> int:
         if size <= 0:

@@ -13,7 +13,7 @@ from core.runtime import log as logs
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
-from decide.admission import Refusal, admit, trim
+from decide.admission import Refusal, admit, is_exit, trim
 from decide.budgets import charge
 from decide.conduct import CONDUCTS
 from decide.grants import make_grant
@@ -159,6 +159,11 @@ class AccountsTask:
             return
         admitted = admit(intent, accounts, self._known, turn.now_ns)
         if isinstance(admitted, Refusal):
+            if admitted is Refusal.SELF_CROSS and is_exit(intent) and not intent.legs[0].rests:
+                # It is asked for again; meanwhile what only rests goes out of its way.
+                (leaving,) = intent.legs
+                in_the_way = self._quotes.clear_way(accounts, "", leaving.instrument, leaving.side, leaving.price)
+                self._go_on(accounts, in_the_way, turn)
             self._refused.add(intent.id, turn.now_ns)
             turn.saga(refused(intent, admitted.value, turn))
             return
@@ -314,7 +319,7 @@ class AccountsTask:
         obstacle = "" if saga.state == "FIRST_LEG" else _obstacle(accounts, saga, place, turn.now_ns)
         if obstacle == "SELF_CROSS":
             # What takes risk away does not wait for what only rests.
-            in_the_way = self._quotes.clear_way(accounts, saga, leg.leg.instrument, place.side, place.price)
+            in_the_way = self._quotes.clear_way(accounts, saga.intent.id, leg.leg.instrument, place.side, place.price)
             self._go_on(accounts, in_the_way, turn)
         if obstacle:
             return obstacle

@@ -79,6 +79,8 @@ class Refusal(StrEnum):
     """more capital than its link may bind"""
     NOT_HELD = "NOT_HELD"
     """it reduces more than is held, confirmed and in no other order"""
+    NETTED = "NETTED"
+    """so it does, for another strategy holds the opposite in the same account: the opposite may be entered instead"""
     CAPITAL = "CAPITAL"
     """not enough free cash for all legs at once"""
     BUDGET_STRATEGY = "BUDGET_STRATEGY"
@@ -300,7 +302,7 @@ def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
         return Refusal.NO_PROFIT if is_whole else Refusal.TAKEN
     leg = intent.legs[0]
     if is_exit(intent) and accounts.closable(leg.account, leg.instrument, leg.side) < size:
-        return Refusal.NOT_HELD
+        return Refusal.NETTED if _is_netted(intent.strategy, leg, size, accounts) else Refusal.NOT_HELD
     if leg.rests:
         (one,) = walk.legs
         fee_e6 = resting_fee_e6(instruments[0], one.limit, size)
@@ -309,6 +311,14 @@ def _size(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     if link is not None and 0 < link.cap_e6 < walk.cost_e6 + walk.fees_e6 + _bound_e6(link, accounts):
         return Refusal.LINK_CAP
     return Admitted(walk, floor_e6, instruments)
+
+
+def _is_netted(strategy: str, leg: Leg, size: int, accounts: AccountSet) -> bool:
+    """Say whether a strategy holds by its own fills what the account, where holdings net, does not."""
+    book = accounts.positions.books.get(strategy)
+    position = book.open.get((leg.account, leg.instrument)) if book is not None else None
+    held = 0 if position is None else position.size if leg.side == "SELL" else -position.size
+    return accounts.ledgers[leg.account].nets and held >= size
 
 
 def _bound_e6(link: Link, accounts: AccountSet) -> int:
@@ -370,11 +380,11 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet, own: str = ""
     needs: dict[str, int] = {}
     for leg, walked in zip(intent.legs, sized.walk.legs, strict=True):
         cost_e6 = open_cost_e6(leg.side, walked.limit, sized.walk.size)
+        if leg.reduces:
+            # It takes risk away and is paid with what is held; what opening its side would cost says nothing of it.
+            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own) else None
         if limit is None or cost_e6 > limit.order_notional_max_e6:
             return Refusal.ORDER_NOTIONAL
-        if leg.reduces:
-            # It takes risk away and is paid with what is held.
-            return Refusal.SELF_CROSS if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own) else None
         if accounts.exposure_e6(leg.account, leg.instrument) - own_e6 + cost_e6 > limit.market_notional_max_e6:
             return Refusal.MARKET_NOTIONAL
         if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own):

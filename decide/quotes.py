@@ -125,10 +125,10 @@ class Quotes:
         is_asked = order.asked != NONE
         return "NO_ANSWER" if is_asked and now_ns > order.asked_until_ns + ANSWER_NS else ""
 
-    def clear_way(self, accounts: AccountSet, saga: Saga, instrument: str, side: Side, price: int) -> list[Saga]:
-        """Return the sagas that rest where an order of `saga` would trade with them, marked to be taken back."""
+    def clear_way(self, accounts: AccountSet, own: str, instrument: str, side: Side, price: int) -> list[Saga]:
+        """Return the sagas that rest where an order of the saga `own` would trade with them, marked to be taken back."""
         found = []
-        for other in accounts.crossing(instrument, side, price, but=saga.intent.id):
+        for other in accounts.crossing(instrument, side, price, but=own):
             if other.rest is not None and not other.rest.pulled:
                 other.rest.pulled = "IN_THE_WAY"
                 found.append(other)

@@ -18,7 +18,7 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.runtime.flow import StateCodec
-from decide.conduct import CONDUCTS, is_open
+from decide.conduct import is_open
 from decide.edges import Level, OpenLeg, levels_of, size_leg
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import NS_PER_MS, Natural, Positive, leg_of
@@ -30,6 +30,8 @@ from schemas.market import Instrument, Trade
 
 MARKS_MAX = 64
 """Mids and flows kept for a window: what comes closer together than a 64th of it is one mark."""
+VAIN_MAX = 4
+"""How often the rest before the next try doubles: eight times as long at the most."""
 ORDERS_MAX = 64
 """Sagas of one instrument whose outcome is still heard: a settlement may fail long after its saga ended."""
 
@@ -73,6 +75,7 @@ class Watch:
         entry_mid2_e4: twice the mid when the position was intended.
         entered_ns: when that was.
         is_netted: the account holds less than this strategy, for another one holds the opposite.
+        vain: refusals in a row; each doubles the rest before the next try.
     """
 
     marks: list[Mark] = field(default_factory=list)
@@ -82,6 +85,7 @@ class Watch:
     entered_ns: int = 0
     rests_until_ns: int = 0
     is_netted: bool = False
+    vain: int = 0
 
 
 class _Memory(msgspec.Struct, frozen=True):
@@ -154,11 +158,16 @@ class Momentum:
         watch.orders[saga.id] = (sign, stands)
         watch.position += sign * (stands - stood)
         if saga.state in {"DONE", "HOLDING", "REFUSED"}:
-            # Where holdings net, what is left of another's is not sold as held: the opposite is entered, money reserved.
-            watch.is_netted = saga.reason == "NOT_HELD" and CONDUCTS[saga.link.partition(":")[0]].nets
+            if saga.reason == "NETTED":
+                # What another's holding nets away is not sold as held: the opposite is entered, with money reserved.
+                watch.is_netted = True
+            elif stands != stood or not watch.position:
+                watch.is_netted = False
+            watch.vain = min(watch.vain + 1, VAIN_MAX) if saga.state == "REFUSED" else 0
             is_held = watch.position != 0
             is_exit = self._closes(sign, watch, stands)
-            rest_ms = self.params.retry_ms if is_held and is_exit else 0 if is_held else self.params.cooldown_ms
+            retry_ms = self.params.retry_ms << max(watch.vain - 1, 0)
+            rest_ms = retry_ms if is_held and is_exit else 0 if is_held else self.params.cooldown_ms
             watch.rests_until_ns = view.now_ns + rest_ms * NS_PER_MS
         return ()
 

@@ -183,7 +183,7 @@ def test_exit_in_part_goes_on_with_the_rest(make):
 def test_what_another_strategy_nets_away_is_left_by_entering_the_opposite(make):
     log = entered(make)
     (exit_,) = book(log, make, 5_600, ms=100)
-    outcome(log, exit_, "REFUSED", reason="NOT_HELD")
+    outcome(log, exit_, "REFUSED", reason="NETTED")
     (opposite,) = book(log, make, 5_600, ms=600)
     (leg,) = opposite.legs
     assert (leg.side, leg.size, leg.reduces) == ("SELL", 10 * ONE, False)
@@ -199,9 +199,25 @@ def test_where_it_may_only_reduce_it_goes_on_asking_for_its_exit(make):
     log = entered(make)
     log.feed(config(make, status="DRAINING"))
     (exit_,) = book(log, make, 5_600, ms=100)
-    outcome(log, exit_, "REFUSED", reason="NOT_HELD")
+    outcome(log, exit_, "REFUSED", reason="NETTED")
     (again,) = book(log, make, 5_600, ms=600)
     assert again.legs[0].reduces
+
+
+def test_what_the_account_does_not_hold_for_other_reasons_is_never_entered_the_other_way(make):
+    """A human may have sold it: the opposite would be a position that nobody watches."""
+    log = entered(make)
+    (exit_,) = book(log, make, 5_600, ms=100)
+    tries = 0
+    found = [exit_]
+    for _ in range(100):
+        for intent in found:
+            assert intent.legs[0].reduces
+            outcome(log, intent, "REFUSED", reason="NOT_HELD")
+        found = book(log, make, 5_600, ms=500)
+        tries += len(found)
+    # 50 s: it asks ever more seldom, every four seconds at last.
+    assert 12 <= tries <= 16
 
 
 def test_exit_takes_what_is_there_within_its_slip(make):

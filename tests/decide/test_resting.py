@@ -549,3 +549,55 @@ def test_restarted_accounts_go_on_from_the_log(make, log):
     log.feed(word(log, "CANCEL"))
     log.update(grant, "CANCELLED", ONE)
     assert log.again() == log.outputs
+
+
+def test_exit_takes_a_quote_out_of_its_way_and_goes_when_it_is_asked_for_again(make, log):
+    """A stop must not wait for as long as our own bid is the best."""
+    entry = make.intent(
+        id="mo", strategy="mo", link=make.KALSHI, legs=[make.leg(make.KALSHI, "BUY", [(5_000, SIZE)])], profit_e6=0
+    )
+    (bought, *_) = of(Grant, log.feed(make.replace(entry, now_ns=log.now_ns, recv_ts_ns=log.now_ns)))
+    log.done(bought, SIZE, 5_000, name="f1")
+    quote = resting(make, log, side="BUY", price=4_800)
+    leg = make.leg(make.KALSHI, "SELL", [(4_800, SIZE)], reduces=True)
+
+    def leave(name):
+        intent = make.replace(entry, id=name, legs=[leg], now_ns=log.now_ns, recv_ts_ns=log.now_ns)
+        return log.feed(intent)
+
+    heard = leave("out1")
+    assert saga(log, "out1").reason == "SELF_CROSS"
+    assert [(out.order, out.reason) for out in of(Cancel, heard)] == [(quote.id, "IN_THE_WAY")]
+    log.update(quote, "CANCELLED")
+    log.clock(500)
+    assert [(out.side, out.size) for out in of(Grant, leave("out2"))] == [("SELL", SIZE)]
+
+
+def test_exit_may_cost_more_to_open_than_one_order_may(make):
+    """What is cheap to buy is dear to sell short; a holding is sold all the same."""
+    log = make.accounts().start(limits=make.limit(order_notional_max_e6=3 * ONE))
+    entry = make.intent(
+        id="mo", strategy="mo", link=make.KALSHI, legs=[make.leg(make.KALSHI, "BUY", [(2_000, SIZE)])], profit_e6=0
+    )
+    (bought, *_) = of(Grant, log.feed(make.replace(entry, now_ns=log.now_ns, recv_ts_ns=log.now_ns)))
+    log.done(bought, SIZE, 2_000, name="f1")
+    leg = make.leg(make.KALSHI, "SELL", [(1_500, SIZE)], reduces=True)
+    leaving = make.replace(entry, id="out", legs=[leg], now_ns=log.now_ns, recv_ts_ns=log.now_ns)
+    assert [out.side for out in of(Grant, log.feed(leaving))] == ["SELL"]
+
+
+def test_exit_of_what_another_strategy_nets_away_is_told_apart_from_what_is_gone(make, log):
+    def trade(name, strategy, side, **changes):
+        leg = make.leg(make.KALSHI, side, [(5_000, SIZE)], **changes)
+        made = make.intent(id=name, strategy=strategy, link=make.KALSHI, legs=[leg], profit_e6=0)
+        return of(Grant, log.feed(make.replace(made, now_ns=log.now_ns, recv_ts_ns=log.now_ns)))
+
+    (bought,) = trade("a", "mo-1", "BUY")
+    log.done(bought, SIZE, 5_000, name="f1")
+    (sold,) = trade("b", "mo-2", "SELL")
+    log.done(sold, SIZE, 5_000, name="f2")
+    assert trade("c", "mo-1", "SELL", reduces=True) == []
+    assert saga(log, "c").reason == "NETTED"
+    # A strategy that never bought any is told that nothing is held.
+    assert trade("d", "mo-3", "SELL", reduces=True) == []
+    assert saga(log, "d").reason == "NOT_HELD"
