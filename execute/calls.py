@@ -27,6 +27,8 @@ KEEPALIVE_S = 75
 """How long we keep an idle connection, and take the venue to keep one until it says otherwise (`Keep-Alive: timeout=`)."""
 BUDGET_WAIT_S = 5.0
 """How long a request without a deadline waits for its rate budget."""
+PROOF_AGE_MAX_S = 1.0
+"""A request that waited longer for its turn is signed anew: venues refuse old signatures as they refuse wrong keys."""
 RESPONSE_BYTES_KEPT = 256 * 1024
 """Of an answer on order.frame; longer ones are cut there, not in what the gateway reads."""
 
@@ -145,6 +147,7 @@ class Http:
     ) -> Reply:
         """Send one request; see `ports.Caller`."""
         session = self.session
+        asked_s = self._clock.monotonic_s()
         wait_s = BUDGET_WAIT_S
         if send_by_ns:
             wait_s = max((send_by_ns - self._clock.now_ns()) / NS_PER_S, 0.0)
@@ -152,9 +155,13 @@ class Http:
         leaving = _Leaving(self._watch, self._clock, send_by_ns, why_not)
         token = _leaving.set(leaving)
         try:
-            proof = await self._proof(request, headers)
+            proof = await self._proof(request, headers, asked_s)
             reply = await self._exchange(session, request, leaving, proof)
         except (TooLate, Unavailable):
+            raise
+        except asyncio.CancelledError:
+            if leaving.left:
+                self._keep(request, order, Reply(0, b"given up", leaving.sent_ts_ns, self._clock.now_ns()))
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
             self._keep(
@@ -169,7 +176,7 @@ class Http:
         self._learn(request, reply)
         return reply
 
-    async def _proof(self, request: Request, signed: Mapping[str, str] | None) -> Mapping[str, str]:
+    async def _proof(self, request: Request, signed: Mapping[str, str] | None, asked_s: float) -> Mapping[str, str]:
         """Return the headers to send, once those of every request before are there: none overtakes another."""
         elsewhere = "://" in request.path
         if elsewhere and not request.is_public:
@@ -177,7 +184,9 @@ class Http:
         async with self._line:
             if elsewhere:
                 return {}
-            return signed or await self._signatures.sign(request)
+            if signed and self._clock.monotonic_s() - asked_s <= PROOF_AGE_MAX_S:
+                return signed
+            return await self._signatures.sign(request)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, leaving: _Leaving, proof: Mapping[str, str]

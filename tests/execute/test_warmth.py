@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.runtime.clock import SystemClock
 from core.runtime.settings import load
+from execute import calls
 from execute.calls import KEEPALIVE_S, Http
 from execute.kalshi import DATA_AGE_PATH, KalshiVenue
 from execute.limiter import Limiter
@@ -95,11 +96,13 @@ class Listener:
     def __init__(self, *, patience_s: float, says: str = "") -> None:
         self.patience_s, self.says, self.asked = patience_s, says, 0
         self.answer = 200
+        self.stamps: list[str] = []
         self.drops = False
 
     async def __aenter__(self) -> "Listener":
         async def age(request: web.Request) -> web.Response:
             self.asked += 1
+            self.stamps.append(request.headers.get("KALSHI-ACCESS-TIMESTAMP", ""))
             await asyncio.sleep(0.02)
             response = web.json_response({"as_of_time": "2026-11-01T00:00:00Z"}, status=self.answer)
             if self.says:
@@ -132,11 +135,12 @@ class Kept:
         endpoints = hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1")
         self.venue = KalshiVenue(signer=Signer("key", ed25519.Ed25519PrivateKey.generate()), endpoints=endpoints)
         clock = SystemClock()
+        self.limiter = Limiter(self.venue.budgets, clock)
         self.http = Http(
             base=listener.base,
             venue=self.venue,
             journal=Tape(),
-            limiter=Limiter(self.venue.budgets, clock),
+            limiter=self.limiter,
             clock=clock,
             timeout_s=2.0,
             on_refusal=lambda _: None,
@@ -193,6 +197,22 @@ async def test_only_the_venues_own_host_is_believed(monkeypatch) -> None:
         assert kept.http.patience_s == KEEPALIVE_S
         await kept.http.call(kept.venue.touch(), lane=Lane.REPORT)
         assert kept.http.patience_s == 1.0
+
+
+async def test_what_waited_long_for_its_tokens_is_signed_anew(monkeypatch) -> None:
+    monkeypatch.setattr(calls, "PROOF_AGE_MAX_S", 0.3)
+    async with Listener(patience_s=30) as listener, Kept(listener, connections=0) as kept:
+        request = kept.venue.touch()
+        for waits_s in (0.0, 0.6):
+            signed = await kept.http.signatures.sign(request)
+            if waits_s:
+                kept.limiter.drain(request.bucket, waits_s)
+            else:
+                await asyncio.sleep(0.002)
+            await kept.http.call(request, lane=Lane.REPORT, headers=signed)
+            assert (listener.stamps[-1] == signed["KALSHI-ACCESS-TIMESTAMP"]) is not bool(waits_s)
+        # As of when it left, not of when it was asked for.
+        assert int(listener.stamps[1]) - int(signed["KALSHI-ACCESS-TIMESTAMP"]) >= 600
 
 
 async def test_rounds_that_fail_end_nothing() -> None:
