@@ -175,7 +175,8 @@ def _refuse_limits(grant: Grant, orders: Orders, limits: Limits, now_ns: int) ->
     if size_e6 > limits.size_max:
         return f"size {size_e6}e-6 is above this gateway's {limits.size_max}e-6"
     money = notional_e6(grant)
-    if money > limits.order_notional_max_e6:
+    # What closes is measured by its contracts only: its money is what opening its side would cost, and as prices went.
+    if grant.purpose != "UNWIND" and money > limits.order_notional_max_e6:
         return f"notional {money}e-6 is above this gateway's {limits.order_notional_max_e6}e-6 for one order"
     # What takes risk away is not held back by how much was traded or is out.
     if grant.purpose in {"HEDGE", "UNWIND"}:

@@ -107,6 +107,17 @@ async def test_sell_far_below_the_best_bid_is_refused(new_bench, venue) -> None:
 
 
 @BOTH
+async def test_money_of_one_order_holds_back_entries_and_hedges_and_no_exit(new_bench, venue) -> None:
+    async with new_bench(venue) as bench:
+        bench.limits = dataclasses.replace(bench.limits, order_notional_max_e6=4 * E6, size_max=20 * E6)
+        await bench.start()
+        for purpose in ("ENTRY", "HEDGE"):
+            await refused(bench, "for one order", purpose=purpose, price=4_400, time_in_force="GTC")
+        await passes(bench, purpose="UNWIND", price=4_400, time_in_force="GTC")
+        await refused(bench, "above this gateway's 20000000e-6", purpose="UNWIND", price=4_400, size=21 * E6)
+
+
+@BOTH
 async def test_burst_in_one_batch_is_held_to_the_day_and_to_the_orders_that_may_be_out(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
         # Three of 10 x 0.44 fit into 15 dollars of a day; four orders may be out.

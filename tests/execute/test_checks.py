@@ -1,5 +1,7 @@
 """Every check of the gateway refuses on its own; nothing else about the order is wrong."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -236,6 +238,21 @@ def test_number_of_orders_that_are_out_is_bounded_but_hedges_pass():
         submitted(orders, change(GRANT, id=f"o{number}"), NOW - 86_400 * S)
     assert "2 orders are out" in why(orders=orders)
     assert why(change(GRANT, purpose="HEDGE"), orders=orders) == ""
+
+
+def test_exit_is_not_held_back_by_what_opening_its_side_would_cost():
+    limits = dataclasses.replace(LIMITS, order_notional_max_e6=5 * E6)
+    low = market_of(quote=change(QUOTE, bid_price=1_500, ask_price=1_600))
+    stop = change(GRANT, purpose="UNWIND", side="SELL", outcome="NONE", token_side="SELL", price=1_500)
+    assert notional_e6(stop) == 8_500_000
+    assert why(stop, market=low, limits=limits) == ""
+    # Nor by what the price of what is held rose to.
+    high = market_of(quote=change(QUOTE, bid_price=9_000, ask_price=9_100))
+    assert why(change(stop, outcome="YES", price=9_000), market=high, limits=limits) == ""
+    for purpose in ("ENTRY", "HEDGE"):
+        assert "for one order" in why(change(stop, purpose=purpose), market=low, limits=limits)
+    # Its contracts are bounded all the same.
+    assert "above this gateway's" in why(change(stop, size=101 * E6), market=low, limits=limits)
 
 
 def test_money_of_the_day_is_bounded_and_starts_anew_at_midnight_utc():
