@@ -1,13 +1,14 @@
 """An order after its bytes left: followed until it is terminal and every fill the venue counts is known.
 
 One small loop for each order, whoever sent it: look up what is unknown, cancel what is to go, ask now and then for what
-rests, fetch fills that are missing. The private stream is usually faster; this is what holds when it is not.
+rests, fetch fills that are missing. The private stream is usually faster; this is what holds when it is not. Whatever
+it is at, it gives up as soon as the order is to go: nothing else of an order is as urgent as taking it back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from core.domain.errors import OutcomeUnknown, Reject, Retry, Unknown
 from core.runtime import log
@@ -15,8 +16,8 @@ from core.runtime.clock import NS_PER_S, Clock
 from execute.calls import TooLate
 from execute.health import Health
 from execute.journal import Journal
-from execute.orders import Tracked
-from execute.ports import Caller, Lane, Venue
+from execute.orders import Tracked, shrinks
+from execute.ports import Caller, Lane, Reply, Request, Venue
 from execute.views import Lookup, OrderView
 from schemas.decision import Amend, Cancel, Grant
 from schemas.order import Submitting
@@ -66,8 +67,10 @@ class Follower:
 
     async def _follow(self, tracked: Tracked) -> None:
         last_s = self._clock.monotonic_s()
-        # Of an order this process sent the answer is known; of any other nothing is, so it is asked for at once.
-        due_s = last_s + self._open_poll_s if tracked.left and tracked.answered else last_s
+        # Of an order this process sent the answer is known; of any other nothing is, so it is asked for at once. And what
+        # came while the answer was awaited (the stream had told) is done at once.
+        rests = tracked.left and tracked.answered and tracked.amend is None and not self._is_to_go(tracked)
+        due_s = last_s + self._open_poll_s if rests else last_s
         pause_s = PAUSE_MIN_S
         try:
             while not tracked.complete:
@@ -75,8 +78,13 @@ class Follower:
                 now_s = self._clock.monotonic_s()
                 wait_s = max(due_s - now_s, self._quiet_s(tracked))
                 if wait_s <= 0:
-                    await self._step(tracked)
+                    went, amend = self._can_go(tracked), tracked.amend
+                    await self._step_unless_to_go(tracked)
                     last_s = self._clock.monotonic_s()
+                    if (self._can_go(tracked) and not went) or tracked.amend not in (None, amend):
+                        # It came while something else was under way.
+                        due_s, pause_s = last_s, PAUSE_MIN_S
+                        continue
                     rests = tracked.answered and not tracked.terminal and not self._is_to_go(tracked)
                     rests = rests and tracked.amend is None
                     due_s = last_s + (self._open_poll_s if rests else pause_s)
@@ -100,6 +108,9 @@ class Follower:
     def _is_to_go(self, tracked: Tracked) -> bool:
         return not tracked.terminal and (tracked.cancel is not None or bool(self._health.stop_reason()))
 
+    def _can_go(self, tracked: Tracked) -> bool:
+        return self._is_to_go(tracked) and bool(tracked.venue_order)
+
     def _quiet_s(self, tracked: Tracked) -> float:
         """Return for how long an order is another gateway's to ask for: that one may be just sending it."""
         if tracked.answered or tracked.left or tracked.terminal or tracked.submitting is None:
@@ -107,9 +118,29 @@ class Follower:
         quiet_until_ns = tracked.submitting.send_by_ns + int(QUIET_S * NS_PER_S)
         return (quiet_until_ns - self._clock.now_ns()) / NS_PER_S
 
+    async def _step_unless_to_go(self, tracked: Tracked) -> None:
+        """Take a step; any but the cancel itself is given up where it stands once the order is to go."""
+        if self._can_go(tracked):
+            await self._step(tracked)
+            return
+        step = asyncio.ensure_future(self._step(tracked))
+        try:
+            while not step.done() and not self._can_go(tracked):
+                tracked.changed.clear()
+                changed = asyncio.ensure_future(tracked.changed.wait())
+                try:
+                    await asyncio.wait((step, changed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+        finally:
+            step.cancel()
+            await asyncio.wait((step,))
+        if not step.cancelled():
+            step.result()
+
     async def _step(self, tracked: Tracked) -> None:
         try:
-            if self._is_to_go(tracked) and tracked.venue_order:
+            if self._can_go(tracked):
                 await self._cancel(tracked)
             elif tracked.amend is not None and tracked.venue_order and tracked.answered and not tracked.terminal:
                 await self._amend(tracked, tracked.amend)
@@ -129,9 +160,13 @@ class Follower:
             await self._look_up(tracked)
 
     async def _amend(self, tracked: Tracked, amend: Amend) -> None:
-        """Change an order that rests; what stands afterwards is looked up, whatever the answer says."""
+        """Change an order that rests; what stands then is looked up, whatever the answer says, unless the stream told."""
         reason = self._why_not_amend(tracked, amend)
+        # Of an entry it goes with the entries: quotes that move must not keep a hedge from its `send_by`.
+        entry = tracked.grant is not None and tracked.grant.purpose == "ENTRY"
+        stood_ns = tracked.stands_ns
         if not reason:
+            assert tracked.grant is not None, "checked above"
             request = self._venue.amend(tracked.subject(), amend)
             if request is None:
                 self._replace(tracked, amend)
@@ -139,14 +174,15 @@ class Follower:
             try:
                 reply = await self._caller.call(
                     request,
-                    lane=Lane.HEDGE,
+                    lane=Lane.NEW if entry and not shrinks(tracked.grant, amend) else Lane.HEDGE,
                     order=tracked.id,
                     send_by_ns=amend.send_by_ns,
                     why_not=lambda: self._why_not_amend(tracked, amend),
                 )
             except TooLate as e:
                 reason = str(e)
-            except OutcomeUnknown:
+            except (OutcomeUnknown, asyncio.CancelledError):
+                # Given up for a Cancel it may be done, too.
                 self._doubted.add(amend.id)
                 raise
             else:
@@ -162,7 +198,8 @@ class Follower:
         if reason and amend.id not in self._doubted:
             self._journal.amend_refused(tracked, amend, reason)
         self._doubted.discard(amend.id)
-        await self._look_up(tracked)
+        if reason or tracked.stands_ns <= stood_ns or tracked.stands != (amend.price, amend.size):
+            await self._look_up(tracked, _Behind(self._caller, Lane.REPORT) if entry else None)
 
     def _replace(self, tracked: Tracked, amend: Amend) -> None:
         """Cancel what cannot be amended: its last event says what was filled, what is to follow is a new Grant."""
@@ -195,17 +232,40 @@ class Follower:
             error = self._venue.refusal(reply)
             log.get().warning("order.not_renewed", order=tracked.id, reason=f"{error.code}: {error.message}")
 
-    async def _look_up(self, tracked: Tracked) -> Lookup:
+    async def _look_up(self, tracked: Tracked, caller: Caller | None = None) -> Lookup:
         submitting = tracked.submitting
         assert isinstance(submitting, Submitting), "only what was submitted is followed"
         if not tracked.answered:
             self._journal.unknown(tracked, "submitted, and no outcome is known")
-        found = await self._venue.look_up(self._caller, tracked.subject())
+        found = await self._venue.look_up(caller or self._caller, tracked.subject())
         self._journal.views(found.views, self._clock.now_ns(), order=tracked)
         arrives_by_ns = max(submitting.send_by_ns, submitting.ts_ns) + int(self._venue.acceptance_window_s * NS_PER_S)
         if not found.found and not tracked.terminal and not tracked.answered and found.as_of_ns > arrives_by_ns:
             self._journal.never_arrived(tracked, found.as_of_ns)
         return found
+
+
+class _Behind:
+    """A `Caller` whose requests go in one lane, whichever they ask for."""
+
+    def __init__(self, caller: Caller, lane: Lane) -> None:
+        self._caller = caller
+        self._lane = lane
+
+    async def call(
+        self,
+        request: Request,
+        *,
+        lane: Lane,
+        order: str = "",
+        send_by_ns: int = 0,
+        headers: Mapping[str, str] | None = None,
+        why_not: Callable[[], str] | None = None,
+    ) -> Reply:
+        """Send one request; see `ports.Caller`."""
+        return await self._caller.call(
+            request, lane=self._lane, order=order, send_by_ns=send_by_ns, headers=headers, why_not=why_not
+        )
 
 
 def _stands_as_granted(found: Lookup, grant: Grant) -> bool:

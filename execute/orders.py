@@ -266,5 +266,10 @@ def notional_e6(grant: Grant) -> int:
     return ceil_div(grant.size * price * MICRO, one * int(10**-grant.size_exp))
 
 
+def shrinks(grant: Grant, amend: Amend) -> bool:
+    """Say whether an amendment only takes risk away, or renews an expiry."""
+    return amend.price == grant.price and amend.size <= grant.size
+
+
 def _is_final(fill: Fill) -> bool:
     return fill.settlement in {"CONFIRMED", "FAILED"}

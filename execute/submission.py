@@ -24,7 +24,7 @@ from execute.checks import Limits, Market, refuse, refuse_book
 from execute.guards import Guards
 from execute.health import Health
 from execute.journal import Journal
-from execute.orders import Orders, Tracked
+from execute.orders import Orders, Tracked, shrinks
 from execute.ports import Caller, Lane, Request, Venue
 from execute.signing import at_once
 from execute.views import Answer, Mode, OrderView
@@ -258,10 +258,9 @@ class Submitter:
             return f"expected exponents {grant.price_exp}, {grant.size_exp}, found {amend.price_exp}, {amend.size_exp}"
         if amend.size <= tracked.filled:
             return f"the total {amend.size} is not above what is filled, {tracked.filled}: cancel it"
-        shrinks = amend.price == grant.price and amend.size <= grant.size
         wanted = msgspec.structs.replace(grant, price=amend.price, size=amend.size)
-        if shrinks:
-            # It only takes risk away, or renews an expiry: money and limits were looked at.
+        if grant.purpose == "ENTRY" and shrinks(grant, amend):
+            # Money and limits were looked at.
             wanted = msgspec.structs.replace(wanted, purpose="HEDGE")
         reason = self._health.stop_reason()
         if not reason and wanted.purpose == "ENTRY":

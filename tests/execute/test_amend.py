@@ -1,5 +1,6 @@
 """Orders as the venues offer them: time in force, post-only, amendments; where there are none, cancel and grant anew."""
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -12,6 +13,7 @@ from core.runtime.settings import load
 from execute import follow
 from execute.checks import Market
 from execute.kalshi import KalshiVenue
+from execute.ports import Lane
 from execute.settings import ExecuteSettings
 from execute.views import OrderView, Subject
 from schemas.decision import Amend
@@ -168,6 +170,140 @@ async def test_expiry_is_renewed_by_amendment(new_bench) -> None:
         amend(bench, grant.id, price=4_300, size=10 * E6, expires_s=soon + 60)
         await bench.until(lambda: engine(bench).expires_ns == (soon + 60) * NS_PER_S)
         assert not any(u.terminal for u in bench.updates(grant.id))
+
+
+# --- beside what is more urgent
+
+
+def silence(bench, running):
+    """Let nothing come of the private stream from now on: what stands has to be asked for."""
+    running.gateway._venue.parse = lambda payload: ()
+
+
+def watch_lanes(running, monkeypatch):
+    """Return what every request of one order asks from now on, and in which lane."""
+    seen = []
+    http = running.gateway._http
+    call = http.call
+
+    async def watched(request, *, lane, order="", **rest):
+        if order:
+            seen.append((request.method, lane))
+        return await call(request, lane=lane, order=order, **rest)
+
+    monkeypatch.setattr(http, "call", watched)
+    return seen
+
+
+async def test_cancel_does_not_wait_for_the_look_up_that_follows_an_amend(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        silence(bench, running)
+        venue, looked = running.gateway._venue, asyncio.Event()
+        look_up = venue.look_up
+
+        async def stuck(*arguments):
+            looked.set()
+            await asyncio.Event().wait()
+
+        venue.look_up = stuck
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        await bench.until(looked.is_set)
+        venue.look_up = look_up
+        bench.cancel(grant.id)
+        await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=1.5)
+        end = await bench.terminal(grant.id)
+        assert (end.status, end.filled) == ("CANCELLED", 0)
+        assert engine(bench).price == 4_400
+
+
+async def test_cancel_does_not_wait_for_an_amend_that_has_no_tokens_yet(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        running = await bench.start()
+        grant = await resting(bench)
+        bucket = running.gateway._limiter._buckets["write"]
+        bucket.tokens = bucket.budget.capacity * 0.3
+        bucket.filled_at_s = bench.clock.monotonic_s() + 10
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        await bench.until(lambda: bucket.waiting)
+        bench.cancel(grant.id)
+        await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=1.5)
+        assert (await bench.terminal(grant.id)).status == "CANCELLED"
+        assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
+
+
+async def test_cancel_does_not_wait_for_the_answer_to_an_amend(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, answer_timeout_s=5.0)
+        running = await bench.start()
+        grant = await resting(bench)
+        silence(bench, running)
+        bench.faults.order_swallow_answer_rate = 1.0
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        await bench.until(lambda: engine(bench).price == 4_400)
+        bench.faults.order_swallow_answer_rate = 0.0
+        bench.cancel(grant.id)
+        end = await bench.terminal(grant.id, timeout_s=3.0)
+        assert (end.status, end.filled) == ("CANCELLED", 0)
+        assert not [u for u in bench.updates(grant.id) if u.reason.startswith("not amended")]
+        # That it was asked for stands on the record, whatever became of it.
+        calls = [one for one in bench.log.read(topics.ORDER_FRAME) if getattr(one, "path", "").endswith("/amend")]
+        assert [(one.status, one.response) for one in calls] == [(0, b"given up")]
+
+
+@pytest.mark.parametrize("what", ["amend", "cancel"])
+async def test_what_is_asked_before_the_answer_to_the_order_is_done_with_it(new_bench, what) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=5.0)
+        running = await bench.start()
+        bench.faults.order_answer_delay_ms = 500
+        grant = await resting(bench)
+        assert not running.gateway.orders[grant.id].left
+        if what == "amend":
+            amend(bench, grant.id, price=4_400, size=25 * E6)
+            await bench.until(lambda: engine(bench).price == 4_400, timeout_s=3.0)
+        else:
+            bench.cancel(grant.id)
+            await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=3.0)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "changes", "lanes"),
+    [
+        ("ENTRY", {"price": 4_400, "size": 10 * E6}, (Lane.NEW, Lane.REPORT)),
+        ("ENTRY", {"price": 4_300, "size": 12 * E6}, (Lane.NEW, Lane.REPORT)),
+        ("ENTRY", {"price": 4_300, "size": 8 * E6}, (Lane.HEDGE, Lane.REPORT)),
+        ("HEDGE", {"price": 4_400, "size": 10 * E6}, (Lane.HEDGE, Lane.HEDGE)),
+    ],
+)
+async def test_amend_of_an_entry_goes_with_the_entries_unless_it_only_shrinks(
+    new_bench, monkeypatch, purpose, changes, lanes
+) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0)
+        running = await bench.start()
+        grant = await resting(bench, purpose=purpose)
+        silence(bench, running)
+        seen = watch_lanes(running, monkeypatch)
+        amend(bench, grant.id, **changes)
+        await bench.until(lambda: len(seen) == 3)
+        sent, checked = lanes
+        assert seen == [("POST", sent), ("GET", checked), ("GET", checked)]
+
+
+async def test_amend_the_private_stream_has_told_of_is_not_looked_up(new_bench, monkeypatch) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=5.0)
+        running = await bench.start()
+        grant = await resting(bench)
+        seen = watch_lanes(running, monkeypatch)
+        bench.faults.order_answer_delay_ms = 500
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        tracked = running.gateway.orders[grant.id]
+        await bench.until(lambda: tracked.stands == (4_400, 25 * E6) and tracked.amend is None)
+        await asyncio.sleep(0.1)
+        assert seen == [("POST", Lane.NEW)]
 
 
 # --- and where it is not: cancel, final fill, new
