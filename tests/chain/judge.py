@@ -88,7 +88,10 @@ class _Books:
                 (depth.ask_prices, depth.ask_sizes) if leg.side == "BUY" else (depth.bid_prices, depth.bid_sizes)
             )
             offered = dict(zip(prices, sizes, strict=True))
-            if any(offered.get(price, 0) < size for price, size in zip(leg.level_prices, leg.level_sizes, strict=True)):
+            # What rests takes nothing.
+            if not leg.rests and any(
+                offered.get(price, 0) < size for price, size in zip(leg.level_prices, leg.level_sizes, strict=True)
+            ):
                 found.append(f"{leg.instrument}: it takes more than its depth holds")
         return found
 

@@ -587,8 +587,8 @@ def test_exit_may_cost_more_to_open_than_one_order_may(make):
 
 
 def test_exit_of_what_another_strategy_nets_away_is_told_apart_from_what_is_gone(make, log):
-    def trade(name, strategy, side, **changes):
-        leg = make.leg(make.KALSHI, side, [(5_000, SIZE)], **changes)
+    def trade(name, strategy, side, price=5_000, **changes):
+        leg = make.leg(make.KALSHI, side, [(price, SIZE)], **changes)
         made = make.intent(id=name, strategy=strategy, link=make.KALSHI, legs=[leg], profit_e6=0)
         return of(Grant, log.feed(make.replace(made, now_ns=log.now_ns, recv_ts_ns=log.now_ns)))
 
@@ -596,8 +596,8 @@ def test_exit_of_what_another_strategy_nets_away_is_told_apart_from_what_is_gone
     log.done(bought, SIZE, 5_000, name="f1")
     (sold,) = trade("b", "mo-2", "SELL")
     log.done(sold, SIZE, 5_000, name="f2")
-    assert trade("c", "mo-1", "SELL", reduces=True) == []
+    assert trade("c", "mo-1", "SELL", price=4_900, reduces=True) == []
     assert saga(log, "c").reason == "NETTED"
     # A strategy that never bought any is told that nothing is held.
-    assert trade("d", "mo-3", "SELL", reduces=True) == []
+    assert trade("d", "mo-3", "SELL", price=4_800, reduces=True) == []
     assert saga(log, "d").reason == "NOT_HELD"

@@ -25,7 +25,7 @@ from infra.demo.options import Options
 from infra.demo.tap import Tap
 from infra.demo.world import World
 from infra.stack.processes import Processes
-from schemas.decision import Grant, Intent, Saga
+from schemas.decision import Amend, Grant, Intent, Saga
 from schemas.derived import Depth, Quote, Tick
 from schemas.order import OrderUpdate, Submitting, VenueCall
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
@@ -77,6 +77,9 @@ class Story:
     submitted: dict[str, Submitting] = field(default_factory=dict)
     updates: list[OrderUpdate] = field(default_factory=list)
     calls: dict[str, list[VenueCall]] = field(default_factory=dict)
+    amends: dict[str, list[Amend]] = field(default_factory=dict)
+    amended: dict[str, list[VenueCall]] = field(default_factory=dict)
+    """Calls that changed an order that rests."""
     accepted: list[tuple[str, int]] = field(default_factory=list)
     """Our ids of the orders the venues took, and when."""
     attempts: dict[str, int] = field(default_factory=dict)
@@ -90,6 +93,16 @@ class Story:
         for order, times in left.items():
             grant = self.grants[order]
             found += [Sending(order, grant.instrument, sent_ns, grant.send_by_ns) for sent_ns in times]
+        return found
+
+    def changes(self) -> list[Sending]:
+        """Return each change of an order that rests, with the latest `send_by` of what had been asked of it by then."""
+        found = []
+        for order, calls in self.amended.items():
+            for number, call in enumerate(calls):
+                asked = [amend.send_by_ns for amend in self.amends[order] if amend.now_ns <= call.sent_ts_ns]
+                name = f"{order} amended {number}"
+                found.append(Sending(name, self.grants[order].instrument, call.sent_ts_ns, max(asked, default=0)))
         return found
 
 
@@ -224,8 +237,11 @@ class Stage:
                 story.submitted.setdefault(record.order, record)
             elif isinstance(record, OrderUpdate):
                 story.updates.append(record)
+            elif isinstance(record, Amend):
+                story.amends.setdefault(record.order, []).append(record)
             elif isinstance(record, VenueCall) and record.order and record.method == "POST" and record.sent_ts_ns:
-                story.calls.setdefault(record.order, []).append(record)
+                calls = story.amended if record.path.endswith("/amend") else story.calls
+                calls.setdefault(record.order, []).append(record)
         ours = {grant.client_id: grant.id for grant in story.grants.values()}
         ours |= {
             submitting.venue_order: order for order, submitting in story.submitted.items() if submitting.venue_order
@@ -257,7 +273,9 @@ def story(stack, tmp_path_factory):
         for worker in WORKERS:
             for sig in (signal.SIGSTOP, signal.SIGKILL):
                 stage.strike(worker, sig)
-        time.sleep(2.0)
+        # What is quoted goes on else while the story is told.
+        setup.stop_quoting(stage.reach, SystemClock(), stage.options.folder / "desk.json")
+        time.sleep(3.0)
         told = stage.tell()
     finally:
         stage.close()
@@ -284,6 +302,10 @@ def test_every_intent_was_decided_on_usable_quotes(story):
 
 def test_every_order_left_in_time_once_and_on_a_usable_book(story):
     assert unsound_sendings(story.sendings(), story.books) == []
+
+
+def test_every_change_of_what_rests_left_in_time_and_on_a_usable_book(story):
+    assert unsound_sendings(story.changes(), story.books) == []
 
 
 def test_no_entry_left_whose_trigger_is_older_than_its_half_second(story):
