@@ -22,7 +22,6 @@ class Story:
 
     Attributes:
         begin_s, end_s: of the acts, seconds since the epoch.
-        dark_s: for each instrument how long it was not usable between the two.
         problems: what did not go as it must, in words; any is a failure.
     """
 

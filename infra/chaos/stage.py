@@ -150,6 +150,9 @@ class Chaos(Play):
             is_due = bool(waiting) and waiting[0].at_s <= turn - began
             if is_due and self._is_held(waiting[0], turn):
                 began += turn - before  # the plan's time stands still
+            elif is_due and plan.is_heavy(waiting[0]) and not self._replicas.are_whole():
+                act = waiting.pop(0)
+                self._problems.append(f"{act.label} ({act.target}) was left out: not all replicas were in sync again")
             elif is_due:
                 self._begin(view, waiting.pop(0), turn - began)
                 self._heavy_s = turn if plan.is_heavy(self._hands.done[-1].act) else self._heavy_s
@@ -327,8 +330,10 @@ class Chaos(Play):
                 for update in updates
                 if update.status in {"ACCEPTED", "FILLED", "CANCELLED"} and granted.get(update.order, 0) > one.ts_ns
             ]
-            orders_s = (min(answers) - one.ts_ns) / 1e9 if answers else float("inf")
-            found.append(max(orders_s, one.felt_s or 0.0))
+            if answers:
+                found.append(max((min(answers) - one.ts_ns) / 1e9, one.felt_s or 0.0))
+            else:
+                self._problems.append(f"no order granted after {one.act.target} was killed reached its venue")
         return found
 
     # Telling

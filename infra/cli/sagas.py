@@ -15,13 +15,13 @@ from rich.table import Table
 
 from core.domain.errors import Misconfigured, NotExact, Reject
 from core.domain.units import MONEY_EXP, ONE_DOLLAR_E4, from_fixed, to_fixed
+from infra.demo.budgets import OPEN
 from schemas.decision import Ruling, Saga
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from infra.cli.reach import Reach
     from schemas.enums import RulingAction
 
-OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"})
 SIZE_EXP = -6
 CENTS_EXP = -2
 

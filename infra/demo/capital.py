@@ -1,8 +1,9 @@
 """Whether what each strategy held ever cost more than its budget, told from fills alone, apart from who decided.
 
 A lower bound of what a budget counts, so that whatever it finds is real: money reserved for open orders is left out, YES
-and NO of one market cancel out, a fill whose settlement failed never was, and what completes a saga at a worse price
-counts at its leg's own limit. The demo's markets do not resolve: what is held stays until it is sold.
+and NO of one market cancel out, and what completes a saga at a worse price counts at its leg's own limit. A strategy one of
+whose settlements failed is not judged: decide takes such a fill back at the average of what is held. The demo's markets do
+not resolve: what is held stays until it is sold.
 """
 
 from collections.abc import Iterable
@@ -52,11 +53,12 @@ class Capital:
         """Return each strategy whose holdings cost more than its budget, with the first fill after which they did."""
         held: dict[tuple[str, str], tuple[int, int]] = {}
         cost: dict[str, int] = {}
-        told = set()
-        real = (fill for place, fill in self.fills.items() if place not in self.failed and fill.order in self.grants)
-        for fill in sorted(real, key=lambda fill: fill.recv_ts_ns):
+        told: set[str] = set()
+        ours = [fill for fill in self.fills.values() if fill.order in self.grants]
+        told |= {self._strategy(self.fills[place]) for place in self.failed & {*self.fills}}
+        for fill in sorted(ours, key=lambda fill: fill.recv_ts_ns):
             grant = self.grants[fill.order]
-            strategy = self.strategies.get(grant.intent, "")
+            strategy = self._strategy(fill)
             place = strategy, fill.instrument
             before = held.get(place, (0, 0))
             held[place] = after = self._moved(before, grant, fill)
@@ -65,6 +67,10 @@ class Capital:
             if 0 <= allowed < cost[strategy] and strategy not in told:
                 told.add(strategy)
                 yield f"strategy {strategy}: holds {cost[strategy]} of {allowed} (1e-6) after fill {fill.fill}"
+
+    def _strategy(self, fill: Fill) -> str:
+        grant = self.grants.get(fill.order)
+        return self.strategies.get(grant.intent, "") if grant is not None else ""
 
     def _moved(self, before: tuple[int, int], grant: Grant, fill: Fill) -> tuple[int, int]:
         """Return size in YES (negative: in NO) at -6, and what it cost, after a fill."""

@@ -22,6 +22,7 @@ from core.runtime.topics import TOPICS
 from infra.cli.reach import Reach
 from infra.cli.status import workers
 from infra.demo import cast, desk, scan, setup
+from infra.demo.budgets import OPEN
 from infra.demo.options import Options
 from infra.demo.tap import Tap
 from infra.demo.view import Picture, View
@@ -137,10 +138,9 @@ class Play:
 
     def _settle(self, view: View) -> None:
         """Wait until no saga is open and the venues have settled."""
-        open_states = {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"}
 
         def done() -> bool:
-            return not any(state in open_states for state in list(self._tap.figures.sagas.values()))
+            return not any(state in OPEN for state in list(self._tap.figures.sagas.values()))
 
         time.sleep(SETTLE_S)
         self._wait_until(view, "open orders", done)

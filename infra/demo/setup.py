@@ -43,8 +43,8 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
         ],
         "budgets": [
             {"scope": "STRATEGY", "name": "*", "notional_max_e6": 5_000 * MICRO, "reason": "demo"},
-            {"scope": "STRATEGY", "name": "momentum", "notional_max_e6": 200 * MICRO, "reason": "demo"},
-            {"scope": "STRATEGY", "name": QUOTING, "notional_max_e6": 200 * MICRO, "reason": "demo"},
+            {"scope": "STRATEGY", "name": "momentum", "notional_max_e6": 20 * MICRO, "reason": "demo"},
+            {"scope": "STRATEGY", "name": QUOTING, "notional_max_e6": 12 * MICRO, "reason": "demo"},
         ],
         "strategies": [
             {
