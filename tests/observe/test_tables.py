@@ -182,7 +182,7 @@ def test_a_raw_frame_is_a_row_with_its_place_size_and_digest_and_without_its_byt
     row = one(frame, Place("raw.frame", 0, 3, T))
     assert row.table == "raw_frame"
     assert row.columns == {
-        "epoch": 4, "frame_no": 9, "chunk": 1, "chunks": 2, "bytes": 3,
+        "epoch": 4, "frame_no": 9, "chunk": 1, "chunks": 2, "bytes": 3, "overtaken": False,
         "digest": "a9993e364706816aba3e25717850c26c9cd0d89d",
     }  # fmt: skip
     assert row.symbols == {"run": "demo", "feed": "kalshi-0", "venue": "kalshi"}
