@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from core.runtime.clock import NS_PER_S
 from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
 from decide.ledger import Account
@@ -14,7 +15,6 @@ from schemas.decision import Limit, Profile
 from schemas.enums import Outcome, Side
 from schemas.order import Alive
 
-NS_PER_S = 1_000_000_000
 ALIVE_AGE_NS_MAX = 2 * NS_PER_S
 
 

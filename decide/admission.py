@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from core.runtime.clock import NS_PER_MS, NS_PER_S
 from decide import budgets
 from decide.account_set import AccountSet, reservation_name
 from decide.budgets import Need
-from decide.conduct import NS_PER_S, is_open, is_tradable, open_cost_e6, resting_fee_e6
+from decide.conduct import is_open, is_tradable, open_cost_e6, resting_fee_e6
 from decide.edges import Level, OpenLeg, SizedLeg, Walk, floor_of, size_walk
 from decide.fees import in_force
 from decide.links import Instruments, fault, instruments_of
@@ -24,7 +25,6 @@ from schemas.decision import Intent, Leg, Link
 from schemas.enums import Side
 from schemas.market import Instrument
 
-NS_PER_MS = 1_000_000
 INTENT_AGE_NS_MAX = 1_000 * NS_PER_MS
 ENTRY_LIFE_NS = 500 * NS_PER_MS
 """An entry may be sent this long after the input that triggered it was received."""

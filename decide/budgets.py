@@ -9,9 +9,10 @@ Exits bind nothing. Pure.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from core.runtime.clock import NS_PER_S
 from decide.account_set import AccountSet
 from decide.links import instruments_of
-from decide.risk import EACH, NS_PER_S, Place, Risk
+from decide.risk import EACH, Place, Risk
 from decide.worth import is_in_force, least_payout
 from schemas.decision import Budget, Intent, Link
 from schemas.enums import Scope

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP, ceil_div
+from core.runtime.clock import NS_PER_S
 from schemas.enums import Outcome, Side, TimeInForce
 from schemas.market import Instrument
 from venues.kalshi import rules as kalshi_rules
 from venues.polymarket import rules as polymarket_rules
 
-NS_PER_S = 1_000_000_000
 EXPIRY_MARGIN_S = 5
 """Beyond the least life a venue allows: our clocks, and the order's way to it."""
 FILLS_PER_LEVEL = 10
@@ -160,6 +160,12 @@ def on_grid(instrument: Instrument, price: int) -> bool:
         low <= price <= high and (price - low) % step == 0
         for low, high, step in zip(instrument.tick_from, instrument.tick_to, instrument.tick_step, strict=True)
     )
+
+
+def tick_at(instrument: Instrument, price: int) -> int:
+    """Return the step of the grid at a YES price, 1 where it states none."""
+    bands = zip(instrument.tick_from, instrument.tick_to, instrument.tick_step, strict=True)
+    return next((step for low, high, step in bands if low <= price <= high), 1)
 
 
 def worse_price(instrument: Instrument, side: Side, price: int, step: int) -> int | None:

@@ -8,6 +8,7 @@ import hashlib
 import msgspec
 
 from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.runtime.clock import NS_PER_MS
 from decide.admission import ENTRY_LIFE_NS
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, choose_token, fee_max_e6, resting_fee_e6
 from decide.orders import Order
@@ -16,7 +17,6 @@ from decide.saga import Place, Saga
 from decide.turn import Turn
 from schemas.decision import Amend, Cancel, Grant
 
-NS_PER_MS = 1_000_000
 HEDGE_LIFE_NS = 500 * NS_PER_MS
 _SALT_BITS = 53
 """Salts cross JSON as numbers: below 2**53 every reader keeps them exact."""

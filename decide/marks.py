@@ -8,9 +8,9 @@ every ten seconds), the last fill stands for it, for a while.
 from dataclasses import dataclass, field
 
 from core.domain.units import MICRO
+from core.runtime.clock import NS_PER_S
 from schemas.derived import Quote, Tick
 
-NS_PER_S = 1_000_000_000
 TICK_AGE_NS_MAX = 5 * NS_PER_S
 """Ticks reach the accounts' log once a second."""
 FILL_AGE_NS_MAX = 15 * NS_PER_S

@@ -12,10 +12,11 @@ order and amendment here answers one word of a strategy; `CHANGES_MAX` and `ORDE
 rate all of them.
 """
 
+from core.runtime.clock import NS_PER_S
 from decide.account_set import AccountSet
 from decide.admission import ENTRY_LIFE_NS, Known, Refusal, readmit, stopped
 from decide.budgets import charge, rate_allows
-from decide.conduct import CONDUCTS, NS_PER_S, is_open
+from decide.conduct import CONDUCTS, is_open
 from decide.grants import make_amend, make_cancel, make_grant, make_resting
 from decide.orders import NONE, NOT_AMENDED, Order
 from decide.rest import CHANGES_MAX, ORDERS_MAX, REST_S_MAX, Rest

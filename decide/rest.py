@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from core.runtime.clock import NS_PER_MS
 from schemas.decision import Intent, Requote
 
-NS_PER_S = 1_000_000_000
 REST_S_MAX = 86_400
 """A leg may be asked to rest this long at the most, by one word."""
 CHANGES_MAX = 200
@@ -44,7 +44,7 @@ class Rest:
 
     def is_silent(self, now_ns: int) -> bool:
         """Say whether its strategy did not speak of it for longer than it asked to be borne with."""
-        return 0 < self.silence_ms * 1_000_000 < now_ns - self.heard_ns
+        return 0 < self.silence_ms * NS_PER_MS < now_ns - self.heard_ns
 
     def take(self, word: Requote) -> None:
         """Take what the strategy wants now."""

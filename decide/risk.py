@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from core.runtime.clock import NS_PER_MS, NS_PER_S
 from decide.marks import Marks
 from decide.positions import Book, Positions
 from decide.worth import is_in_force, worth
@@ -21,8 +22,6 @@ from schemas.decision import Budget, Command, Limit, Link
 from schemas.enums import Scope, TradingState
 from schemas.market import Instrument
 
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000 * NS_PER_MS
 NS_PER_DAY = 86_400 * NS_PER_S
 SILENT_STEP_NS_MAX = NS_PER_S
 JUDGED_EVERY_NS = NS_PER_S

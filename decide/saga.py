@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
+from core.runtime.clock import NS_PER_MS
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
 from decide.orders import NONE, Offer, Order
 from decide.rest import Rest
@@ -24,7 +25,6 @@ from schemas.decision import Intent, Leg, Ruling
 from schemas.enums import Purpose, SagaState, Side
 from schemas.market import Instrument
 
-NS_PER_MS = 1_000_000
 HEDGE_ATTEMPTS_MAX = 2
 UNWIND_ATTEMPTS_MAX = 2
 REFUSALS_MAX = 8

@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from core.domain.units import MICRO
+from core.runtime.clock import NS_PER_MS
 from core.runtime.flow import StateCodec
 from decide.conduct import CONDUCTS
 from decide.edges import OpenLeg, SizedLeg, Walk, annual_e6, levels_of, release_ns, walk
@@ -22,7 +23,6 @@ from schemas.derived import Depth, Quote
 from schemas.enums import EdgePhase, Side
 from schemas.market import Instrument, Trade
 
-NS_PER_MS = 1_000_000
 CAP_TRIES = 4
 """Sizes tried below a link's cap before the opportunity is left."""
 

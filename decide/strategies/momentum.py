@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.domain.errors import MalformedFrame
+from core.runtime.clock import NS_PER_MS
 from core.runtime.flow import StateCodec
 from decide.conduct import is_open
 from decide.edges import Level, OpenLeg, levels_of, size_leg
 from decide.ports import Decision, View
-from decide.strategies.edge_trader import NS_PER_MS, Natural, Positive, leg_of
+from decide.strategies.edge_trader import Natural, Positive, leg_of
 from schemas import decision
 from schemas.decision import Intent, Saga
 from schemas.derived import Depth, Quote

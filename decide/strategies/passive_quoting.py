@@ -20,11 +20,12 @@ import msgspec
 
 from core.domain.errors import MalformedFrame
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
+from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import StateCodec
-from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, resting_fee_e6, worse_price
+from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, resting_fee_e6, tick_at, worse_price
 from decide.edges import E4_TO_E6
 from decide.ports import Decision, View
-from decide.strategies.edge_trader import NS_PER_MS, Natural, Positive
+from decide.strategies.edge_trader import Natural, Positive
 from decide.strategies.fair_value import Kind, Top, mirrored, strangers
 from decide.strategies.quoted import SIDES, SIGN, Offer, Target, Watch
 from schemas import decision
@@ -33,7 +34,6 @@ from schemas.derived import Depth, Quote
 from schemas.enums import RequoteAction, Side
 from schemas.market import Instrument, Trade
 
-NS_PER_S = 1_000 * NS_PER_MS
 NOT_HELD_NS = 10 * NS_PER_S
 """After accounts said that what is to be sold is not confirmed yet, the other token is bought for so long."""
 VAIN_MAX = 5
@@ -383,7 +383,7 @@ class PassiveQuoting:
             return
         expires_s = self._expires_s(instrument, view) or offer.expires_s
         left = offer.total - offer.stood
-        is_moved = abs(target.price - offer.price) >= self.params.requote_ticks * _tick(instrument, offer.price)
+        is_moved = abs(target.price - offer.price) >= self.params.requote_ticks * tick_at(instrument, offer.price)
         is_little = 2 * left < target.left
         is_old = (expires_s - offer.expires_s) * 1_000 >= self.params.life_ms // 2
         if not (is_moved or is_little or left > target.left or is_old):
@@ -428,12 +428,6 @@ class PassiveQuoting:
             recv_ts_ns=cause.recv_ts_ns,
             trail=cause.trail,
         )
-
-
-def _tick(instrument: Instrument, price: int) -> int:
-    """Return the step of the grid at a price."""
-    bands = zip(instrument.tick_from, instrument.tick_to, instrument.tick_step, strict=True)
-    return next((step for low, high, step in bands if low <= price <= high), 1)
 
 
 def _is_worth(instrument: Instrument, side: Side, price: int, size: int) -> bool:

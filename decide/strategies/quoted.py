@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from core.runtime.clock import NS_PER_S
 from decide.strategies.fair_value import Ours
 from schemas.enums import Side
 
@@ -10,7 +11,7 @@ SIDES: tuple[Side, Side] = ("BUY", "SELL")
 SIGN = {"BUY": 1, "SELL": -1}
 SAGAS_MAX = 64
 """Sagas of one instrument whose outcome is still heard: a settlement may fail long after its saga ended."""
-LINGER_NS = 5 * 1_000_000_000
+LINGER_NS = 5 * NS_PER_S
 """For so long after a quote left a price what stands there counts as ours: books and words lag."""
 GHOSTS_MAX = 16
 """Such places kept for one instrument; the oldest is forgotten."""
