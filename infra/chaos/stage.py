@@ -25,7 +25,7 @@ from infra.demo.play import Interrupted, Play, interruptible, quiet
 from infra.demo.scan import Found
 from infra.demo.verdict import Seen, Window, gather, judge
 from infra.demo.view import View
-from infra.stack.processes import Processes
+from infra.stack.processes import Processes, last_words
 from infra.stack.settings import PROJECT, StackSettings
 from infra.stack.stack import Stack
 from infra.stack.temporary import free_ports
@@ -224,7 +224,7 @@ class Chaos(Play):
         """Start what the supervisor has given up, so that the rest can be judged; that it had to be is a failure."""
         for part in self._parts:
             if not self._processes.is_active(part.name):
-                words = cast.last_words(self._processes.log(part.name))
+                words = last_words(self._processes.log(part.name))
                 self._problems.append(f"{part.name} was given up by its supervisor: {words}")
                 self._processes.start(part.name)
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,7 +26,6 @@ if TYPE_CHECKING:  # what needs a Kafka client is imported when the command runs
     from infra.stack.processes import Processes
 
 VENUES_NAME = "paper-venues"
-CALL_TIMEOUT_S = 10.0
 READY_TIMEOUT_S = 60.0
 POLL_S = 0.1
 LOOK_S = 5.0
@@ -103,6 +99,7 @@ class PaperRun:
         """
         from core.runtime.admin import find_run
         from core.runtime.clock import SystemClock
+        from infra.demo.venues import Venues
         from infra.stack.processes import Processes
 
         self._clock = SystemClock()
@@ -114,9 +111,8 @@ class PaperRun:
         # Both runs share partitions: a strategy's log is that of the books it reads.
         self.reach = replace(reach, partitions=source.partitions)
         self.options = options
-        self.folder = reach.stack.data / "simulate" / reach.run
         self.processes: Processes = Processes(reach.stack.data, reach.run)
-        self.facts: dict[str, Any] = {}
+        self.venues = Venues(VENUES_NAME, self.processes, reach.stack.data / "simulate" / reach.run)
 
     def play(self) -> int:
         """Start, trade, settle and compare; return the exit code."""
@@ -174,7 +170,7 @@ class PaperRun:
         cast.wait_ready(reach, self.processes, [*traders, *sinks], READY_TIMEOUT_S)
         console.print(
             f"run {reach.run} trades on paper on {self.options.reads}: {len(traders)} workers, "
-            f"{self.options.cash_usd} dollars an account; paper venues at {self.facts['sim_url']}/sim/paper",
+            f"{self.options.cash_usd} dollars an account; paper venues at {self.venues.facts['sim_url']}/sim/paper",
             highlight=False,
             soft_wrap=True,
         )
@@ -202,14 +198,10 @@ class PaperRun:
             "CROSSBOOK_WORKER_DIR": str(cast.worker_dir(self.reach)),
             "CROSSBOOK_KALSHI_ENVIRONMENT": "simulated",
             "CROSSBOOK_POLYMARKET_ENVIRONMENT": "simulated",
-            "CROSSBOOK_KALSHI_SIMULATED": self._address("kalshi", "rest_url"),
-            "CROSSBOOK_POLYMARKET_SIMULATED": self._address("polymarket", "clob_url"),
-            "CROSSBOOK_SIM_CREDENTIALS_FILE": str(self.folder / "credentials.json"),
+            "CROSSBOOK_KALSHI_SIMULATED": self.venues.address("kalshi", "rest_url"),
+            "CROSSBOOK_POLYMARKET_SIMULATED": self.venues.address("polymarket", "clob_url"),
+            "CROSSBOOK_SIM_CREDENTIALS_FILE": str(self.venues.folder / "credentials.json"),
         }
-
-    def _address(self, venue: str, name: str) -> str:
-        """Return `host:port` of one of the paper venues' servers."""
-        return str(self.facts[venue][name]).split("://", 1)[1].split("/", 1)[0]
 
     def _add_sinks(self, sinks: list[Part]) -> None:
         from infra.demo import cast
@@ -222,37 +214,16 @@ class PaperRun:
             self.processes.add(part.name, program, arguments, settings)
 
     def _start_venues(self) -> None:
-        """Start the paper venues and wait for their ports.
-
-        Raises:
-            Unavailable: they do not get ready.
-        """
-        from infra.demo.cast import last_words
-        from infra.stack.processes import python_command
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.folder / "truth", ignore_errors=True)
-        ready = self.folder / "ready.json"
-        ready.unlink(missing_ok=True)
-        program, arguments = python_command("simulate", "paper")
         settings = {
             **self.reach.environment(),
             "CROSSBOOK_READ_RUN": self.options.reads,
             "CROSSBOOK_WRITE_RUN": self.reach.run,
             "CROSSBOOK_ARM": "",
-            "CROSSBOOK_PAPER_FOLDER": str(self.folder),
+            "CROSSBOOK_PAPER_FOLDER": str(self.venues.folder),
             "CROSSBOOK_PAPER_CASH_USD": str(self.options.cash_usd),
             "CROSSBOOK_PAPER_LATENCY_MS": str(self.options.latency_ms),
         }
-        # Accounts live in this process: one that is started again would not be the venue of the run's orders.
-        self.processes.add(VENUES_NAME, program, arguments, settings, respawn=False)
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not ready.exists():
-            if time.monotonic() > deadline or not self.processes.list().get(VENUES_NAME):
-                words = last_words(self.processes.log(VENUES_NAME))
-                raise Unavailable(f"the paper venues did not start: {words} ({self.processes.log(VENUES_NAME)})")
-            time.sleep(POLL_S)
-        self.facts = json.loads(ready.read_text())
+        self.venues.launch("paper", settings=settings, timeout_s=READY_TIMEOUT_S)
 
     def _configuration(self) -> list[Output]:
         """Return what the run is told: an operator's file, or what the run it reads is told.
@@ -290,7 +261,7 @@ class PaperRun:
         began = time.monotonic()
         told = -LOOK_S
         while not self.options.seconds or time.monotonic() - began < self.options.seconds:
-            if not self.processes.list().get(VENUES_NAME):
+            if not self.venues.are_alive():
                 raise Unavailable(f"the paper venues ended: look at {self.processes.log(VENUES_NAME)}")
             if time.monotonic() - told >= LOOK_S:
                 told = time.monotonic()
@@ -299,7 +270,7 @@ class PaperRun:
             time.sleep(min(LOOK_S, 0.5))
 
     def _tell(self) -> None:
-        figures, accounts = self.call("paper"), self.call("accounts")
+        figures, accounts = self.venues.call("paper"), self.venues.call("accounts")
         fills = sum(n for what, n in figures["counts"].items() if what.startswith("fills_"))
         parts = [f"{figures['open']} of {figures['markets']} markets open, {fills} fills"]
         for venue, states in accounts.items():
@@ -309,22 +280,6 @@ class PaperRun:
                 f"{venue} {state['orders']} orders, {len(state['open_orders'])} open, cash {gain:+.2f} dollars"
             )
         console.print("; ".join(parts), highlight=False, soft_wrap=True)
-
-    def call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask the paper venues' control port.
-
-        Raises:
-            Unavailable: it does not answer.
-        """
-        request = urllib.request.Request(  # noqa: S310 - our own loopback address
-            f"{self.facts['sim_url']}/sim/{path}", data=json.dumps(body).encode() if body is not None else None
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as answer:  # noqa: S310
-                found: dict[str, Any] = json.loads(answer.read())
-                return found
-        except (OSError, ValueError) as e:
-            raise Unavailable(f"the paper venues do not answer /sim/{path} ({e})") from e
 
     # ------------------------------------------------------------------ the end
     def finish(self) -> dict[str, Any]:
@@ -372,7 +327,7 @@ class PaperRun:
             )
 
     def _open_orders(self) -> int:
-        return sum(len(state["open_orders"]) for states in self.call("accounts").values() for state in states)
+        return sum(len(state["open_orders"]) for states in self.venues.call("accounts").values() for state in states)
 
     def compare(self) -> dict[str, Any]:
         """Return orders, accounts and what differs between the ledger and the paper venues' accounts.
@@ -395,7 +350,7 @@ class PaperRun:
             self.reach, [topics.DECISION_ORDER, topics.DECISION_LEDGER, topics.ORDER_EVENT, topics.ORDER_FRAME]
         ):
             ours.add(found.record)
-        accounts = self.call("accounts")
+        accounts = self.venues.call("accounts")
         differences = [*trades.compare_accounts(ours, accounts, ACCOUNT, tokens), *still_open(accounts)]
         return {
             "run": self.reach.run,
@@ -404,7 +359,7 @@ class PaperRun:
             "accounts": accounts,
             "accounts_match": not differences,
             "differences": differences,
-            "paper": self.call("paper"),
+            "paper": self.venues.call("paper"),
         }
 
 

@@ -1,6 +1,5 @@
 """The worker processes of a run against the simulated venues: names, commands, settings, order of start and stop."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from core.domain.errors import Misconfigured, Unavailable
 from infra.cli.reach import Reach
 from infra.demo.options import Options
 from infra.demo.world import World
-from infra.stack.processes import Processes, python_command
+from infra.stack.processes import Processes, last_words, python_command
 from venues import VENUES
 
 ACCOUNT = "main"
@@ -104,18 +103,3 @@ def wait_ready(reach: Reach, processes: Processes, chosen: Sequence[Part], timeo
                 f"(look at {processes.log(name)})"
             )
         time.sleep(POLL_S)
-
-
-def last_words(log: Path) -> str:
-    """Return the last line of a worker's log; of a structured one, what it says."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return "it said nothing"
-    if not lines:
-        return "it said nothing"
-    try:
-        facts = json.loads(lines[-1])
-    except ValueError:
-        return lines[-1][:300]
-    return " ".join(f"{name}={value}" for name, value in facts.items() if name not in ("timestamp", "level"))[:300]

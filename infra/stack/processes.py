@@ -10,6 +10,7 @@ is repeated, within a bound, while another is under way.
 
 import configparser
 import hashlib
+import json
 import os
 import signal as signals
 import subprocess
@@ -38,6 +39,21 @@ OWNER = "CROSSBOOK_PROCESS_GROUP"
 
 # The shell opens the log and is then replaced by the command: no byte of a worker's log passes through the arbiter.
 REDIRECT = 'exec "$0" "$@" >>"$CROSSBOOK_PROCESS_LOG" 2>&1'
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a worker's log; of a structured one, what it says."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return "it said nothing"
+    if not lines:
+        return "it said nothing"
+    try:
+        facts = json.loads(lines[-1])
+    except ValueError:
+        return lines[-1][:300]
+    return " ".join(f"{name}={value}" for name, value in facts.items() if name not in ("timestamp", "level"))[:300]
 
 
 class Processes:
