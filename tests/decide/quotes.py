@@ -42,3 +42,23 @@ def word(log, action, *names, price=0, size=0, life_s=60, **changes):
 
 def of(kind, records):
     return [record for record in records if type(record) is kind]
+
+
+def outcome(log, intent, state, stands=0, reason="", **changes):
+    """Let a strategy's log hear what became of an intent."""
+    return log.feed(
+        decision.Saga(
+            id=intent.id,
+            strategy=intent.strategy,
+            link=intent.link,
+            account_set="main",
+            state=state,
+            reason=reason,
+            standing_e6=[stands],
+            now_ns=log.now_ns,
+            log_partition=0,
+            log_offset=0,
+            recv_ts_ns=log.now_ns,
+            **changes,
+        )
+    )

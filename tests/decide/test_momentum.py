@@ -10,8 +10,9 @@ from decide.sources import StrategyPlan
 from decide.strategies.momentum import MARKS_MAX, ORDERS_MAX, Watch
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
-from schemas.decision import Grant, Intent, Saga
+from schemas.decision import Grant, Intent
 from schemas.market import Trade
+from tests.decide.quotes import outcome
 from tests.decide.test_strategies_state import take
 
 ONE = 1_000_000
@@ -51,24 +52,6 @@ def trade(log, make, aggressor, size):
             price=5_000,
             size=size,
             aggressor=aggressor,
-            recv_ts_ns=log.now_ns,
-        )
-    )
-
-
-def outcome(log, intent, state, stands=0, reason=""):
-    return log.feed(
-        Saga(
-            id=intent.id,
-            strategy=intent.strategy,
-            link=intent.link,
-            account_set="main",
-            state=state,
-            reason=reason,
-            standing_e6=[stands],
-            now_ns=log.now_ns,
-            log_partition=0,
-            log_offset=0,
             recv_ts_ns=log.now_ns,
         )
     )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from core.domain.errors import Reject
 from decide.strategies.passive_quoting import Params
 from decide.strategies.quoted import GHOSTS_MAX, SAGAS_MAX
-from schemas.decision import Grant, Intent, Requote, Saga
+from schemas.decision import Grant, Intent, Requote
+from tests.decide.quotes import outcome
 
 ONE = 1_000_000
 PARAMS = {
@@ -55,23 +56,11 @@ def said(log, intent, state="RESTING", stands=0, *, price=None, size=None, reaso
     """What accounts say of a quote."""
     leg = intent.legs[0]
     rests = state == "RESTING"
-    return log.feed(
-        Saga(
-            id=intent.id,
-            strategy=intent.strategy,
-            link=intent.link,
-            account_set="main",
-            state=state,
-            reason=reason,
-            standing_e6=[stands],
-            price=(leg.price if price is None else price) if rests else 0,
-            size=(leg.size if size is None else size) if rests else 0,
-            now_ns=log.now_ns,
-            log_partition=0,
-            log_offset=0,
-            recv_ts_ns=log.now_ns,
-        )
-    )
+    rested = {
+        "price": (leg.price if price is None else price) if rests else 0,
+        "size": (leg.size if size is None else size) if rests else 0,
+    }
+    return outcome(log, intent, state, stands, reason, **rested)
 
 
 def quoting(make, **changes):

@@ -4,7 +4,6 @@ Real processes on real servers. What left is judged from the logs and from the v
 """
 
 import json
-import os
 import signal
 import time
 import urllib.request
@@ -16,19 +15,15 @@ import msgspec
 import pytest
 
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
 from core.runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.runtime.sequenced import unpack
-from infra.cli.reach import Reach
 from infra.demo import cast, scan, setup
 from infra.demo.options import Options
-from infra.demo.tap import Tap
-from infra.demo.world import World
-from infra.stack.processes import Processes
 from schemas.decision import Amend, Grant, Intent, Saga
 from schemas.derived import Depth, Quote, Tick
 from schemas.order import OrderUpdate, Submitting, VenueCall
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
+from tests.e2e.running import Running, send
 from venues import VENUES
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
@@ -106,57 +101,18 @@ class Story:
         return found
 
 
-class Stage:
+class Stage(Running):
     """The workers of a run, whom to strike, and what makes edges."""
 
     def __init__(self, stack, folder) -> None:
-        self.reach = Reach(
-            run=RUN,
-            partitions=2,
-            replication=0,
-            bootstrap=stack.bootstrap,
-            registry_url=stack.registry_url,
-            questdb_http=stack.questdb_http,
-            questdb_pg="",
-            stack=stack.settings,
-        )
-        self.options = Options(markets=MARKETS, rate_per_s=120, edges_per_s=0.0, seed=5, folder=folder)
-        self.processes = Processes(stack.settings.data, RUN)
-        self.world = World(self.options, self.processes)
-        self.parts = [part for part in cast.parts() if part.name != "observe"]
-        self.tap = Tap(self.reach)
+        options = Options(markets=MARKETS, rate_per_s=120, edges_per_s=0.0, seed=5, folder=folder)
+        super().__init__(stack, RUN, options, [part for part in cast.parts() if part.name != "observe"])
         self.story = Story()
         self._turn = 0
 
-    def start(self) -> None:
-        reach = self.reach
-        register_schemas(reach.registry_url)
-        create_run(bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=RUN, partitions=reach.partitions)
-        self.processes.start_arbiter()
-        self.world.start()
-        setup.write(reach, SystemClock(), self.world, self.options.folder / "desk.json")
-        cast.start(reach, self.processes, self.parts, cast.environment(reach, self.world, self.options))
-        cast.wait_ready(reach, self.processes, self.parts, self.options.ready_timeout_s)
-        self.tap.start()
-        self.until(lambda: self._live() == MARKETS * len(VENUES), "all books are LIVE")
-
-    def close(self) -> None:
-        for pids in self.processes.list().values():
-            for pid in pids:
-                _signal(pid, signal.SIGCONT)
-        self.tap.stop()
-        self.processes.stop_all()
-
-    def until(self, claim, what: str, timeout_s: float = WAIT_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not claim():
-            assert time.monotonic() < deadline, (
-                f"not within {timeout_s} s: {what}; {Counter(self.tap.figures.states.values())}"
-            )
-            time.sleep(0.05)
-
-    def _live(self) -> int:
-        return sum(state == "LIVE" for state in list(self.tap.figures.states.values()))
+    def configure(self) -> None:
+        """Approve the pairs and let all strategies trade."""
+        setup.write(self.reach, SystemClock(), self.world, self.options.folder / "desk.json")
 
     def edge(self, seconds: float) -> None:
         """Push the next market of one venue away from the other, and take it back after `seconds`."""
@@ -193,14 +149,14 @@ class Stage:
         self.edge(0.4)
         time.sleep(0.06)
         began_ns = time.time_ns()
-        _signal(pid, sig)
+        send(pid, sig)
         down_s = time.monotonic()
         self.edge(0.4)
         time.sleep(1.2)
         self.edge(0.5)
         time.sleep(max(DOWN_S - (time.monotonic() - down_s), 0.0))
         if sig == signal.SIGSTOP:
-            _signal(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
         self.story.acts.append(Act(worker, sig, began_ns, time.time_ns()))
         # What waited is handled before another edge makes it hard to tell.
         time.sleep(0.7)
@@ -254,13 +210,6 @@ class Stage:
             for name, fact in accounts.get(cast.ACCOUNT, {}).items():
                 story.attempts[ours[name]] = fact["attempts"]
         return story
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Paper trading as a user runs it, on real servers: a run that follows venues, and `crossbook paper` on its books.
 
-The venues it follows are simulated (and so it is not named `live`, which needs three brokers), so the test knows them; they are other processes than the paper venues, on which
-alone orders are placed. Each fill is judged from the live run's own log.
+The venues it follows are simulated (and so it is not named `live`, which needs three brokers), so the test knows them; they
+are other processes than the paper venues, on which alone orders are placed. Each fill is judged from the live run's own log.
 """
 
 import contextlib
@@ -19,19 +19,15 @@ import pytest
 
 from core.domain.units import MICRO
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
 from core.runtime.topics import TOPICS
-from infra.cli.reach import Reach
 from infra.demo import cast, rows, scan, setup
 from infra.demo.options import Options
-from infra.demo.tap import Tap
-from infra.demo.world import World
-from infra.stack.processes import Processes
 from infra.stack.settings import PROJECT
 from schemas.decision import Grant
 from schemas.derived import Depth
 from schemas.market import Trade
 from schemas.order import Fill
+from tests.e2e.running import Running
 from venues import VENUES
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
@@ -45,42 +41,13 @@ QUOTED = 8
 FOLLOWS = ("derive", "normalize", "instrument", "catalogue", "ingest")
 
 
-class Following:
+class Following(Running):
     """A run that follows venues and decides nothing."""
 
     def __init__(self, stack, folder):
-        self.reach = Reach(
-            run=LIVE,
-            partitions=2,
-            replication=0,
-            bootstrap=stack.bootstrap,
-            registry_url=stack.registry_url,
-            questdb_http=stack.questdb_http,
-            questdb_pg="",
-            stack=stack.settings,
-        )
-        self.options = Options(markets=MARKETS, rate_per_s=200, edges_per_s=2.0, seed=11, folder=folder)
-        self.processes = Processes(stack.settings.data, LIVE)
-        self.world = World(self.options, self.processes)
-        self.parts = [part for part in cast.parts() if part.name.startswith(FOLLOWS)]
-        self.tap = Tap(self.reach)
-
-    def start(self):
-        reach = self.reach
-        register_schemas(reach.registry_url)
-        create_run(bootstrap=reach.bootstrap, registry_url=reach.registry_url, run=LIVE, partitions=reach.partitions)
-        self.processes.start_arbiter()
-        self.world.start()
-        cast.start(reach, self.processes, self.parts, cast.environment(reach, self.world, self.options))
-        cast.wait_ready(reach, self.processes, self.parts, self.options.ready_timeout_s)
-        self.tap.start()
-        deadline = time.monotonic() + self.options.ready_timeout_s
-        while self._live() < MARKETS * len(VENUES):
-            assert time.monotonic() < deadline, self.tap.figures.states
-            time.sleep(0.1)
-
-    def _live(self):
-        return sum(state == "LIVE" for state in list(self.tap.figures.states.values()))
+        options = Options(markets=MARKETS, rate_per_s=200, edges_per_s=2.0, seed=11, folder=folder)
+        parts = [part for part in cast.parts() if part.name.startswith(FOLLOWS)]
+        super().__init__(stack, LIVE, options, parts, live_within_s=options.ready_timeout_s)
 
     def freeze(self, ready):
         """Freeze derive for a while once paper trades; return how many paper markets were open before, during and after."""
@@ -107,10 +74,6 @@ class Following:
                     break
             time.sleep(0.1)
         return count
-
-    def close(self):
-        self.tap.stop()
-        self.processes.stop_all()
 
 
 class Story:

@@ -9,16 +9,12 @@ import random
 import pytest
 
 from core.runtime import topics
-from core.runtime.clock import NS_PER_S
 from schemas.derived import Depth, Quote
 from schemas.market import Trade
 from simulate.kalshi.exchange import account_state as kalshi_state
-from simulate.paper_feed import PaperFeed
 from simulate.polymarket.ledger import account_state as polymarket_state
-from simulate.settings import SimulateSettings
-from simulate.world import World
 from tests.execute.conftest import E6, Bench, MemoryLog
-from tests.simulate.test_paper_venues import KALSHI, POLYMARKET, instrument
+from tests.simulate.paper_books import KALSHI, POLYMARKET, instrument, paper_venues
 
 STEPS = 60
 CASH = 1_000 * E6
@@ -94,28 +90,9 @@ def test_gateway_and_paper_venue_tell_the_same_story(name, seed, tmp_path, crede
 
 async def _play(name, seed, tmp_path, credentials_file):
     venue = name.partition(":")[0]
-    world = World(
-        SimulateSettings(
-            flow=False,
-            quote_at_start=False,
-            cash_usd=CASH // E6,
-            credentials_file=credentials_file,
-            links_file=tmp_path / "links.json",
-            truth_dir=tmp_path / "truth",
-            truth_frames="none",
-            mined_after_ms=20,
-            confirmed_after_ms=40,
-        ),
-        universe=[],
-    )
     log = MemoryLog()
-    feed = PaperFeed(
-        world.kalshi.exchange,
-        world.clob.exchange,
-        log.clock.now_ns,
-        latency_ns=0,
-        tick_age_max_ns=NS_PER_S,
-        note=world.truth.note,
+    world, feed = paper_venues(
+        tmp_path, credentials_file, log.clock.now_ns, CASH // E6, mined_after_ms=20, confirmed_after_ms=40
     )
     feed.describe(instrument(name))
     ready = await world.start()

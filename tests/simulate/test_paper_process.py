@@ -26,7 +26,8 @@ from schemas.derived import Depth, Quote, Tick
 from simulate import paper as process
 from simulate.paper_settings import PaperSettings
 from tests.simulate.conftest import KalshiClient
-from tests.simulate.test_paper_venues import ASKS, BIDS, E6, KALSHI, TICKER, instrument
+from tests.simulate.paper_books import E6, KALSHI, TICKER, instrument
+from tests.simulate.test_paper_venues import ASKS, BIDS
 
 pytestmark = pytest.mark.mock
 
@@ -279,14 +280,13 @@ def test_it_asks_again_and_again_whether_the_run_was_made_anew(monkeypatch):
 def test_a_slow_answer_does_not_end_a_paper_run(monkeypatch):
     run = command.PaperRun.__new__(command.PaperRun)
     run.options = command.PaperOptions(seconds=0.2)
-    run.processes = SimpleNamespace(list=lambda: {command.VENUES_NAME: [1]})
     asked = []
 
     def call(path, body=None):
         asked.append(path)
         raise Unavailable("timed out")
 
-    run.call = call
+    run.venues = SimpleNamespace(are_alive=lambda: True, call=call)
     monkeypatch.setattr(command, "LOOK_S", 0.05)
     run._watch()
     assert len(asked) > 1

@@ -9,43 +9,14 @@ import pytest
 from core.runtime.flow import Input
 from core.runtime.topics import DERIVED_BOOK
 from schemas.derived import Depth, Quote, Tick
-from schemas.market import Instrument, Status, Trade
+from schemas.market import Status, Trade
 from simulate.matching import Side
-from simulate.paper_feed import PaperFeed
-from simulate.settings import SimulateSettings
-from simulate.world import World
 from tests.simulate.conftest import Venues
+from tests.simulate.paper_books import E6, KALSHI, NO, POLYMARKET, TICKER, YES, instrument, paper_venues
 
-TICKER = "KXREAL-26DEC01-T3.5"
-CONDITION = "0x" + "ab" * 32
-YES, NO = "1" * 70, "2" * 70
 CASH = 10_000_000_000
-E6 = 1_000_000
 BIDS = [(4_800, 100 * E6), (4_700, 50 * E6)]
 ASKS = [(5_000, 40 * E6), (5_100, 60 * E6 + 12_345)]
-
-
-def instrument(name, **fields):
-    venue = name.partition(":")[0]
-    common = {
-        "kind": "BINARY",
-        "status": "OPEN",
-        "title": "real",
-        "event_group": f"{venue}:KXREAL-26DEC01",
-        "price_exp": -4,
-        "size_exp": -6,
-        "tick_from": [0] if venue == "kalshi" else [100],
-        "tick_to": [10_000] if venue == "kalshi" else [9_900],
-        "tick_step": [100],
-        "size_min": 10_000 if venue == "kalshi" else 5 * E6,
-        "size_step": 10_000,
-        "fee_model": "QUADRATIC" if venue == "kalshi" else "CURVE",
-        "taker_fee_e6": 70_000 if venue == "kalshi" else 40_000,
-        "maker_fee_e6": 17_500 if venue == "kalshi" else 0,
-        "tokens": [] if venue == "kalshi" else [YES, NO],
-        "recv_ts_ns": 1,
-    }
-    return Instrument(instrument=name, venue=venue, **{**common, **fields})
 
 
 class Live:
@@ -119,37 +90,20 @@ class Live:
         return (await self.venues.sim("/sim/accounts"))[venue][0]
 
 
-KALSHI, POLYMARKET = f"kalshi:{TICKER}", f"polymarket:{CONDITION}"
-
-
 @pytest.fixture
 def run(tmp_path, credentials_file):
     """Run a scenario on paper venues that follow one market of each venue, whose books are LIVE at the start."""
 
     def runner(scenario, **settings):
         async def play():
-            world = World(
-                SimulateSettings(
-                    flow=False,
-                    quote_at_start=False,
-                    cash_usd=CASH // E6,
-                    credentials_file=credentials_file,
-                    links_file=tmp_path / "links.json",
-                    truth_dir=tmp_path / "truth",
-                    truth_frames="none",
-                    mined_after_ms=30,
-                    confirmed_after_ms=60,
-                    **settings,
-                ),
-                universe=[],
-            )
-            feed = PaperFeed(
-                world.kalshi.exchange,
-                world.clob.exchange,
+            world, feed = paper_venues(
+                tmp_path,
+                credentials_file,
                 time.time_ns,
-                latency_ns=0,
-                tick_age_max_ns=1_000_000_000,
-                note=world.truth.note,
+                CASH // E6,
+                mined_after_ms=30,
+                confirmed_after_ms=60,
+                **settings,
             )
             world.control.paper = feed.figures
             ready = await world.start()
