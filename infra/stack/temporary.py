@@ -2,6 +2,10 @@
 
 It never touches a developer's running stack. `StackProvider` is the seam: whoever hands out these addresses and can
 kill and start a server by name, containers for example, can take the place of the processes.
+
+Where the machine has a file system in memory with room, Kafka's logs stand there: a broker writes a few small files to
+the disk for each of its partitions, and tests make thousands. Nothing of what a test may do to a process shows the
+difference: what a killed one had written stays either way.
 """
 
 import os
@@ -22,6 +26,9 @@ from infra.stack.settings import HOST, StackSettings
 from infra.stack.stack import Stack
 
 PREFIX = "crossbook-stack-"
+MEMORY = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
+MEMORY_FREE_MIN = 4 << 30
+"""Bytes; a test's topics take some ten megabytes."""
 OWNER_FILE = "owner.pid"
 # Below the kernel's ephemeral ports, so that no outgoing connection takes one while its server is being restarted.
 PORTS = range(20_000, 32_000)
@@ -64,6 +71,7 @@ class TemporaryStack:
         sweep()
         self.data = Path(tempfile.mkdtemp(prefix=PREFIX))
         (self.data / OWNER_FILE).write_text(str(os.getpid()))
+        self.memory = _memory_folder()
         fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
         chosen: dict[str, Any] = dict(zip(fields, free_ports(len(fields)), strict=True))
         self.settings = StackSettings(
@@ -82,6 +90,11 @@ class TemporaryStack:
         nodes = self.brokers if "kafka" in names else ()
         self.postgres_url = self.settings.postgres_url
         self._stack = Stack(self.settings, (*nodes, *(name for name in names if name != "kafka")))
+        if self.memory is not None:
+            self._stack.claim()
+            for node in nodes:
+                (self.memory / node).mkdir()
+                (self.settings.data / node).symlink_to(self.memory / node)
 
     def __enter__(self) -> Self:
         try:
@@ -120,21 +133,33 @@ class TemporaryStack:
         """Stop everything and delete the folder."""
         self._stack.down()
         shutil.rmtree(self.data, ignore_errors=True)
+        if self.memory is not None:
+            shutil.rmtree(self.memory, ignore_errors=True)
 
 
 def sweep() -> int:
     """Stop and delete the temporary stacks whose owner was killed; return how many there were."""
     found = 0
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+    for folder in (*Path(tempfile.gettempdir()).glob(PREFIX + "*"), *MEMORY.glob(PREFIX + "*")):
         try:
             owner = int((folder / OWNER_FILE).read_text())
         except (OSError, ValueError):
             continue  # another user's, or just being made
         if not psutil.pid_exists(owner):
-            Stack(StackSettings(data=folder / "data")).down()
+            if (folder / "data").exists():
+                Stack(StackSettings(data=folder / "data")).down()
+                found += 1
             shutil.rmtree(folder, ignore_errors=True)
-            found += 1
     return found
+
+
+def _memory_folder() -> Path | None:
+    """Make a folder in memory, marked as ours; None where there is no room."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_FREE_MIN:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
+    (folder / OWNER_FILE).write_text(str(os.getpid()))
+    return folder
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.stack import temporary
 from infra.stack.processes import Processes
-from infra.stack.temporary import OWNER_FILE, PREFIX, free_ports, sweep
+from infra.stack.temporary import OWNER_FILE, PREFIX, TemporaryStack, free_ports, sweep
 
 
 @pytest.fixture
@@ -51,6 +52,36 @@ def test_a_stack_whose_owner_lives_is_left_alone(short_path: Path) -> None:
         assert folder.exists()
     finally:
         processes.stop_all()
+
+
+def test_what_a_killed_owner_had_in_memory_is_deleted_too(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = short_path / "memory"
+    monkeypatch.setattr(temporary, "MEMORY", memory)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name, owner in (("gone", gone.pid), ("lives", os.getpid())):
+        folder = memory / f"{PREFIX}{name}"
+        folder.mkdir(parents=True)
+        (folder / OWNER_FILE).write_text(str(owner))
+    sweep()
+    assert [folder.name for folder in memory.iterdir()] == [f"{PREFIX}lives"]
+
+
+def test_kafka_keeps_its_logs_in_memory_where_there_is_room(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = short_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(temporary, "MEMORY", memory)
+    monkeypatch.setattr(temporary, "MEMORY_FREE_MIN", 1)
+    with_room = TemporaryStack(brokers=3)
+    assert {(with_room.settings.data / name).resolve().parent.parent for name in with_room.brokers} == {
+        memory.resolve()
+    }
+    with_room.close()
+    assert not list(memory.iterdir())
+    monkeypatch.setattr(temporary, "MEMORY_FREE_MIN", 1 << 62)
+    without = TemporaryStack()
+    assert without.memory is None
+    without.close()
 
 
 def test_free_ports_are_distinct_and_can_be_bound() -> None:
