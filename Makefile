@@ -56,7 +56,7 @@ test: env official ## all tests, with real servers on free ports
 	$(BIN)/python -m infra.stack fetch
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
-test-fast: env ## the tests that need no server
+test-fast: env official ## the tests that need no server
 	$(BIN)/python -m pytest -q -m "not broker"
 
 demo: env ## the whole flow against simulated venues; DEMO_S=30 KILLS=5 and build/demo.json

@@ -252,7 +252,7 @@ def run(effort: Effort) -> list[Figure]:
         Figure("memory to topic, mock cluster", best["memory"].per_s, "/s", note="without the socket"),
     ]
     bootstrap = load(WorkerSettings).bootstrap
-    if not _answers(bootstrap):
+    if not answers(bootstrap):
         return figures
     name = f"{RUN}-{os.getpid()}"
     ensure_topics(bootstrap, name, PARTITIONS)
@@ -280,7 +280,8 @@ def _best(repeats: int, ways: dict[str, Callable[[], Coroutine[Any, Any, Passage
     return found
 
 
-def _answers(bootstrap: str) -> bool:
+def answers(bootstrap: str) -> bool:
+    """Whether somebody listens at the first of these addresses."""
     host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
     try:
         socket.create_connection((host, int(port)), PROBE_S).close()

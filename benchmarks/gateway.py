@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.frames import _answers
+from benchmarks.frames import answers
 from benchmarks.measure import Effort, Figure
 from benchmarks.path import quantile
 from benchmarks.rig import PARTITIONS, VENUES, Rig, small_registry
@@ -95,7 +95,7 @@ def run(effort: Effort) -> list[Figure]:
         found = uvloop.run(measure(cluster.bootstrap, registry, RUN, Path(folder), orders))
     figures = figures_of(found, "mock cluster")
     settings = load(WorkerSettings)
-    if _answers(settings.bootstrap):
+    if answers(settings.bootstrap):
         name = f"{RUN}-{os.getpid()}"
         create_run(bootstrap=settings.bootstrap, registry_url=settings.registry_url, run=name, partitions=PARTITIONS)
         try:

@@ -178,11 +178,10 @@ class Http:
 
     async def _proof(self, request: Request, signed: Mapping[str, str] | None, asked_s: float) -> Mapping[str, str]:
         """Return the headers to send, once those of every request before are there: none overtakes another."""
-        elsewhere = "://" in request.path
-        if elsewhere and not request.is_public:
+        if request.is_elsewhere and not request.is_public:
             raise InvariantBroken(f"{request.path}: a signature of this account goes to no other host")
         async with self._line:
-            if elsewhere:
+            if request.is_elsewhere:
                 return {}
             if signed and self._clock.monotonic_s() - asked_s <= PROOF_AGE_MAX_S:
                 return signed
@@ -197,13 +196,13 @@ class Http:
         async with session.request(
             request.method,
             # As it was signed: not a character of it is encoded again.
-            URL(request.path if "://" in request.path else f"{self._base}{request.path}", encoded=True),
+            URL(request.path if request.is_elsewhere else f"{self._base}{request.path}", encoded=True),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,
         ) as response:
             body = await response.read()
-        if "://" not in request.path:
+        if not request.is_elsewhere:
             self._hear_patience(response.headers.get("Keep-Alive", ""))
         date_ns = _date_ns(response.headers.get("Date", ""))
         return Reply(response.status, body, leaving.sent_ts_ns, self._clock.now_ns(), date_ns)

@@ -96,6 +96,11 @@ class Request(NamedTuple):
     cost: int = 1
     is_public: bool = False
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another host of the venue answers."""
+        return "://" in self.path
+
 
 class Reply(NamedTuple):
     """An answer, whatever it says; `date_ns` is the date its server put on it, 0 where none."""

@@ -271,9 +271,8 @@ class Flow:
                 quoter.offset = offset
         self.edges_begun += 1
         self.event_edges_begun += 1
-        key = self._universe[places[0]].kalshi_event
-        self._truth.note("edges", event="begin", key=key, venue="both", offset=offset)
         for index in places:
+            self._truth.note("edges", event="begin", key=self._universe[index].key, venue="both", offset=offset)
             self._requote(index, now)
 
     def _step(self, now: float) -> int:

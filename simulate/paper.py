@@ -140,7 +140,7 @@ async def _describe(parts: Parts, settings: PaperSettings, feed: PaperFeed, desc
     """Take in descriptions for good; `described` is set when all that were there are known."""
     while True:
         reader = _reader(parts, settings, topics.MARKET_INSTRUMENT, "beginning", None)
-        caught_up = asyncio.create_task(_pass_on(reader.caught_up, described))
+        caught_up = asyncio.create_task(_pass_on(reader, described))
         try:
             async for batch in reader.batches():
                 for item in batch:
@@ -238,10 +238,10 @@ def _reader(
     )
 
 
-async def _pass_on(caught_up: asyncio.Event, described: asyncio.Event) -> None:
-    await caught_up.wait()
-    # The last batches are still in the reader's queue.
-    await asyncio.sleep(CHECK_S)
+async def _pass_on(reader: EdgeReader, described: asyncio.Event) -> None:
+    await reader.caught_up.wait()
+    while not reader.is_idle:  # noqa: ASYNC110 -- the reader counts on its own thread; the last batches are still to be taken in
+        await asyncio.sleep(CHECK_S)
     described.set()
 
 

@@ -11,9 +11,8 @@ from simulate.kalshi.market import KalshiMarket, Rules
 from simulate.paper_market import PaperMarket
 from simulate.polymarket.market import PolymarketMarket
 from simulate.universe import LinkedMarket
+from venues.kalshi.rules import TAKER_RATE_E6
 
-KALSHI_TAKER_E6 = 70_000
-"""Coefficient of a series whose fee multiplier is one."""
 _KALSHI_FEES = {0: "quadratic", 1: "quadratic_with_maker_fees", 2: "quadratic_with_combo_maker_fees"}
 """By the maker's share of the taker's coefficient, in quarters."""
 
@@ -57,7 +56,7 @@ def kalshi_market(instrument: Instrument, book: PaperMarket) -> KalshiMarket:
     ticker = instrument.instrument.partition(":")[2]
     event = instrument.event_group.partition(":")[2]
     linked = _linked(instrument, kalshi_ticker=ticker, kalshi_event=event)
-    market = KalshiMarket(linked, Rules(fee_type, Fraction(taker, KALSHI_TAKER_E6), "linear_cent", grid), book)
+    market = KalshiMarket(linked, Rules(fee_type, Fraction(taker, TAKER_RATE_E6), "linear_cent", grid), book)
     market.exchange_index = instrument.exchange_index
     return market
 

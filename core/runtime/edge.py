@@ -203,6 +203,11 @@ class EdgeReader:
         """How far its handler is behind; calm until the log was read to its end for the first time."""
         return self._pressure
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether its handler is done with everything that was handed over."""
+        return not self._waiting_ns
+
     async def batches(self) -> AsyncIterator[list[Input]]:
         """Yield batches until closed.
 

@@ -53,9 +53,8 @@ class Capital:
         """Return each strategy whose holdings cost more than its budget, with the first fill after which they did."""
         held: dict[tuple[str, str], tuple[int, int]] = {}
         cost: dict[str, int] = {}
-        told: set[str] = set()
         ours = [fill for fill in self.fills.values() if fill.order in self.grants]
-        told |= {self._strategy(self.fills[place]) for place in self.failed & {*self.fills}}
+        passed_over = {self._strategy(self.fills[place]) for place in self.failed & {*self.fills}}
         for fill in sorted(ours, key=lambda fill: fill.recv_ts_ns):
             grant = self.grants[fill.order]
             strategy = self._strategy(fill)
@@ -64,8 +63,8 @@ class Capital:
             held[place] = after = self._moved(before, grant, fill)
             cost[strategy] = cost.get(strategy, 0) + after[1] - before[1]
             allowed = self.budgets.get(strategy, self.budgets.get(EACH, -1))
-            if 0 <= allowed < cost[strategy] and strategy not in told:
-                told.add(strategy)
+            if 0 <= allowed < cost[strategy] and strategy not in passed_over:
+                passed_over.add(strategy)
                 yield f"strategy {strategy}: holds {cost[strategy]} of {allowed} (1e-6) after fill {fill.fill}"
 
     def _strategy(self, fill: Fill) -> str:

@@ -27,7 +27,7 @@ def session(run):
     """Play a client's whole session, `session(program, check, neg_risk_share=…)`; `check(venues, said)` judges."""
     interpreter = Path(os.environ.get("CROSSBOOK_OFFICIAL_PYTHON", PROJECT / "build/official/bin/python"))
     if not interpreter.exists():
-        pytest.skip(f"Polymarket's own clients are not there ({interpreter}): `make official`")
+        pytest.fail(f"Polymarket's own clients are not there ({interpreter}): run `make official`, as `make test` does")
 
     def runner(program, check, **settings):
         async def scenario(venues):
