@@ -79,6 +79,10 @@ class Degraded:
             return "nobody wants its instruments from here any more"
         if poll.epoch >= 0 and self._roster.is_covered(poll.spec.instruments, poll.epoch):
             return "a socket feed took over"
+        if line.is_ready and line.epoch < poll.epoch:
+            # They were opened side by side. Its books do not come anew by themselves: those the poll took are asked
+            # for again when this one ends.
+            return f"the socket feed of epoch {line.epoch} is there"
         if line.feed is None and line.last_epoch > poll.epoch >= 0:
             return f"the socket feed of epoch {line.last_epoch} may have taken books over before it ended"
         if poll.epoch < 0 and line.feed is not None:

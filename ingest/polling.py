@@ -2,8 +2,8 @@
 
 It is declared: its Opened says so, its books are `RestBook(POLL)`, and it never says Ready, so nobody's socket feed ends
 for it. Nothing is opened before REST has answered once. Ticks stand on its log only while polls succeed. It ends once a
-socket feed of a higher epoch is ready, or was begun and failed: that one may have taken books over, and what is polled
-under the older epoch would not be heard any more.
+socket feed is ready, or one of a higher epoch was begun and failed: that one may have taken books over, and what is
+polled under the older epoch would not be heard any more.
 """
 
 import asyncio
@@ -148,6 +148,8 @@ class Polling:
                     await self._wait(max(self._pause_s, self._backoff.next_s()))
                     continue
                 self._backoff.reset()
+                if self._stopped.is_set():
+                    break
                 await self._write(found, asked_ns, pendulum)
                 await self._wait(self._pause_s)
         finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from core.domain.errors import Unavailable
 from core.runtime.clock import SystemClock
 from core.runtime.topics import RAW_FEED, RAW_FRAME
-from ingest.feed import FeedSpec
+from ingest.degraded import Degraded
+from ingest.feed import Feed, FeedSpec
 from ingest.polling import Polling
+from ingest.roster import Roster
+from ingest.settings import IngestSettings
 from schemas.raw import Closed, FeedTick, Opened, Ready, RestBook
 
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
@@ -189,6 +193,60 @@ def test_a_socket_feed_that_fails_after_it_was_opened_makes_the_polled_one_open_
             await crew.dismiss()
 
     in_world(body)
+
+
+def test_a_poll_opened_beside_a_socket_feed_ends_though_its_epoch_is_the_higher(doubles) -> None:
+    """Kafka was away: both waited for it, and the poll's Opened came second. Its books would be DEGRADED for good."""
+
+    async def scenario() -> None:
+        log, shelf = doubles.Log(SystemClock()), Shelf()
+        shelf.fails = False
+        line = SimpleNamespace(
+            spec=FeedSpec("kalshi", 7, 3, "tester", ("kalshi:A", "kalshi:B")), subjects={"A": "kalshi:A", "B": "kalshi:B"},
+            retiring_since_s=None, feed=None, is_ready=False, epoch=-1, last_epoch=-1, down_s=99.0,
+        )  # fmt: skip
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            degraded = Degraded(
+                {7: line}, Roster("kalshi"), books=shelf, rest=None, producer=log, clock=SystemClock(),
+                settings=IngestSettings(run="test-ingest", feed_degraded_after_s=0.5), tasks=tasks,
+                free_slot=lambda _: 8,
+            )  # fmt: skip
+            # The socket feed's Opened is written first, and it is ready when the poll has its own.
+            older = Feed(line.spec, None, log, SystemClock())
+            line.last_epoch = await older.open()
+            degraded.look()
+            while not polled(log):  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+            line.feed, line.epoch, line.down_s = older, older.epoch, 0.0
+            assert polled(log)[0].epoch > line.epoch
+            degraded.look()
+            assert degraded.instruments == 2  # until the socket feed has every book, the polled ones are all there is
+            line.is_ready = True
+            degraded.look()
+            while degraded.instruments:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+        (closed,) = [one for one in log.records(RAW_FEED) if isinstance(one, Closed)]
+        assert closed.epoch > line.epoch
+        assert closed.reason == f"the socket feed of epoch {line.epoch} is there"
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_that_is_stopped_while_it_asks_writes_nothing(doubles) -> None:
+    async def scenario() -> None:
+        log = doubles.Log(SystemClock())
+        spec = FeedSpec("kalshi", 7, 3, "tester", ("kalshi:A",), degraded=True)
+
+        class Slow(Shelf):
+            async def fetch(self, rest, subjects, *, tries):
+                poll.stop("there is a socket again")
+                return dict.fromkeys(subjects, b"{}")
+
+        poll = Polling(spec, {"A": "kalshi:A"}, books=Slow(), rest=None, producer=log, clock=SystemClock(), per_s=50.0)
+        await asyncio.wait_for(poll.run(), 20)
+        assert log.records(RAW_FEED) == log.records(RAW_FRAME) == []
+
+    asyncio.run(scenario())
 
 
 class Shelf:
