@@ -84,6 +84,9 @@ shared.worker.count={workers}
 # The sink makes its tables itself; a column or table nobody declared is a mistake.
 line.auto.create.new.columns=false
 line.auto.create.new.tables=false
+cairo.writer.data.append.page.size={page}
+cairo.writer.data.index.value.append.page.size={page}
+cairo.wal.writer.data.append.page.size={wal_page}
 """
 
 QUESTDB_LOGGING = """\
@@ -245,6 +248,8 @@ def questdb(settings: StackSettings, jar: Path) -> Server:
                 pg=settings.questdb_pg_port,
                 line=settings.questdb_line_port,
                 workers=settings.questdb_workers,
+                page=settings.questdb_page_kb * 1024,
+                wal_page=settings.questdb_page_kb * 256,
             )
         )
         (folder / "conf" / "log.conf").write_text(QUESTDB_LOGGING)

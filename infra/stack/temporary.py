@@ -79,6 +79,7 @@ class TemporaryStack:
             brokers=brokers,
             respawn=respawn,
             questdb_heap_mb=512,
+            questdb_page_kb=256,
             postgres="postgres" in names,
             **chosen,
         )
