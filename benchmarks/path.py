@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from rich.console import Console
 
@@ -84,11 +86,20 @@ def at_rate(rate_per_s: int, effort: Effort) -> list[Figure]:
         if not report_file.exists():
             raise KeyboardInterrupt if code == 130 else Unavailable(f"the demo ended early: {said.getvalue()[-500:]}")
         report = json.loads(report_file.read_text(encoding="utf-8"))
-        passages = passages_of(reach, report["seconds"])
+        return measured(reach, rate_per_s, report)
     finally:
         delete_run(reach.bootstrap, reach.run)
+
+
+def measured(reach: Reach, rate_per_s: int, report: Mapping[str, Any]) -> list[Figure]:
+    """Return the latencies of a demo that has ended, whose report is `report`.
+
+    Raises:
+        Unavailable: it sent no order.
+    """
+    passages = passages_of(reach, report["seconds"])
     if not passages:
-        raise Unavailable(f"no order was sent at {rate_per_s} messages/s: its figures stand in {report_file}")
+        raise Unavailable(f"no order of {reach.run} was sent at {rate_per_s} messages/s: {report['orders']}")
     # An order that is late is not sent: half a second is the longest way there can be.
     late = sum(counts["expired_unsent"] for counts in report["orders"].values())
     note = (

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from core.runtime.admin import register_schemas
 from infra.stack.temporary import StackProvider, TemporaryStack
 
 # How long an example takes says nothing about the code on a machine that does other things too.
@@ -47,8 +48,9 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[StackProvider]:
-    """Kafka, the registry and QuestDB on free ports, started once and stopped at the end (about ten seconds)."""
+    """Kafka, the registry (it knows all schemas) and QuestDB on free ports, started once, stopped at the end (about ten seconds)."""
     with TemporaryStack() as running:
+        register_schemas(running.registry_url)
         yield running
 
 

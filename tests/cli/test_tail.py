@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import Output
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.broker
 def told(stack):
     """A run with a few records on two topics."""
     run = f"test-{uuid.uuid4().hex[:10]}"
-    register_schemas(stack.registry_url)
     create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=run, partitions=2)
     clock = SystemClock()
     codec = Codec(HttpRegistry(stack.registry_url))

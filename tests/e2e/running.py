@@ -17,20 +17,36 @@ PARTITIONS = 2
 WAIT_S = 30.0
 
 
+def reach_of(stack, run):
+    """Return where a run on a test's servers is to be found."""
+    return Reach(
+        run=run,
+        partitions=PARTITIONS,
+        replication=0,
+        bootstrap=stack.bootstrap,
+        registry_url=stack.registry_url,
+        questdb_http=stack.questdb_http,
+        questdb_pg="",
+        stack=stack.settings,
+    )
+
+
+def environment_of(stack):
+    """Return this process's environment with a test's servers in it, for commands."""
+    settings = stack.settings
+    ports = {
+        f"CROSSBOOK_STACK_{name.upper()}": str(getattr(settings, name))
+        for name in type(settings).model_fields
+        if name.endswith("_port")
+    }
+    return {**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(settings.data), "COLUMNS": "160"}
+
+
 class Running:
     """The run: `start`, then `close` whatever happened."""
 
     def __init__(self, stack, run, options, parts, *, live_within_s=WAIT_S):
-        self.reach = Reach(
-            run=run,
-            partitions=PARTITIONS,
-            replication=0,
-            bootstrap=stack.bootstrap,
-            registry_url=stack.registry_url,
-            questdb_http=stack.questdb_http,
-            questdb_pg="",
-            stack=stack.settings,
-        )
+        self.reach = reach_of(stack, run)
         self.options = options
         self.processes = Processes(stack.settings.data, run)
         self.world = World(options, self.processes)

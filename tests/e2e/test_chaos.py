@@ -4,7 +4,6 @@ The three plans follow each other in one run: two thirds of the time would else 
 """
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 
 from infra.stack.settings import PROJECT
 from infra.stack.temporary import TemporaryStack
+from tests.e2e.running import environment_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(420)]
 
@@ -31,11 +31,6 @@ def servers():
 def chaos(servers, tmp_path_factory):
     """The run: exit code, report, page, what it printed."""
     report = tmp_path_factory.mktemp("chaos") / "chaos.json"
-    ports = {
-        f"CROSSBOOK_STACK_{name.upper()}": str(getattr(servers.settings, name))
-        for name in type(servers.settings).model_fields
-        if name.endswith("_port")
-    }
     done = subprocess.run(
         [
             sys.executable, "-m", "infra.cli", "chaos", "--no-own-stack", "--run", RUN, "--seconds", str(SECONDS),
@@ -43,7 +38,7 @@ def chaos(servers, tmp_path_factory):
             *(word for seed in SEEDS[1:] for word in ("--then", str(seed))), "--report", str(report),
         ],
         cwd=PROJECT,
-        env={**os.environ, **ports, "CROSSBOOK_STACK_DATA": str(servers.settings.data), "COLUMNS": "160"},
+        env=environment_of(servers),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,7 +4,6 @@ One demo, with workers of every stage behind the sockets killed (-9) and normali
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,9 +12,11 @@ import time
 import psutil
 import pytest
 
+from benchmarks.path import HOPS, measured
 from infra.stack.processes import Processes
 from infra.stack.settings import PROJECT
 from simulate.replay import replay, verify
+from tests.e2e.running import environment_of, reach_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(420)]
 
@@ -32,13 +33,7 @@ class Shell:
         self.report = folder / "demo.json"
         self.output = folder / "demo.log"
         self.workers = Processes(stack.settings.data, RUN)
-        ports = {
-            f"CROSSBOOK_STACK_{name.upper()}": str(getattr(stack.settings, name))
-            for name in type(stack.settings).model_fields
-            if name.endswith("_port")
-        }
-        data = str(stack.settings.data)
-        self.environment = {**os.environ, **ports, "CROSSBOOK_STACK_DATA": data, "COLUMNS": "160"}
+        self.environment = environment_of(stack)
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 self.command(
@@ -112,6 +107,15 @@ def test_frames_came_and_orders_were_filled_on_both_venues(demo):
         assert report["detail"]["frames"][venue]["sent"] > 1000, text
         assert report["orders"][venue]["filled"] > 0, text
         assert report["orders"][venue]["open"] == 0, text
+
+
+def test_the_way_of_its_orders_is_measured_hop_by_hop(demo, stack):
+    _, report, text = demo
+    figures = measured(reach_of(stack, RUN), 200, report)
+    assert len(figures) == 2 + len(HOPS)
+    assert all(figure.value > 0 for figure in figures), figures
+    assert figures[0].unit == "ms"
+    assert "lost 0, duplicated 0" in figures[0].note, text
 
 
 def test_two_replays_say_what_the_demo_said(demo, stack):

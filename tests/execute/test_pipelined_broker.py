@@ -6,7 +6,7 @@ import os
 import pytest
 
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.edge import EdgeProducer, EdgeReader
@@ -19,7 +19,6 @@ RECORDS = 600
 @pytest.mark.timeout(240)
 async def test_records_stay_in_order_over_the_death_of_the_broker(stack) -> None:
     run = f"test-pipelined-{os.getpid()}"
-    register_schemas(stack.registry_url)
     create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=run, partitions=1)
     codec = Codec(HttpRegistry(stack.registry_url))
     out = EdgeProducer(

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.clock import NS_PER_MS, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.edge import EdgeProducer, EdgeReader
@@ -120,7 +120,6 @@ class Processes:
 
 @pytest.fixture
 def new_host(stack: Any, new_bench: Any, credentials_file: Path, tmp_path: Path) -> Any:
-    register_schemas(stack.registry_url)
 
     @contextlib.asynccontextmanager
     async def make(venue: str) -> AsyncIterator[tuple[Any, Processes]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime import topics
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.edge import EdgeReader
 from schemas.raw import Closed, Opened, Ready
@@ -112,7 +112,6 @@ def environment(stack, settings, run: str) -> dict[str, str]:
 
 @pytest.fixture
 def run(stack) -> str:
-    register_schemas(stack.registry_url)
     name = f"test-ingest-{next(_numbers)}"
     create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=name, partitions=4)
     return name

@@ -12,7 +12,7 @@ import uuid
 import pytest
 
 from core.domain.errors import Unavailable
-from core.runtime.admin import create_run, find_run, register_schemas
+from core.runtime.admin import create_run, find_run
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import Output
@@ -35,7 +35,6 @@ class Rig:
     def __init__(self, stack, postgres_stack, database):
         self.stack, self.postgres, self.database = stack, postgres_stack, database
         self.name = f"test-{uuid.uuid4().hex[:10]}"
-        register_schemas(stack.registry_url)
         create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=self.name, partitions=2)
         self.clock = SystemClock()
         self.codec = Codec(HttpRegistry(stack.registry_url))

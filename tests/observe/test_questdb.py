@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import Output
@@ -31,7 +31,6 @@ class Rig:
     def __init__(self, stack):
         self.stack = stack
         self.run = f"test-{uuid.uuid4().hex[:10]}"
-        register_schemas(stack.registry_url)
         create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=self.run, partitions=2)
         self.clock = SystemClock()
         self.codec = Codec(HttpRegistry(stack.registry_url))

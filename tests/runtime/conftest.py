@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from core.runtime.admin import create_run, register_schemas
+from core.runtime.admin import create_run
 from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry, HttpRegistry
 from core.runtime.producer import Publisher
@@ -77,5 +77,4 @@ def _fresh_run() -> str:
 
 @pytest.fixture(scope="session")
 def registered_stack(stack):
-    register_schemas(stack.registry_url)
     return stack
