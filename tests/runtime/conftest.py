@@ -64,17 +64,12 @@ def mock_cluster(mock_kafka: MockCluster) -> Cluster:
 
 
 @pytest.fixture
-def broker_cluster(registered_stack) -> Cluster:
+def broker_cluster(stack) -> Cluster:
     """The real broker alone, for what the mock cluster cannot do."""
-    stack, run = registered_stack, _fresh_run()
+    run = _fresh_run()
     create_run(bootstrap=stack.bootstrap, registry_url=stack.registry_url, run=run, partitions=4)
     return Cluster("broker", stack.bootstrap, stack.registry_url, run, lambda: Codec(HttpRegistry(stack.registry_url)))
 
 
 def _fresh_run() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
-
-
-@pytest.fixture(scope="session")
-def registered_stack(stack):
-    return stack

@@ -142,21 +142,21 @@ def test_a_registry_that_is_down_is_unavailable_and_says_so():
 
 
 @pytest.mark.broker
-def test_unregistered_schema_is_named(registered_stack_url):
+def test_unregistered_schema_is_named(stack_url):
     with pytest.raises(Misconfigured, match="make dev-stack"):
-        HttpRegistry(registered_stack_url).id_of("crossbook.market.Nothing", '{"type":"string"}')
+        HttpRegistry(stack_url).id_of("crossbook.market.Nothing", '{"type":"string"}')
 
 
 @pytest.fixture(scope="session")
-def registered_stack_url(registered_stack) -> str:
-    return registered_stack.registry_url
+def stack_url(stack) -> str:
+    return stack.registry_url
 
 
 @pytest.mark.broker
 @pytest.mark.parametrize("name", sorted(schema_texts()))
-def test_confluents_own_classes_read_what_we_write_and_write_what_we_read(name, registered_stack_url):
-    client = SchemaRegistryClient({"url": registered_stack_url, "timeout": 10})
-    ours = Codec(HttpRegistry(registered_stack_url))
+def test_confluents_own_classes_read_what_we_write_and_write_what_we_read(name, stack_url):
+    client = SchemaRegistryClient({"url": stack_url, "timeout": 10})
+    ours = Codec(HttpRegistry(stack_url))
     record = _sample(name)
     fields = msgspec.to_builtins(record, builtin_types=(bytes,))
     context = SerializationContext("any", MessageField.VALUE)

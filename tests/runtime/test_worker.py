@@ -57,11 +57,11 @@ def test_a_setting_that_is_not_allowed_is_one_line_and_exit_code_2(tmp_path):
 
 
 @pytest.mark.broker
-def test_a_run_without_topics_is_named_with_the_remedy(tmp_path, registered_stack):
+def test_a_run_without_topics_is_named_with_the_remedy(tmp_path, stack):
     process = start(
         tmp_path,
-        bootstrap=registered_stack.bootstrap,
-        registry_url=registered_stack.registry_url,
+        bootstrap=stack.bootstrap,
+        registry_url=stack.registry_url,
         run="test-never-made",
     )
     (line,) = said(process)
