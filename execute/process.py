@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable
 
 import uvloop
@@ -185,6 +186,7 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         # What a human signs off is about real markets: simulated ones have no law, but obey one that is written down.
         sign_off_required=resolved.endpoints.environment is not Environment.SIMULATED,
         halt_file=halt_file(settings.halt_dir, settings.writes, settings.account),
+        host=socket.gethostname(),
     )
 
     def facts() -> dict[str, object]:

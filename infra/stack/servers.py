@@ -24,7 +24,7 @@ KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 {quorum}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{inner}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 log.dirs={data}
@@ -163,9 +163,9 @@ def is_ready(settings: StackSettings, name: str) -> bool:
 
             return answers(settings, PROBE_TIMEOUT_S)
         case "registry":
-            return _answers(settings.registry_port, "/apis/ccompat/v7/subjects")
+            return _answers(settings.host, settings.registry_port, "/apis/ccompat/v7/subjects")
         case _:
-            return _answers(settings.questdb_http_port, "/exec?query=SELECT%201")
+            return _answers(HOST, settings.questdb_http_port, "/exec?query=SELECT%201")
 
 
 def kafka(settings: StackSettings, jars: list[Path], name: str) -> Server:
@@ -198,7 +198,7 @@ def registry(settings: StackSettings, archive: Path) -> Server:
     folder = settings.data / "registry"
     application = settings.cache / archive.name.removesuffix(".tar.gz")
     values = {
-        "quarkus.http.host": HOST,
+        "quarkus.http.host": settings.host,
         "quarkus.http.port": settings.registry_port,
         # Without these two lines it opens 0.0.0.0:9000, which is QuestDB's port.
         "quarkus.management.host": HOST,
@@ -279,7 +279,8 @@ def _kafka_properties(settings: StackSettings, name: str) -> str:
         else f"controller.quorum.voters={voters}"
     )
     return KAFKA_PROPERTIES.format(
-        host=HOST,
+        host=settings.host,
+        inner=HOST,
         node=_node(name),
         port=port,
         controller=controller,
@@ -314,8 +315,8 @@ def _format(base: list[str], conf: Path, cluster: str) -> None:
         raise Misconfigured(f"Kafka's storage cannot be formatted: {' '.join(reason)}; see {conf}")
 
 
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
+"""Where everything listens, but for what `StackSettings.host` moves."""
 BROKERS = (0, 1, 3)
 POSTGRES_NAME = "crossbook"
 """Of PostgreSQL's database and of the role that owns it."""
@@ -45,6 +46,9 @@ class StackSettings(BaseSettings):
     """Kafka nodes: 1, or 3 (every record stands on three, two must have it before it is acknowledged). 0: as many as the
     data folder was made for, 1 when it is new."""
 
+    host: str = HOST
+    """The address at which Kafka and the registry listen, and by which Kafka tells clients to come back; another than
+    127.0.0.1 only where workers run on other hosts (docs/hosts.md). Controllers, QuestDB and PostgreSQL stay on 127.0.0.1."""
     kafka_port: int = Field(default=9092, ge=1, le=65535)
     kafka_controller_port: int = Field(default=9093, ge=1, le=65535)
     kafka_2_port: int = Field(default=9094, ge=1, le=65535)
@@ -87,6 +91,13 @@ class StackSettings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return (PROJECT / path.expanduser()).resolve()
 
+    @field_validator("host")
+    @classmethod
+    def _is_one_address(cls, host: str) -> str:
+        if host in {"", "0.0.0.0", "::", "*"} or ":" in host:
+            raise ValueError(f"expected one IPv4 address or name that clients can reach, found {host!r}")
+        return host
+
     @field_validator("brokers")
     @classmethod
     def _has_a_majority(cls, count: int) -> int:
@@ -116,17 +127,22 @@ class StackSettings(BaseSettings):
 
     def broker_address(self, name: str) -> str:
         """Return one broker's `host:port`."""
-        return f"{HOST}:{self.broker_ports(name)[0]}"
+        return f"{self.host}:{self.broker_ports(name)[0]}"
 
     def broker_ports(self, name: str) -> tuple[int, int]:
         """Return one broker's ports: for clients, for the controllers among themselves."""
         clients, controllers = broker_port_settings(name)
         return getattr(self, clients), getattr(self, controllers)
 
+    def bind_address(self, port_setting: str) -> str:
+        """Return the address at which the port of a setting is opened."""
+        for_workers = {"registry_port", *(broker_port_settings(name)[0] for name in self.broker_names)}
+        return self.host if port_setting in for_workers else HOST
+
     @property
     def registry_url(self) -> str:
         """The registry's Confluent-compatible API."""
-        return f"http://{HOST}:{self.registry_port}/apis/ccompat/v7"
+        return f"http://{self.host}:{self.registry_port}/apis/ccompat/v7"
 
     @property
     def questdb_http(self) -> str:

@@ -58,7 +58,12 @@ class TemporaryStack:
     """The dev stack's processes on free ports; a context manager."""
 
     def __init__(
-        self, names: tuple[str, ...] = ("kafka", "registry", "questdb"), *, brokers: int = 1, respawn: bool = False
+        self,
+        names: tuple[str, ...] = ("kafka", "registry", "questdb"),
+        *,
+        brokers: int = 1,
+        respawn: bool = False,
+        host: str = HOST,
     ) -> None:
         """Choose ports; `kafka` among the names stands for all of its nodes. PostgreSQL is there only when named."""
         sweep()
@@ -70,6 +75,7 @@ class TemporaryStack:
             data=self.data / "data",
             brokers=brokers,
             respawn=respawn,
+            host=host,
             questdb_heap_mb=512,
             postgres="postgres" in names,
             **chosen,

@@ -1,0 +1,227 @@
+"""Two gateways on two hosts with Kafka between: what is done to them, told as one JSON object to the file it is given.
+
+The first process of a lab (`hosts.py`): it starts Kafka and the registry, two hosts with a venue and a gateway each, plays
+decide and derive through Kafka, pulls a cable, and judges nothing: `test_two_hosts.py` does.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import uvloop
+
+from core.runtime.admin import create_run, register_schemas
+from core.runtime.clock import NS_PER_MS
+from infra.stack.temporary import TemporaryStack
+from tests.e2e.hosts import HUB, Host, Venue, begin_network
+from tests.e2e.venue import new_world
+from tests.execute.conftest import Bench
+from tests.execute.test_process import PARTITIONS, KafkaLog
+
+RUN = "test-two-hosts"
+PLACES = {"us": ("kalshi", 18_801), "eu": ("polymarket", 18_802)}
+CUT_S = 6.0
+GRANT_EVERY_S = 0.5
+LIFE_MS = 5_000
+READY_S = 30.0
+
+
+class Scene:
+    """The hosts, their venues and gateways, and the ends of the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.story: dict = {"seconds": {}}
+        self._began_s = time.monotonic()
+        self._quoting: list[asyncio.Task] = []
+
+    def note(self, what: str) -> None:
+        self.story["seconds"][what] = round(time.monotonic() - self._began_s, 2)
+
+    async def begin(self) -> None:
+        """Start everything, and return when both gateways can trade."""
+        begin_network()
+        self.hosts = {name: Host(name, number, self.folder) for number, name in enumerate(PLACES, 1)}
+        self.venues = {name: Venue(self.hosts[name], *place) for name, place in PLACES.items()}
+        self.stack = TemporaryStack(("kafka", "registry"), host=HUB)
+        await asyncio.to_thread(self.stack.__enter__)
+        self.note("servers answer")
+        await asyncio.to_thread(register_schemas, self.stack.registry_url)
+        where = {"bootstrap": self.stack.bootstrap, "registry_url": self.stack.registry_url}
+        await asyncio.to_thread(lambda: create_run(run=RUN, partitions=PARTITIONS, **where))
+        self.note("run made")
+        for venue in self.venues.values():
+            await asyncio.to_thread(venue.wait)
+        self.gateways = {name: self.gateway(name, f"{venue}:main") for name, (venue, _) in PLACES.items()}
+        self.log = KafkaLog(self.stack, RUN)
+        world = new_world(self.folder)
+        self.benches = {name: Bench(venue, world, {}, self.log) for name, (venue, _) in PLACES.items()}
+        self._open = contextlib.AsyncExitStack()
+        numbers = itertools.count(1)
+        for bench in self.benches.values():
+            bench.life_ms = LIFE_MS
+            bench._numbers = numbers
+            await self._open.enter_async_context(bench)
+            self._quoting.append(asyncio.create_task(self._quote(bench)))
+        await self.ready(*PLACES)
+        self.note("gateways ready")
+
+    def gateway(self, host: str, account: str) -> subprocess.Popen:
+        """Start a gateway on a host, with what that host is told and no more."""
+        venue = PLACES[host][0]
+        env = {
+            "CROSSBOOK_RUN": RUN,
+            "CROSSBOOK_BOOTSTRAP": self.stack.bootstrap,
+            "CROSSBOOK_REGISTRY_URL": self.stack.registry_url,
+            f"CROSSBOOK_{venue.upper()}_SIMULATED": self.venues[host].address,
+            "CROSSBOOK_SIM_CREDENTIALS_FILE": self.venues[host].keys,
+            "CROSSBOOK_ALIVE_INTERVAL_S": "0.1",
+            "CROSSBOOK_KALSHI_TIER": "advanced",
+        }
+        name = f"execute-{account.replace(':', '-')}"
+        return self.hosts[host].open([sys.executable, "-m", "execute", "--account", account], name, env)
+
+    async def ready(self, *hosts: str, since_ns: int = 0) -> None:
+        """Return when the gateways of these hosts say that they can trade."""
+        for host in hosts:
+            bench = self.benches[host]
+
+            def is_ready(bench: Bench = bench) -> bool:
+                last = [alive for alive in bench.alive() if alive.account == bench.account and alive.ts_ns > since_ns]
+                return bool(last) and last[-1].ready
+
+            await bench.until(is_ready, f"{host} ready", READY_S)
+        # Their quotes start at the end of derived.book.
+        await asyncio.sleep(0.5)
+
+    async def filled(self, host: str) -> str:
+        """Let a small order be filled there; returns its id."""
+        bench = self.benches[host]
+        grant = bench.grant(time_in_force="IOC")
+        await bench.terminal(grant.id, timeout_s=10)
+        await bench.until(lambda: sum(fill.size for fill in bench.fills(grant.id)) == grant.size, timeout_s=5)
+        return grant.id
+
+    async def resting(self, host: str) -> str:
+        """Let an order rest there; returns its id."""
+        bench = self.benches[host]
+        grant = bench.grant(time_in_force="GTC", price=4_400)
+        await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id), timeout_s=10)
+        return grant.id
+
+    def tell(self, order: str) -> dict:
+        """Return what the log says of an order."""
+        bench = self.benches["us"]
+        return {
+            "statuses": bench.statuses(order),
+            "reasons": [update.reason for update in bench.updates(order)],
+            "writers": sorted({record.writer for record in (*bench.submittings(order), *bench.updates(order))}),
+            "submittings": len(bench.submittings(order)),
+            "filled": sum(fill.size for fill in bench.fills(order)),
+            "accounts": sorted({record.account for record in bench.events(order)}),
+        }
+
+    async def _quote(self, bench: Bench) -> None:
+        while True:
+            bench.quote()
+            await asyncio.sleep(0.25)
+
+
+async def tell(folder: Path) -> dict:
+    """Play it all and return what happened."""
+    scene = Scene(folder)
+    await scene.begin()
+    story, hosts, venues, benches = scene.story, scene.hosts, scene.venues, scene.benches
+
+    story["filled"] = {name: [await scene.filled(name) for _ in range(2)] for name in PLACES}
+    story["resting"] = {name: await scene.resting(name) for name in PLACES}
+    story["open"] = {name: venue.open_orders() for name, venue in venues.items()}
+    scene.note("traded")
+
+    kalshi, polymarket = (port for _, port in PLACES.values())
+    story["reaches"] = {
+        "us": await asyncio.to_thread(
+            hosts["us"].reaches,
+            *(scene.stack.bootstrap, f"127.0.0.1:{kalshi}"),
+            *(f"127.0.0.1:{polymarket}", f"{hosts['eu'].address}:{polymarket}", f"{HUB}:{polymarket}"),
+        ),
+        "eu": await asyncio.to_thread(
+            hosts["eu"].reaches,
+            *(scene.stack.bootstrap, f"127.0.0.1:{polymarket}"),
+            *(f"127.0.0.1:{kalshi}", f"{hosts['us'].address}:{kalshi}", f"{HUB}:{kalshi}"),
+        ),
+    }
+    story["files"] = {name: sorted(path.name for path in host.folder.iterdir()) for name, host in hosts.items()}
+    story["keys"] = {name: sorted(json.loads((host.folder / "keys.json").read_text())) for name, host in hosts.items()}
+    scene.note("looked around")
+
+    misplaced = scene.gateway("eu", "kalshi:main")
+    story["misplaced"] = {
+        "code": await asyncio.to_thread(misplaced.wait, READY_S),
+        "words": hosts["eu"].log("execute-kalshi-main").read_text(),
+    }
+    scene.note("misplaced account refused")
+
+    await cut(scene)
+    story["after"] = {name: await scene.filled(name) for name in PLACES}
+    scene.note("traded again")
+
+    told = [*story["filled"]["us"], *story["filled"]["eu"], *story["resting"].values(), *story["after"].values()]
+    told += [*story["meanwhile"], story["late"]]
+    story["orders"] = {order: scene.tell(order) for order in told}
+    story["venues"] = {name: venue.says() for name, venue in venues.items()}
+    story["gateways"] = {name: process.poll() for name, process in scene.gateways.items()}
+    story["writers"] = {
+        name: sorted({alive.writer for alive in bench.alive() if alive.account == bench.account})
+        for name, bench in benches.items()
+    }
+    return story
+
+
+async def cut(scene: Scene) -> None:
+    """Pull the cable of eu for a while; us goes on."""
+    story, bench, venue = scene.story, scene.benches["eu"], scene.venues["eu"]
+    before = venue.attempts()
+    scene.hosts["eu"].cut()
+    cut_s, cut_ns = time.monotonic(), bench.clock.now_ns()
+    story["late"] = bench.grant(send_by_ns=cut_ns + 1_500 * NS_PER_MS).id
+    story["meanwhile"], gone_s = [], None
+    while time.monotonic() - cut_s < CUT_S:
+        story["meanwhile"].append(await scene.filled("us"))
+        if gone_s is None and not venue.open_orders():
+            gone_s = time.monotonic() - cut_s
+        await asyncio.sleep(GRANT_EVERY_S)
+    story["cut"] = {
+        "resting_gone_after_s": gone_s,
+        "sent_meanwhile": venue.attempts() - before,
+        "open_at_us": scene.venues["us"].open_orders(),
+        "statuses_heard": bench.statuses(story["resting"]["eu"]),
+    }
+    mended_s, mended_ns = time.monotonic(), bench.clock.now_ns()
+    scene.hosts["eu"].mend()
+    await scene.ready("eu", since_ns=mended_ns)
+    story["cut"]["ready_after_s"] = time.monotonic() - mended_s
+    await bench.until(lambda: "CANCELLED" in bench.statuses(story["resting"]["eu"]), timeout_s=15)
+    await bench.terminal(story["late"], timeout_s=15)
+    scene.note("mended")
+
+
+def die_with_input() -> None:
+    """End when whoever started us is gone; the kernel kills all else."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=die_with_input, daemon=True).start()
+    where = Path(sys.argv[1])
+    told = uvloop.run(tell(where))
+    (where / "story.json").write_text(json.dumps(told, indent=1))
+    os._exit(0)
