@@ -1,7 +1,7 @@
 """Two gateways on two hosts with Kafka between: what is done to them, told as one JSON object to the file it is given.
 
-The first process of a lab (`hosts.py`): it starts Kafka and the registry, two hosts with a venue and a gateway each, plays
-decide and derive through Kafka, pulls a cable, and judges nothing: `test_two_hosts.py` does.
+The first process of a lab (`hosts.py`): it starts Kafka, the registry and accounts, two hosts with a venue and a gateway
+each, plays derive and the strategies through Kafka, pulls a cable, and judges nothing: `test_two_hosts.py` does.
 """
 
 import asyncio
@@ -13,16 +13,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
+from core.runtime import topics
 from core.runtime.admin import create_run, register_schemas
-from core.runtime.clock import NS_PER_MS
+from core.runtime.clock import NS_PER_MS, NS_PER_S
 from infra.stack.temporary import TemporaryStack
-from tests.e2e.hosts import HUB, Host, Venue, begin_network
-from tests.e2e.venue import new_world
-from tests.execute.conftest import Bench
+from schemas.decision import Grant, Intent, Leg, Limit, Link, Profile, Saga
+from tests.e2e.hosts import HUB, PROJECT, Host, Venue, begin_network
+from tests.e2e.venue import ASK_E4, DEAR_E4, new_world
+from tests.execute.conftest import Bench, kalshi_instrument, polymarket_instrument
 from tests.execute.test_process import PARTITIONS, KafkaLog
 
 RUN = "test-two-hosts"
@@ -31,6 +34,10 @@ CUT_S = 6.0
 GRANT_EVERY_S = 0.5
 LIFE_MS = 5_000
 READY_S = 30.0
+E6 = 1_000_000
+SIZE = 10 * E6
+ATTEMPTS = 5
+"""Of an entry, which lives for half a second from what caused it: this machine may be busy."""
 
 
 class Scene:
@@ -60,7 +67,8 @@ class Scene:
         for venue in self.venues.values():
             await asyncio.to_thread(venue.wait)
         self.gateways = {name: self.gateway(name, f"{venue}:main") for name, (venue, _) in PLACES.items()}
-        self.log = KafkaLog(self.stack, RUN)
+        self.log = KafkaLog(self.stack, RUN, topics.DECISION_SAGA, topics.DECISION_ORDER)
+        self.accounts = self._begin_accounts()
         world = new_world(self.folder)
         self.benches = {name: Bench(venue, world, {}, self.log) for name, (venue, _) in PLACES.items()}
         self._open = contextlib.AsyncExitStack()
@@ -68,10 +76,105 @@ class Scene:
         for bench in self.benches.values():
             bench.life_ms = LIFE_MS
             bench._numbers = numbers
+            bench.beats = False  # accounts beat
             await self._open.enter_async_context(bench)
-            self._quoting.append(asyncio.create_task(self._quote(bench)))
+        self._configure(world)
+        self._quoting = [asyncio.create_task(self._quote(bench)) for bench in self.benches.values()]
         await self.ready(*PLACES)
         self.note("gateways ready")
+
+    def _begin_accounts(self) -> subprocess.Popen:
+        where = {"CROSSBOOK_RUN": RUN, "CROSSBOOK_BOOTSTRAP": self.stack.bootstrap}
+        env = {**os.environ, **where, "CROSSBOOK_REGISTRY_URL": self.stack.registry_url}
+        with (self.folder / "accounts.log").open("w") as log:
+            command = [sys.executable, "-m", "decide", "accounts"]
+            return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=log, stderr=log)
+
+    def _configure(self, world) -> None:
+        """Say what a human would: accounts, limits, and a pair of markets that pay by one event."""
+        for venue, _ in PLACES.values():
+            profile = Profile(id=f"{venue}:main", venue=venue, account_set="main", entity="Acme", currency="USD")
+            self.log.append(topics.DECISION_PROFILE, profile.id, profile)
+        limit = Limit(
+            id="main",
+            state="RUNNING",
+            order_notional_max_e6=500 * E6,
+            market_notional_max_e6=5_000 * E6,
+            open_sagas_max=10,
+            unwind_budget_e6=10 * E6,
+            set_by="a human",
+            reason="test",
+        )
+        self.log.append(topics.DECISION_LIMIT, limit.id, limit)
+        self.pair = {
+            "kalshi": kalshi_instrument(world.kalshi.exchange.markets[1]),
+            "polymarket": polymarket_instrument(world.clob.exchange.markets[1]),
+        }
+        for instrument in self.pair.values():
+            self.log.append(topics.MARKET_INSTRUMENT, instrument.instrument, instrument)
+        link = Link(
+            id="pair",
+            version=1,
+            status="APPROVED",
+            instrument_a=self.pair["kalshi"].instrument,
+            instrument_b=self.pair["polymarket"].instrument,
+            polarity="SAME",
+            states=["yes", "no"],
+            payout_a_e6=[E6, 0],
+            payout_b_e6=[E6, 0],
+            approved_by="a human",
+            approved_ts_ns=1,
+        )
+        self.log.append(topics.DECISION_LINK, link.id, link)
+
+    def leg(self, instrument: str, side: str, price: int, **changes) -> Leg:
+        """Return a leg of ten contracts, as a strategy that saw the book just now would name it."""
+        fields = dict(
+            instrument=instrument,
+            account=f"{instrument.partition(':')[0]}:main",
+            side=side,
+            price=price,
+            size=SIZE,
+            price_exp=-4,
+            size_exp=-6,
+            fee_max_e6=E6,
+            # Each its own book record: what the one before it took is there again.
+            version_offset=next(self.benches["us"]._numbers),
+            version_index=0,
+            recv_ts_ns=self.benches["us"].clock.now_ns(),
+            level_prices=[price],
+            level_sizes=[SIZE],
+        )
+        return Leg(**(fields | changes))
+
+    async def intend(self, link: str, *legs: Leg, until: Callable[[Saga], bool]) -> Saga:
+        """Let a strategy want something; returns the first word of its saga that is one of those waited for."""
+        clock, number = self.benches["us"].clock, next(self.benches["us"]._numbers)
+        now = clock.now_ns()
+        intent = Intent(
+            id=f"intent{number:012d}",
+            strategy=f"strategy-{number}",
+            link=link,
+            account_set="main",
+            now_ns=now,
+            legs=list(legs),
+            profit_e6=E6 if len(legs) > 1 else 0,
+            input_partition=0,
+            input_offset=number,
+            recv_ts_ns=now,
+        )
+        self.log.append(topics.DECISION_ACCOUNT, "main", intent)
+
+        def found() -> Saga | None:
+            sagas = [saga for saga in self.log.read(topics.DECISION_SAGA) if isinstance(saga, Saga)]
+            return next((saga for saga in sagas if saga.id == intent.id and until(saga)), None)
+
+        return await self.benches["us"].until(found, f"a saga of {intent}", 15)
+
+    def granted(self, intent: str) -> list[str]:
+        """Return the orders accounts granted for an intent."""
+        found = [record for record in self.log.read(topics.DECISION_ORDER) if isinstance(record, Grant)]
+        return list(dict.fromkeys(grant.id for grant in found if grant.intent == intent))
 
     def gateway(self, host: str, account: str) -> subprocess.Popen:
         """Start a gateway on a host, with what that host is told and no more."""
@@ -131,6 +234,9 @@ class Scene:
     async def _quote(self, bench: Bench) -> None:
         while True:
             bench.quote()
+            pair = self.pair[bench.name].instrument
+            bid, ask = (DEAR_E4, DEAR_E4 + 100) if bench.name == "kalshi" else (ASK_E4 - 100, ASK_E4)
+            bench.quote(instrument=pair, bid_price=bid, ask_price=ask)
             await asyncio.sleep(0.25)
 
 
@@ -173,16 +279,72 @@ async def tell(folder: Path) -> dict:
     story["after"] = {name: await scene.filled(name) for name in PLACES}
     scene.note("traded again")
 
+    await both(scene)
+    await halt(scene)
+
     told = [*story["filled"]["us"], *story["filled"]["eu"], *story["resting"].values(), *story["after"].values()]
     told += [*story["meanwhile"], story["late"]]
+    told += [order for intent in story["intents"] for order in scene.granted(intent)]
     story["orders"] = {order: scene.tell(order) for order in told}
     story["venues"] = {name: venue.says() for name, venue in venues.items()}
+    story["granted"] = {intent: scene.granted(intent) for intent in story["intents"]}
     story["gateways"] = {name: process.poll() for name, process in scene.gateways.items()}
     story["writers"] = {
         name: sorted({alive.writer for alive in bench.alive() if alive.account == bench.account})
         for name, bench in benches.items()
     }
     return story
+
+
+async def both(scene: Scene) -> None:
+    """Let a strategy buy on one host what it sells dearer on the other."""
+    story = scene.story
+    kalshi, polymarket = (instrument.instrument for instrument in scene.pair.values())
+    story["intents"], story["pairs"] = [], []
+    for _ in range(ATTEMPTS):
+        legs = (scene.leg(polymarket, "BUY", ASK_E4), scene.leg(kalshi, "SELL", DEAR_E4))
+        saga = await scene.intend("pair", *legs, until=lambda saga: saga.state in {"DONE", "HOLDING", "REFUSED"})
+        story["intents"].append(saga.id)
+        story["pairs"].append({"state": saga.state, "reason": saga.reason, "standing": saga.standing_e6})
+        if saga.state == "DONE" and any(saga.standing_e6):
+            break
+    scene.note("one intent on two hosts")
+
+
+async def halt(scene: Scene) -> None:
+    """Let orders rest on both hosts, and say `crossbook halt` on one of them."""
+    story, venues = scene.story, scene.venues
+    for bench in scene.benches.values():
+        instrument = bench.instrument.instrument
+        expires_s = bench.clock.now_ns() // NS_PER_S + 3_000
+        for _ in range(ATTEMPTS):
+            leg = scene.leg(instrument, "BUY", ASK_E4 - 200, rests=True, expires_s=expires_s)
+            saga = await scene.intend(instrument, leg, until=lambda saga: saga.state in {"RESTING", "REFUSED", "DONE"})
+            story["intents"].append(saga.id)
+            await bench.until(lambda saga=saga: scene.granted(saga.id), "granted")
+            (order,) = scene.granted(saga.id)
+            await bench.until(lambda order=order, bench=bench: bench.statuses(order), f"{order} spoken of", 10)
+            if "ACCEPTED" in bench.statuses(order):
+                break
+    scene.benches["us"].cancel(story["resting"]["us"])
+    await scene.benches["us"].terminal(story["resting"]["us"], timeout_s=15)
+    story["halt"] = {"open_before": {name: venue.open_orders() for name, venue in venues.items()}}
+    env = {"CROSSBOOK_BOOTSTRAP": scene.stack.bootstrap, "CROSSBOOK_REGISTRY_URL": scene.stack.registry_url}
+    command = [sys.executable, "-m", "infra.cli", "halt", "--run", RUN, "--by", "tester", "--why", "drill"]
+    process = scene.hosts["us"].open(command, "halt", env)
+    story["halt"]["code"] = await asyncio.to_thread(process.wait, READY_S)
+    said_s = time.monotonic()
+    gone: dict[str, float] = {}
+    while len(gone) < len(venues) and time.monotonic() - said_s < READY_S:
+        for name, venue in venues.items():
+            if name not in gone and not venue.open_orders():
+                gone[name] = time.monotonic() - said_s
+        await asyncio.sleep(0.02)
+    story["halt"]["gone_after_s"] = gone
+    kalshi = scene.benches["us"].instrument.instrument
+    saga = await scene.intend(kalshi, scene.leg(kalshi, "BUY", ASK_E4), until=lambda saga: True)
+    story["halt"]["afterwards"] = [saga.state, saga.reason]
+    scene.note("halted")
 
 
 async def cut(scene: Scene) -> None:
@@ -198,7 +360,10 @@ async def cut(scene: Scene) -> None:
         if gone_s is None and not venue.open_orders():
             gone_s = time.monotonic() - cut_s
         await asyncio.sleep(GRANT_EVERY_S)
+    polymarket = bench.instrument.instrument
+    saga = await scene.intend(polymarket, scene.leg(polymarket, "BUY", ASK_E4), until=lambda saga: True)
     story["cut"] = {
+        "intent": [saga.state, saga.reason],
         "resting_gone_after_s": gone_s,
         "sent_meanwhile": venue.attempts() - before,
         "open_at_us": scene.venues["us"].open_orders(),

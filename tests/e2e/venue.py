@@ -19,6 +19,12 @@ from simulate.world import World
 SEED = 7
 MARKETS = 4
 ASK_E4 = 4_500
+DEAR_E4 = 6_000
+STRANGERS = {
+    "kalshi": ((Side.ASK, ASK_E4), (Side.BID, DEAR_E4)),
+    "polymarket": ((Side.ASK, ASK_E4), (Side.ASK, ASK_E4)),
+}
+"""What a stranger offers in the first two markets of each venue: the second may be bought in one and sold dearer in the other."""
 STRANGER_SIZE = 100_000 * 1_000_000
 
 
@@ -50,8 +56,9 @@ async def serve(venue: str, port: int) -> None:
     world = new_world(folder, **{"kalshi_port" if venue == "kalshi" else "clob_port": port})
     await world.start()
     exchange = world.kalshi.exchange if venue == "kalshi" else world.clob.exchange
-    place = exchange.markets[0]
-    exchange.apply(place, place.matcher.submit(Order("stranger", Side.ASK, ASK_E4, STRANGER_SIZE)))
+    for number, (side, price) in enumerate(STRANGERS[venue]):
+        place = exchange.markets[number]
+        exchange.apply(place, place.matcher.submit(Order("stranger", side, price, STRANGER_SIZE)))
     keys = json.loads((folder / "all-keys.json").read_text())
     (folder / "all-keys.json").unlink()
     (folder / "keys.json").write_text(json.dumps({venue: keys[venue]}))
