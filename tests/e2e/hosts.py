@@ -180,7 +180,7 @@ class Venue:
         assert self._line() == {"serving": True}
 
     def says(self) -> dict[str, Any]:
-        """Return what it knows of its account: `attempts` by our id, `arrived`, `open` orders, `elsewhere`."""
+        """Return what it knows of its account: `attempts` by our id, `filled`, `arrived`, `open`, `elsewhere`."""
         asked: IO[str] | None = self._process.stdin
         assert asked is not None
         asked.write("say\n")

@@ -21,6 +21,7 @@ import uvloop
 from core.runtime import topics
 from core.runtime.admin import create_run, register_schemas
 from core.runtime.clock import NS_PER_MS, NS_PER_S
+from infra.cli.jurisdiction import signed
 from infra.stack.temporary import TemporaryStack
 from schemas.decision import Grant, Intent, Leg, Limit, Link, Profile, Saga
 from tests.e2e.hosts import HUB, PROJECT, Host, Venue, begin_network
@@ -30,8 +31,10 @@ from tests.execute.test_process import PARTITIONS, KafkaLog
 
 RUN = "test-two-hosts"
 PLACES = {"us": ("kalshi", 18_801), "eu": ("polymarket", 18_802)}
-CUT_S = 6.0
+CUT_S = 5.0
 GRANT_EVERY_S = 0.5
+CAUGHT = 6
+"""Orders that are on their way when the cable is pulled."""
 LIFE_MS = 5_000
 READY_S = 30.0
 E6 = 1_000_000
@@ -95,6 +98,9 @@ class Scene:
         for venue, _ in PLACES.values():
             profile = Profile(id=f"{venue}:main", venue=venue, account_set="main", entity="Acme", currency="USD")
             self.log.append(topics.DECISION_PROFILE, profile.id, profile)
+        for host, (venue, _) in PLACES.items():
+            record = signed("Acme", venue, "*", "allowed", "counsel", "memo 7", "", 1, regions=[host])
+            self.log.append(topics.DECISION_JURISDICTION, record.id, record)
         limit = Limit(
             id="main",
             state="RUNNING",
@@ -176,7 +182,7 @@ class Scene:
         found = [record for record in self.log.read(topics.DECISION_ORDER) if isinstance(record, Grant)]
         return list(dict.fromkeys(grant.id for grant in found if grant.intent == intent))
 
-    def gateway(self, host: str, account: str) -> subprocess.Popen:
+    def gateway(self, host: str, account: str, log: str = "", **changes: str) -> subprocess.Popen:
         """Start a gateway on a host, with what that host is told and no more."""
         venue = PLACES[host][0]
         env = {
@@ -188,8 +194,9 @@ class Scene:
             "CROSSBOOK_ALIVE_INTERVAL_S": "0.1",
             "CROSSBOOK_KALSHI_TIER": "advanced",
         }
-        name = f"execute-{account.replace(':', '-')}"
-        return self.hosts[host].open([sys.executable, "-m", "execute", "--account", account], name, env)
+        env |= {"CROSSBOOK_REGION": host} | changes
+        log = log or f"execute-{account.replace(':', '-')}"
+        return self.hosts[host].open([sys.executable, "-m", "execute", "--account", account], log, env)
 
     async def ready(self, *hosts: str, since_ns: int = 0) -> None:
         """Return when the gateways of these hosts say that they can trade."""
@@ -268,13 +275,7 @@ async def tell(folder: Path) -> dict:
     story["keys"] = {name: sorted(json.loads((host.folder / "keys.json").read_text())) for name, host in hosts.items()}
     scene.note("looked around")
 
-    misplaced = scene.gateway("eu", "kalshi:main")
-    story["misplaced"] = {
-        "code": await asyncio.to_thread(misplaced.wait, READY_S),
-        "words": hosts["eu"].log("execute-kalshi-main").read_text(),
-    }
-    scene.note("misplaced account refused")
-
+    await misplace(scene)
     await cut(scene)
     story["after"] = {name: await scene.filled(name) for name in PLACES}
     scene.note("traded again")
@@ -283,7 +284,7 @@ async def tell(folder: Path) -> dict:
     await halt(scene)
 
     told = [*story["filled"]["us"], *story["filled"]["eu"], *story["resting"].values(), *story["after"].values()]
-    told += [*story["meanwhile"], story["late"]]
+    told += [*story["meanwhile"], story["late"], *story["caught"]]
     told += [order for intent in story["intents"] for order in scene.granted(intent)]
     story["orders"] = {order: scene.tell(order) for order in told}
     story["venues"] = {name: venue.says() for name, venue in venues.items()}
@@ -294,6 +295,28 @@ async def tell(folder: Path) -> dict:
         for name, bench in benches.items()
     }
     return story
+
+
+async def misplace(scene: Scene) -> None:
+    """Start on eu what is to be traded from us: without its keys, and with them."""
+    story, eu = scene.story, scene.hosts["eu"]
+    before = [record.writer for record in scene.benches["us"].alive()]
+    story["misplaced"] = {}
+    keys = json.loads((scene.hosts["us"].folder / "keys.json").read_text())
+    (eu.folder / "stray.json").write_text(json.dumps(keys))
+    found = {
+        "no keys": scene.gateway("eu", "kalshi:main"),
+        "keys": scene.gateway(
+            "eu", "kalshi:main", log="stray", CROSSBOOK_SIM_CREDENTIALS_FILE=str(eu.home / "stray.json")
+        ),
+    }
+    for what, process in found.items():
+        code = await asyncio.to_thread(process.wait, READY_S)
+        words = eu.log("stray" if what == "keys" else "execute-kalshi-main").read_text()
+        story["misplaced"][what] = {"code": code, "words": words}
+    (eu.folder / "stray.json").unlink()
+    story["misplaced"]["writers"] = sorted({r.writer for r in scene.benches["us"].alive()} - set(before))
+    scene.note("misplaced account refused")
 
 
 async def both(scene: Scene) -> None:
@@ -321,6 +344,8 @@ async def halt(scene: Scene) -> None:
             leg = scene.leg(instrument, "BUY", ASK_E4 - 200, rests=True, expires_s=expires_s)
             saga = await scene.intend(instrument, leg, until=lambda saga: saga.state in {"RESTING", "REFUSED", "DONE"})
             story["intents"].append(saga.id)
+            if saga.state == "REFUSED":
+                continue
             await bench.until(lambda saga=saga: scene.granted(saga.id), "granted")
             (order,) = scene.granted(saga.id)
             await bench.until(lambda order=order, bench=bench: bench.statuses(order), f"{order} spoken of", 10)
@@ -332,7 +357,6 @@ async def halt(scene: Scene) -> None:
     env = {"CROSSBOOK_BOOTSTRAP": scene.stack.bootstrap, "CROSSBOOK_REGISTRY_URL": scene.stack.registry_url}
     command = [sys.executable, "-m", "infra.cli", "halt", "--run", RUN, "--by", "tester", "--why", "drill"]
     process = scene.hosts["us"].open(command, "halt", env)
-    story["halt"]["code"] = await asyncio.to_thread(process.wait, READY_S)
     said_s = time.monotonic()
     gone: dict[str, float] = {}
     while len(gone) < len(venues) and time.monotonic() - said_s < READY_S:
@@ -341,6 +365,7 @@ async def halt(scene: Scene) -> None:
                 gone[name] = time.monotonic() - said_s
         await asyncio.sleep(0.02)
     story["halt"]["gone_after_s"] = gone
+    story["halt"]["code"] = await asyncio.to_thread(process.wait, READY_S)
     kalshi = scene.benches["us"].instrument.instrument
     saga = await scene.intend(kalshi, scene.leg(kalshi, "BUY", ASK_E4), until=lambda saga: True)
     story["halt"]["afterwards"] = [saga.state, saga.reason]
@@ -350,8 +375,12 @@ async def halt(scene: Scene) -> None:
 async def cut(scene: Scene) -> None:
     """Pull the cable of eu for a while; us goes on."""
     story, bench, venue = scene.story, scene.benches["eu"], scene.venues["eu"]
-    before = venue.attempts()
-    scene.hosts["eu"].cut()
+    # Wherever the cut finds them: before Submitting, before it is read back, before the bytes, before the answer.
+    story["caught"] = []
+    for _ in range(CAUGHT):
+        story["caught"].append(bench.grant(time_in_force="IOC").id)
+        await asyncio.sleep(0.003)
+    await asyncio.to_thread(scene.hosts["eu"].cut)
     cut_s, cut_ns = time.monotonic(), bench.clock.now_ns()
     story["late"] = bench.grant(send_by_ns=cut_ns + 1_500 * NS_PER_MS).id
     story["meanwhile"], gone_s = [], None
@@ -365,7 +394,7 @@ async def cut(scene: Scene) -> None:
     story["cut"] = {
         "intent": [saga.state, saga.reason],
         "resting_gone_after_s": gone_s,
-        "sent_meanwhile": venue.attempts() - before,
+        "arrived_after_s": [(ts_ns - cut_ns) / NS_PER_S for _, ts_ns in venue.says()["arrived"] if ts_ns > cut_ns],
         "open_at_us": scene.venues["us"].open_orders(),
         "statuses_heard": bench.statuses(story["resting"]["eu"]),
     }
@@ -374,7 +403,8 @@ async def cut(scene: Scene) -> None:
     await scene.ready("eu", since_ns=mended_ns)
     story["cut"]["ready_after_s"] = time.monotonic() - mended_s
     await bench.until(lambda: "CANCELLED" in bench.statuses(story["resting"]["eu"]), timeout_s=15)
-    await bench.terminal(story["late"], timeout_s=15)
+    for order in (story["late"], *story["caught"]):
+        await bench.terminal(order, timeout_s=15)
     scene.note("mended")
 
 

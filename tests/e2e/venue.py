@@ -76,6 +76,7 @@ def _facts(world: World, venue: str, doorstep: Doorstep) -> dict:
     (own,) = (state for state in states[venue] if state["account"] == "main")
     return {
         "attempts": {name: fact["attempts"] for name, fact in ids[venue]["main"].items()},
+        "filled": sum(fact["filled_e6"] for fact in ids[venue]["main"].values()),
         "arrived": doorstep.orders(),
         "open": own["open_orders"],
         "elsewhere": sum(fact["attempts"] for fact in ids[other]["main"].values()),
