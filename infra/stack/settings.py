@@ -49,6 +49,9 @@ class StackSettings(BaseSettings):
     host: str = HOST
     """The address at which Kafka and the registry listen, and by which Kafka tells clients to come back; another than
     127.0.0.1 only where workers run on other hosts (docs/hosts.md). Controllers, QuestDB and PostgreSQL stay on 127.0.0.1."""
+    tls: Path | None = None
+    """A folder with `server.pem` (Kafka's private key, then its certificates) and `ca.pem`: Kafka then speaks TLS alone, and only
+    with who shows a certificate of that authority. Clients here need CROSSBOOK_KAFKA_* then. None: it speaks in the clear."""
     kafka_port: int = Field(default=9092, ge=1, le=65535)
     kafka_controller_port: int = Field(default=9093, ge=1, le=65535)
     kafka_2_port: int = Field(default=9094, ge=1, le=65535)
@@ -86,10 +89,10 @@ class StackSettings(BaseSettings):
     partitions: int = Field(default=4, ge=1)
     """Partitions of a hot topic: each costs a request of its own, so few on one small machine."""
 
-    @field_validator("data", "cache")
+    @field_validator("data", "cache", "tls")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return (PROJECT / path.expanduser()).resolve()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and (PROJECT / path.expanduser()).resolve()
 
     @field_validator("host")
     @classmethod

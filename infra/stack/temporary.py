@@ -64,6 +64,7 @@ class TemporaryStack:
         brokers: int = 1,
         respawn: bool = False,
         host: str = HOST,
+        tls: Path | None = None,
     ) -> None:
         """Choose ports; `kafka` among the names stands for all of its nodes. PostgreSQL is there only when named."""
         sweep()
@@ -76,6 +77,7 @@ class TemporaryStack:
             brokers=brokers,
             respawn=respawn,
             host=host,
+            tls=tls,
             questdb_heap_mb=512,
             postgres="postgres" in names,
             **chosen,

@@ -81,6 +81,13 @@ def test_hosts_see_only_files_of_their_own(story):
         assert story["keys"][host] == [venue]
 
 
+def test_gateway_with_a_certificate_of_somebody_else_hears_nothing_of_kafka(story):
+    said = story["misplaced"]["no certificate"]
+    assert said["code"] == 2
+    assert "must not start" in said["words"]
+    assert "(waited 2 s)" in said["words"]
+
+
 def test_account_whose_keys_are_elsewhere_is_refused_at_the_start(story):
     said = story["misplaced"]["no keys"]
     assert said["code"] == 2

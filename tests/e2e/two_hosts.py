@@ -24,6 +24,7 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S
 from infra.cli.jurisdiction import signed
 from infra.stack.temporary import TemporaryStack
 from schemas.decision import Grant, Intent, Leg, Limit, Link, Profile, Saga
+from tests.e2e.certificates import Authority, settings
 from tests.e2e.hosts import HUB, PROJECT, Host, Venue, begin_network
 from tests.e2e.venue import ASK_E4, DEAR_E4, new_world
 from tests.execute.conftest import Bench, kalshi_instrument, polymarket_instrument
@@ -36,7 +37,7 @@ GRANT_EVERY_S = 0.5
 CAUGHT = 6
 """Orders that are on their way when the cable is pulled."""
 LIFE_MS = 5_000
-READY_S = 30.0
+READY_S = 60.0
 E6 = 1_000_000
 SIZE = 10 * E6
 ATTEMPTS = 5
@@ -58,9 +59,17 @@ class Scene:
     async def begin(self) -> None:
         """Start everything, and return when both gateways can trade."""
         begin_network()
+        authority = Authority("Acme")
+        tls = self.folder / "tls"
+        tls.mkdir()
+        (tls / "server.pem").write_bytes(b"".join(authority.issue("kafka", HUB)))
+        authority.give(tls, "hub")
+        os.environ.update(settings(tls))
         self.hosts = {name: Host(name, number, self.folder) for number, name in enumerate(PLACES, 1)}
+        for name, host in self.hosts.items():
+            authority.give(host.folder, name)
         self.venues = {name: Venue(self.hosts[name], *place) for name, place in PLACES.items()}
-        self.stack = TemporaryStack(("kafka", "registry"), host=HUB)
+        self.stack = TemporaryStack(("kafka", "registry"), host=HUB, tls=tls)
         await asyncio.to_thread(self.stack.__enter__)
         self.note("servers answer")
         await asyncio.to_thread(register_schemas, self.stack.registry_url)
@@ -194,7 +203,7 @@ class Scene:
             "CROSSBOOK_ALIVE_INTERVAL_S": "0.1",
             "CROSSBOOK_KALSHI_TIER": "advanced",
         }
-        env |= {"CROSSBOOK_REGION": host} | changes
+        env |= {"CROSSBOOK_REGION": host, **settings(self.folder)} | changes
         log = log or f"execute-{account.replace(':', '-')}"
         return self.hosts[host].open([sys.executable, "-m", "execute", "--account", account], log, env)
 
@@ -297,6 +306,9 @@ async def tell(folder: Path) -> dict:
     return story
 
 
+LOGS = {"no certificate": "stranger", "no keys": "execute-kalshi-main", "keys": "stray"}
+
+
 async def misplace(scene: Scene) -> None:
     """Start on eu what is to be traded from us: without its keys, and with them."""
     story, eu = scene.story, scene.hosts["eu"]
@@ -304,7 +316,14 @@ async def misplace(scene: Scene) -> None:
     story["misplaced"] = {}
     keys = json.loads((scene.hosts["us"].folder / "keys.json").read_text())
     (eu.folder / "stray.json").write_text(json.dumps(keys))
+    foreign = eu.folder / "foreign"
+    foreign.mkdir()
+    Authority("Somebody").give(foreign, "eu")
+    # It believes the right Kafka, which does not believe it.
+    (foreign / "ca.pem").write_bytes((eu.folder / "ca.pem").read_bytes())
+    strangers = settings(eu.home / "foreign") | {"CROSSBOOK_START_WAIT_S": "2"}
     found = {
+        "no certificate": scene.gateway("eu", "polymarket:main", log="stranger", **strangers),
         "no keys": scene.gateway("eu", "kalshi:main"),
         "keys": scene.gateway(
             "eu", "kalshi:main", log="stray", CROSSBOOK_SIM_CREDENTIALS_FILE=str(eu.home / "stray.json")
@@ -312,7 +331,7 @@ async def misplace(scene: Scene) -> None:
     }
     for what, process in found.items():
         code = await asyncio.to_thread(process.wait, READY_S)
-        words = eu.log("stray" if what == "keys" else "execute-kalshi-main").read_text()
+        words = eu.log(LOGS[what]).read_text()
         story["misplaced"][what] = {"code": code, "words": words}
     (eu.folder / "stray.json").unlink()
     story["misplaced"]["writers"] = sorted({r.writer for r in scene.benches["us"].alive()} - set(before))
@@ -355,6 +374,7 @@ async def halt(scene: Scene) -> None:
     await scene.benches["us"].terminal(story["resting"]["us"], timeout_s=15)
     story["halt"] = {"open_before": {name: venue.open_orders() for name, venue in venues.items()}}
     env = {"CROSSBOOK_BOOTSTRAP": scene.stack.bootstrap, "CROSSBOOK_REGISTRY_URL": scene.stack.registry_url}
+    env |= settings(scene.folder)
     command = [sys.executable, "-m", "infra.cli", "halt", "--run", RUN, "--by", "tester", "--why", "drill"]
     process = scene.hosts["us"].open(command, "halt", env)
     said_s = time.monotonic()

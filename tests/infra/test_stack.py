@@ -101,3 +101,14 @@ def test_another_address_is_that_of_kafka_and_the_registry_alone(tmp_path: Path)
 def test_an_address_that_nobody_can_be_told_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="expected one IPv4 address or name"):
         StackSettings(host=host)
+
+
+def test_kafka_with_certificates_speaks_tls_alone_and_asks_who_comes(tmp_path: Path) -> None:
+    chosen = settings(tmp_path / "data", tls=str(tmp_path))
+    text = servers._kafka_properties(chosen, "kafka")
+    assert f"listeners=SSL://127.0.0.1:{chosen.kafka_port},CONTROLLER://127.0.0.1:" in text
+    assert f"ssl.keystore.location={tmp_path}/server.pem\n" in text
+    assert "ssl.client.auth=required\n" in text
+    assert "PLAINTEXT://" not in text
+    with pytest.raises(Misconfigured, match=r"no server\.pem in .*CROSSBOOK_STACK_TLS"):
+        servers.kafka(chosen, [Path("k.jar")], "kafka").prepare()
