@@ -93,13 +93,17 @@ class Gateway:
         market: Market,
         halt_file: Path | None = None,
         sign_off_required: bool = False,
+        host: str = "",
+        region: str = "",
     ) -> None:
         """`base` is the venue's REST address for orders, without a path; `market` is filled from here.
+
+        `host` becomes part of the name this gateway writes under; `region` is where it stands before the law.
 
         `halt_file` stops it while it exists: the kill switch of this machine, which needs no Kafka. `sign_off_required`:
         without a human's word that the legal entity may trade here nothing is sent.
         """
-        self.writer = f"{account}/{clock.random_bits(64):016x}"
+        self.writer = "/".join(filter(None, (account, host, f"{clock.random_bits(64):016x}")))
         self.twins = Twins(self.writer, clock)
         self.orders = Orders(account)
         self.market = market
@@ -107,7 +111,7 @@ class Gateway:
         self.journal = Journal(writer=self.writer, account=account, out=logs.out, orders=self.orders, clock=clock)
         self.guards = Guards(
             VenueState(),
-            Jurisdiction(account=account, required=sign_off_required, asked=venue.asks_standing),
+            Jurisdiction(account=account, required=sign_off_required, asked=venue.asks_standing, region=region),
             Funds(),
         )
         self.health.fault(UNREAD, "the account's cash was not read yet")

@@ -6,6 +6,7 @@ What is not known yet holds back entries; what takes risk away is only held back
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -83,9 +84,13 @@ class Jurisdiction:
     ANSWER_AGE_MAX_NS = 3 * HOUR_NS
     """The venue is asked every hour; after so long without an answer entries wait for one."""
 
-    def __init__(self, *, account: str, required: bool, asked: bool = False) -> None:
-        """`required`: without a sign-off nothing is sent; `asked`: the venue has an answer of its own, to be waited for."""
+    def __init__(self, *, account: str, required: bool, asked: bool = False, region: str = "") -> None:
+        """`required`: without a sign-off nothing is sent; `asked`: the venue has an answer of its own, to be waited for.
+
+        `region` is where this gateway stands, as a human told it.
+        """
         self._account = account
+        self._region = region
         self._venue = account.partition(":")[0]
         self._required = required
         self._asked = asked
@@ -110,12 +115,38 @@ class Jurisdiction:
         """Return what stands for a category of this venue, and who says so."""
         for name in (category.casefold(), ANY):
             record = self._signed.get((self._entity, name))
-            if record is not None and not (record.expires_ts_ns and now_ns >= record.expires_ts_ns):
+            if record is not None and _is_in_force(record, now_ns):
+                if not self._is_there(record):
+                    return "FORBIDDEN", self._elsewhere(record.regions)
                 return record.verdict, f"{record.reason} ({record.signed_by})"
         return "UNKNOWN", ""
 
+    def misplaced(self, now_ns: int) -> str:
+        """Return why no gateway of this account may stand here at all, empty if one may.
+
+        Nothing is to leave from here then, not even a question with its keys: whoever starts it asks before.
+        """
+        lets = [
+            record
+            for (entity, _), record in self._signed.items()
+            if entity == self._entity and record.verdict != "FORBIDDEN" and _is_in_force(record, now_ns)
+        ]
+        if not lets or any(self._is_there(record) for record in lets):
+            return ""
+        return f"{self._entity} on {self._venue}: {self._elsewhere({one for record in lets for one in record.regions})}"
+
+    def _is_there(self, record: SignOff) -> bool:
+        return not record.regions or self._region.casefold() in {region.casefold() for region in record.regions}
+
+    def _elsewhere(self, regions: Iterable[str]) -> str:
+        here = f"this host is in {self._region}" if self._region else "nobody said where this host is"
+        return f"orders leave from {' or '.join(sorted(regions))} alone, {here} (CROSSBOOK_REGION)"
+
     def start_reason(self, now_ns: int) -> str:
         """Return why no entry of any category can be sent, empty if one can: looked at from the start on."""
+        misplaced = self.misplaced(now_ns)
+        if misplaced:
+            return misplaced
         if self._required:
             if not self._entity:
                 return f"no profile names the legal entity of {self._account}"
@@ -152,6 +183,10 @@ class Jurisdiction:
             if now_ns - self._standing_ns > self.ANSWER_AGE_MAX_NS:
                 return "jurisdiction: the venue's own answer is more than three hours old"
         return ""
+
+
+def _is_in_force(record: SignOff, now_ns: int) -> bool:
+    return not (record.expires_ts_ns and now_ns >= record.expires_ts_ns)
 
 
 # --- the money

@@ -9,6 +9,9 @@ from core.runtime.clock import NS_PER_S, Clock
 
 START = "start"
 """Fault of a gateway that has not read its logs yet."""
+CLOCK = "clock"
+"""Fault of a gateway whose clock is behind that of accounts, on another host: old news looks young to it."""
+CLOCK_BEHIND_MAX_NS = 50_000_000
 
 
 class Health:
@@ -34,8 +37,13 @@ class Health:
         self._by_hand = reason
 
     def beat(self, now_ns: int) -> None:
-        """Note a Beat of accounts, made at `now_ns`."""
-        self._beat_ns = max(self._beat_ns, now_ns)
+        """Note a Beat of accounts, made at `now_ns` by their clock; one from the future says that ours is behind."""
+        own_ns = self._clock.now_ns()
+        behind = now_ns - own_ns > CLOCK_BEHIND_MAX_NS
+        words = "this host's clock is behind that of accounts by more than 50 ms: `chronyc tracking` on both hosts"
+        self.fault(CLOCK, words if behind else "")
+        # Never younger than it was heard: it would stay young for as long after accounts died.
+        self._beat_ns = max(self._beat_ns, min(now_ns, own_ns))
         self._beats += 1
 
     def fault(self, name: str, reason: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -18,6 +19,7 @@ from core.runtime.settings import WorkerSettings
 from core.runtime.worker import Parts, assemble, presence, wait_for
 from execute.checks import Limits, Market
 from execute.gateway import Gateway, Logs, Timing
+from execute.guards import Jurisdiction
 from execute.kalshi import KalshiVenue
 from execute.kill import halt_file
 from execute.polymarket import PolymarketVenue
@@ -185,6 +187,8 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         # What a human signs off is about real markets: simulated ones have no law, but obey one that is written down.
         sign_off_required=resolved.endpoints.environment is not Environment.SIMULATED,
         halt_file=halt_file(settings.halt_dir, settings.writes, settings.account),
+        host=socket.gethostname(),
+        region=settings.region,
     )
 
     def facts() -> dict[str, object]:
@@ -193,12 +197,38 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
 
     with presence(settings, STAGE, settings.account, facts):
         try:
+            law = gateway.guards.jurisdiction
+            await _read_law(law, sign_offs, settings.start_wait_s)
+            misplaced = law.misplaced(parts.clock.now_ns())
+            if misplaced:
+                raise Misconfigured(f"{settings.account} is not to be traded from here: {misplaced}")
             await _until_told(gateway)
         finally:
             for one in (events, decisions, books, instruments, *sign_offs):
                 await one.close()
             left = await out.close()
             log.get().info("gateway.ended", unacknowledged=left)
+
+
+async def _read_law(law: Jurisdiction, readers: Sequence[EdgeReader], wait_s: float) -> None:
+    """Take in what was signed off so far: before the venue hears of us. The gateway reads on from there."""
+
+    async def read(reader: EdgeReader) -> None:
+        async for batch in reader.batches():
+            for item in batch:
+                law.apply(item.record)
+
+    reading = [asyncio.ensure_future(read(reader)) for reader in readers]
+    try:
+        async with asyncio.timeout(wait_s):
+            for reader in readers:
+                await reader.caught_up.wait()
+    except TimeoutError as e:
+        raise Misconfigured(f"sign-offs could not be read within {wait_s:g} s: does Kafka answer?") from e
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def _until_told(gateway: Gateway) -> None:

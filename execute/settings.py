@@ -20,6 +20,7 @@ class ExecuteSettings(WorkerSettings):
     """What a gateway is told; limits are its own, whatever decide says."""
 
     account: str = Field("", description="<venue>:<name>, the venue account this gateway trades")
+    region: str = Field("", description="where this host stands, such as us: what sign-offs may name (docs/hosts.md)")
     kalshi_environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
     polymarket_environment: Environment = Field(Environment.SIMULATED, description="simulated, demo or production")
     kalshi_simulated: str = Field("127.0.0.1:18801", description="simulated Kalshi")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
-from core.runtime.settings import WorkerSettings
+from core.runtime.settings import KafkaSettings, WorkerSettings
 from decide.settings import DecideSettings
 from derive.settings import DeriveSettings
 from execute.settings import ExecuteSettings
@@ -26,6 +26,7 @@ _HEAD = """\
 """
 _GROUPS: tuple[tuple[str, type[BaseSettings], type[BaseSettings] | None], ...] = (
     ("every worker", WorkerSettings, None),
+    ("every client of Kafka", KafkaSettings, None),
     ("ingest", IngestSettings, WorkerSettings),
     ("normalize", NormalizeSettings, WorkerSettings),
     ("derive", DeriveSettings, WorkerSettings),

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined] # re-exported from C
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.client import kafka_at
 from core.runtime.clock import Clock, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
@@ -55,7 +56,7 @@ def ensure_topics(bootstrap: str, run: str, partitions: int, replication: int = 
         Misconfigured: a topic exists with another partition count (it never changes within a run).
         Unavailable: Kafka does not answer.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(kafka_at(bootstrap))
     existing = _topics_of(admin, run)
     wanted = {topic.name(run): topic for topic in TOPICS}
     for name, topic in wanted.items():
@@ -105,7 +106,7 @@ def delete_run(bootstrap: str, run: str) -> int:
     """
     if run == "live":
         raise Misconfigured("the run live is never deleted by a program; delete its topics by hand if you mean it")
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(kafka_at(bootstrap))
     names = [name for name in _topics_of(admin, run) if name in {topic.name(run) for topic in TOPICS}]
     groups = [
         group.group_id
@@ -190,7 +191,7 @@ def group_lag(bootstrap: str, run: str) -> dict[str, dict[str, int]]:
     from confluent_kafka import ConsumerGroupTopicPartitions
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # re-exported
 
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(kafka_at(bootstrap))
     groups = [
         group.group_id
         for group in admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).valid

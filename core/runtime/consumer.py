@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.client import kafka_at
 from core.runtime.hearing import Hearing
 
 SEQ_HEADER = "seq"
@@ -41,7 +42,7 @@ def consumer_config(
     its end, which under light load would be after every record.
     """
     config: dict[str, object] = {
-        "bootstrap.servers": bootstrap,
+        **kafka_at(bootstrap),
         "group.id": group,
         "client.id": group,
         "enable.auto.commit": False,

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.domain.errors import Halt, InvariantBroken, Unavailable
 from core.runtime import metrics, queues
+from core.runtime.client import kafka_at
 from core.runtime.clock import Clock
 from core.runtime.codec import Codec
 from core.runtime.flow import ALL_PARTITIONS, BY_KEY, Output
@@ -35,7 +36,7 @@ _ANY_PARTITION = -1
 def producer_config(bootstrap: str, client_id: str) -> dict[str, object]:
     """Return the settings of every producer that writes a log."""
     return {
-        "bootstrap.servers": bootstrap,
+        **kafka_at(bootstrap),
         "client.id": client_id,
         "enable.idempotence": True,
         "acks": "all",

@@ -6,7 +6,8 @@ A stage's `settings.py` derives from `WorkerSettings`; its `__main__` makes one 
 from __future__ import annotations
 
 import re
-from typing import Any, Self, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -100,6 +101,39 @@ class WorkerSettings(BaseSettings):
     def writes(self) -> str:
         """The run whose topics and groups are written."""
         return self.write_run or self.run
+
+
+class KafkaSettings(BaseSettings):
+    """How every client of Kafka proves who it is, and whom it believes; nothing where Kafka is on this machine."""
+
+    model_config = SettingsConfigDict(env_prefix="CROSSBOOK_KAFKA_", env_file=".env", extra="ignore", frozen=True)
+
+    security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL (TLS) or SASL_SSL (TLS with a user)"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM of who signs Kafka's certificates; empty: this system's own list"
+    )
+    certificate_file: Path | None = Field(
+        None, description="PEM of this client's certificate, where Kafka asks for one"
+    )
+    key_file: Path | None = Field(None, description="PEM of its private key")
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="with SASL_SSL: SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN"
+    )
+    user: str = Field("", description="with SASL_SSL")
+    password_file: Path | None = Field(None, description="with SASL_SSL: a file with the password")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = [name for name in ("ca_file", "certificate_file", "key_file") if getattr(self, name) is not None]
+        if self.security == "PLAINTEXT" and (given or self.user):
+            raise ValueError(f"security is PLAINTEXT, so {', '.join(given) or 'user'} would not be used: set it to SSL")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if (self.security == "SASL_SSL") != bool(self.user and self.password_file):
+            raise ValueError("SASL_SSL, user and password_file go together")
+        return self
 
 
 def load(kind: type[SettingsT], **overrides: Any) -> SettingsT:

@@ -5,6 +5,7 @@ import time
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from core.runtime.client import kafka_at
 from infra.stack.servers import is_ready
 from infra.stack.settings import StackSettings
 
@@ -32,7 +33,7 @@ class Replicas:
 
     def _in_sync(self) -> bool:
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self._stack.bootstrap, "log_level": 0})
+            self._admin = AdminClient({**kafka_at(self._stack.bootstrap), "log_level": 0})
         try:
             found = self._admin.list_topics(timeout=TIMEOUT_S).topics.values()
         except KafkaException:

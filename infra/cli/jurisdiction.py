@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +34,7 @@ def show(run: Run = "") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("entity", "venue", "category", "verdict", "signed by", "at", "until", "reason")
+    table = Table("entity", "venue", "category", "verdict", "from", "signed by", "at", "until", "reason")
     for record in sorted(_read(_reach(run)), key=lambda one: one.id):
         until = _day(record.expires_ts_ns) if record.expires_ts_ns else "never"
         table.add_row(
@@ -41,6 +42,7 @@ def show(run: Run = "") -> None:
             record.venue,
             record.category,
             record.verdict,
+            " ".join(record.regions) or "anywhere",
             record.signed_by,
             _day(record.signed_ts_ns),
             until,
@@ -56,6 +58,9 @@ def sign(
     verdict: Annotated[str, typer.Argument(help="allowed, close-only or forbidden.")],
     why: Annotated[str, typer.Option("--why", help="What it rests on: counsel's note, a licence, a ticket.")],
     category: Annotated[str, typer.Option("--category", "-c", help="As instruments state it. *: all others.")] = "*",
+    regions: Annotated[
+        list[str] | None, typer.Option("--from", help="Where its gateways must stand: their CROSSBOOK_REGION. Repeat.")
+    ] = None,
     until: Annotated[str, typer.Option("--until", help="A date (UTC); from then on as if never signed.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who signs. Default: the user of this machine.")] = "",
     run: Run = "",
@@ -66,13 +71,23 @@ def sign(
     from core.runtime.flow import Output
 
     clock = SystemClock()
-    record = signed(entity, venue, category, verdict, by or getpass.getuser(), why, until, clock.now_ns())
+    who = by or getpass.getuser()
+    record = signed(entity, venue, category, verdict, who, why, until, clock.now_ns(), regions=regions or [])
     _reach(run).publish([Output(topics.DECISION_JURISDICTION, record.id, record)], clock)
     print(f"{record.id}: {record.verdict}, signed by {record.signed_by}")
 
 
 def signed(
-    entity: str, venue: str, category: str, verdict: str, by: str, why: str, until: str, now_ns: int
+    entity: str,
+    venue: str,
+    category: str,
+    verdict: str,
+    by: str,
+    why: str,
+    until: str,
+    now_ns: int,
+    *,
+    regions: Sequence[str] = (),
 ) -> Jurisdiction:
     """Return the record of a sign-off.
 
@@ -85,7 +100,14 @@ def signed(
         raise Misconfigured(f"no venue {venue!r}: one of {', '.join(VENUES)}")
     if verdict not in VERDICTS:
         raise Misconfigured(f"no verdict {verdict!r}: one of {', '.join(VERDICTS)}")
-    for name, text in (("entity", entity), ("category", category), ("--by", by), ("--why", why)):
+    said = [
+        ("entity", entity),
+        ("category", category),
+        ("--by", by),
+        ("--why", why),
+        *(("--from", one) for one in regions),
+    ]
+    for name, text in said:
         if not text.strip():
             raise Misconfigured(f"{name} is empty: a sign-off says who, what and why")
     expires_ns = 0
@@ -108,6 +130,7 @@ def signed(
         reason=why,
         signed_ts_ns=now_ns,
         expires_ts_ns=expires_ns,
+        regions=list(regions),
     )
 
 

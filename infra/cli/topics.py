@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.client import kafka_at
 from core.runtime.topics import TOPICS, Topic
 from infra.cli.reach import Reach
 
@@ -31,7 +32,7 @@ def extents(reach: Reach) -> dict[str, list[Extent]]:
     Raises:
         Unavailable: Kafka does not answer.
     """
-    admin = AdminClient({"bootstrap.servers": reach.bootstrap})
+    admin = AdminClient(kafka_at(reach.bootstrap))
     names = {topic.name(reach.run) for topic in TOPICS}
     try:
         found = admin.list_topics(timeout=TIMEOUT_S).topics
@@ -131,7 +132,7 @@ def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec)
 
 
 def _config(reach: Reach, name: str) -> dict[str, str]:
-    admin = AdminClient({"bootstrap.servers": reach.bootstrap})
+    admin = AdminClient(kafka_at(reach.bootstrap))
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
     entries = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result(TIMEOUT_S)
     return {entry.name: entry.value for entry in entries.values() if not entry.is_default and entry.value is not None}

@@ -7,6 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # re-exported
 
 from core.domain.errors import Unavailable
+from core.runtime.client import kafka_at
 from core.runtime.consumer import consumer_config, value_bytes
 from core.runtime.topics import Topic
 from infra.cli.reach import Reach
@@ -80,7 +81,7 @@ def records(reach: Reach, topics: Iterable[Topic]) -> Iterator[Found]:
 
 def ends(reach: Reach, topics: Iterable[Topic]) -> dict[str, dict[int, int]]:
     """Return the next offset of every partition of the topics, by noun."""
-    admin = AdminClient({"bootstrap.servers": reach.bootstrap})
+    admin = AdminClient(kafka_at(reach.bootstrap))
     by_name = {topic.name(reach.run): topic for topic in topics}
     known = admin.list_topics(timeout=TIMEOUT_S).topics
     places = [TopicPartition(name, number) for name in by_name if name in known for number in known[name].partitions]
@@ -96,7 +97,7 @@ def left(reach: Reach, group: str, topics: Iterable[Topic]) -> int:
     from confluent_kafka import ConsumerGroupTopicPartitions
 
     chosen = list(topics)
-    admin = AdminClient({"bootstrap.servers": reach.bootstrap})
+    admin = AdminClient(kafka_at(reach.bootstrap))
     name = f"{reach.run}.{group}"
     answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])[name].result(TIMEOUT_S)
     committed = {(p.topic, p.partition): p.offset for p in answer.topic_partitions or [] if p.offset >= 0}

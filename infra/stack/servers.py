@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from core.domain.errors import Misconfigured
+from core.runtime.client import kafka_at
 from infra.stack.jars import unpack
 from infra.stack.settings import HOST, StackSettings, broker_port_settings
 
@@ -24,9 +25,11 @@ KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 {quorum}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
-advertised.listeners=PLAINTEXT://{host}:{port}
-controller.listener.names=CONTROLLER
+listeners={protocol}://{host}:{port},CONTROLLER://{inner}:{controller}
+advertised.listeners={protocol}://{host}:{port}
+listener.security.protocol.map={protocol}:{protocol},CONTROLLER:PLAINTEXT
+inter.broker.listener.name={protocol}
+{tls}controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
 default.replication.factor={replication}
@@ -46,6 +49,14 @@ group.consumer.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 {several}"""
+
+KAFKA_TLS = """\
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+ssl.client.auth=required
+"""
 
 # Three nodes: a dead one is fenced after a second, and who controls is settled anew in little more (a follower's fetch
 # may wait half a second, so the fetch timeout must stay above that); what has to move with a broker is little. A broker
@@ -156,7 +167,7 @@ def is_ready(settings: StackSettings, name: str) -> bool:
     match name:
         case _ if name in settings.broker_names:
             try:
-                client = AdminClient({"bootstrap.servers": settings.broker_address(name), "log_level": 0})
+                client = AdminClient({**kafka_at(settings.broker_address(name)), "log_level": 0})
                 # A broker lists itself once the controllers have let it in.
                 return _node(name) in client.list_topics(timeout=PROBE_TIMEOUT_S).brokers
             except KafkaException:
@@ -166,9 +177,9 @@ def is_ready(settings: StackSettings, name: str) -> bool:
 
             return answers(settings, PROBE_TIMEOUT_S)
         case "registry":
-            return _answers(settings.registry_port, "/apis/ccompat/v7/subjects")
+            return _answers(settings.host, settings.registry_port, "/apis/ccompat/v7/subjects")
         case _:
-            return _answers(settings.questdb_http_port, "/exec?query=SELECT%201")
+            return _answers(HOST, settings.questdb_http_port, "/exec?query=SELECT%201")
 
 
 def kafka(settings: StackSettings, jars: list[Path], name: str) -> Server:
@@ -180,6 +191,10 @@ def kafka(settings: StackSettings, jars: list[Path], name: str) -> Server:
 
     def prepare() -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        if settings.tls is not None:
+            for file in ("server.pem", "ca.pem"):
+                if not (settings.tls / file).is_file():
+                    raise Misconfigured(f"no {file} in {settings.tls} (CROSSBOOK_STACK_TLS)")
         conf.write_text(_kafka_properties(settings, name))
         logging.write_text(KAFKA_LOGGING)
         if not (folder / "log" / "meta.properties").exists():
@@ -201,7 +216,7 @@ def registry(settings: StackSettings, archive: Path) -> Server:
     folder = settings.data / "registry"
     application = settings.cache / archive.name.removesuffix(".tar.gz")
     values = {
-        "quarkus.http.host": HOST,
+        "quarkus.http.host": settings.host,
         "quarkus.http.port": settings.registry_port,
         # Without these two lines it opens 0.0.0.0:9000, which is QuestDB's port.
         "quarkus.management.host": HOST,
@@ -284,7 +299,10 @@ def _kafka_properties(settings: StackSettings, name: str) -> str:
         else f"controller.quorum.voters={voters}"
     )
     return KAFKA_PROPERTIES.format(
-        host=HOST,
+        host=settings.host,
+        inner=HOST,
+        protocol="PLAINTEXT" if settings.tls is None else "SSL",
+        tls="" if settings.tls is None else KAFKA_TLS.format(folder=settings.tls),
         node=_node(name),
         port=port,
         controller=controller,
@@ -319,8 +337,8 @@ def _format(base: list[str], conf: Path, cluster: str) -> None:
         raise Misconfigured(f"Kafka's storage cannot be formatted: {' '.join(reason)}; see {conf}")
 
 
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

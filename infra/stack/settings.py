@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
+"""Where everything listens, but for what `StackSettings.host` moves."""
 BROKERS = (0, 1, 3)
 POSTGRES_NAME = "crossbook"
 """Of PostgreSQL's database and of the role that owns it."""
@@ -45,6 +46,12 @@ class StackSettings(BaseSettings):
     """Kafka nodes: 1, or 3 (every record stands on three, two must have it before it is acknowledged). 0: as many as the
     data folder was made for, 1 when it is new."""
 
+    host: str = HOST
+    """The address at which Kafka and the registry listen, and by which Kafka tells clients to come back; another than
+    127.0.0.1 only where workers run on other hosts (docs/hosts.md). Controllers, QuestDB and PostgreSQL stay on 127.0.0.1."""
+    tls: Path | None = None
+    """A folder with `server.pem` (Kafka's private key, then its certificates) and `ca.pem`: Kafka then speaks TLS alone, and only
+    with who shows a certificate of that authority. Clients here need CROSSBOOK_KAFKA_* then. None: it speaks in the clear."""
     kafka_port: int = Field(default=9092, ge=1, le=65535)
     kafka_controller_port: int = Field(default=9093, ge=1, le=65535)
     kafka_2_port: int = Field(default=9094, ge=1, le=65535)
@@ -84,10 +91,17 @@ class StackSettings(BaseSettings):
     partitions: int = Field(default=4, ge=1)
     """Partitions of a hot topic: each costs a request of its own, so few on one small machine."""
 
-    @field_validator("data", "cache")
+    @field_validator("data", "cache", "tls")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return (PROJECT / path.expanduser()).resolve()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and (PROJECT / path.expanduser()).resolve()
+
+    @field_validator("host")
+    @classmethod
+    def _is_one_address(cls, host: str) -> str:
+        if host in {"", "0.0.0.0", "::", "*"} or ":" in host:
+            raise ValueError(f"expected one IPv4 address or name that clients can reach, found {host!r}")
+        return host
 
     @field_validator("brokers")
     @classmethod
@@ -118,17 +132,22 @@ class StackSettings(BaseSettings):
 
     def broker_address(self, name: str) -> str:
         """Return one broker's `host:port`."""
-        return f"{HOST}:{self.broker_ports(name)[0]}"
+        return f"{self.host}:{self.broker_ports(name)[0]}"
 
     def broker_ports(self, name: str) -> tuple[int, int]:
         """Return one broker's ports: for clients, for the controllers among themselves."""
         clients, controllers = broker_port_settings(name)
         return getattr(self, clients), getattr(self, controllers)
 
+    def bind_address(self, port_setting: str) -> str:
+        """Return the address at which the port of a setting is opened."""
+        for_workers = {"registry_port", *(broker_port_settings(name)[0] for name in self.broker_names)}
+        return self.host if port_setting in for_workers else HOST
+
     @property
     def registry_url(self) -> str:
         """The registry's Confluent-compatible API."""
-        return f"http://{HOST}:{self.registry_port}/apis/ccompat/v7"
+        return f"http://{self.host}:{self.registry_port}/apis/ccompat/v7"
 
     @property
     def questdb_http(self) -> str:

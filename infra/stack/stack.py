@@ -17,7 +17,7 @@ from infra.stack import postgres
 from infra.stack.jars import fetch
 from infra.stack.processes import Processes, groups
 from infra.stack.servers import Server, is_ready, java, ports, servers
-from infra.stack.settings import HOST, StackSettings, brokers_of
+from infra.stack.settings import StackSettings, brokers_of
 
 MARKER = ".crossbook-data"
 LOCK = ".lock"
@@ -66,7 +66,7 @@ class Stack:
         with self._alone():  # two at once would start two process managers
             missing = self._missing()
             if missing:
-                _check_ports(missing)
+                _check_ports(self.settings, missing)
                 self._launch(program, list(missing))
         for name in self.names:
             self.wait(name)
@@ -187,23 +187,23 @@ class Stack:
         (data / MARKER).write_text("The dev stack's data. `make dev-stack-reset` deletes this folder.\n")
 
 
-def _check_ports(wanted: dict[str, dict[str, int]]) -> None:
+def _check_ports(settings: StackSettings, wanted: dict[str, dict[str, int]]) -> None:
     """Raise Misconfigured, naming every port somebody else listens on."""
     taken = [
         f"port {port} ({server}) is taken by {_listener(port)}: stop it or set CROSSBOOK_STACK_{setting.upper()}"
         for server, found in wanted.items()
         for setting, port in found.items()
-        if not _is_free(port)
+        if not _is_free(settings.bind_address(setting), port)
     ]
     if taken:
         raise Misconfigured("; ".join(taken))
 
 
-def _is_free(port: int) -> bool:
+def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True

@@ -65,7 +65,13 @@ class TemporaryStack:
     """The dev stack's processes on free ports; a context manager."""
 
     def __init__(
-        self, names: tuple[str, ...] = ("kafka", "registry", "questdb"), *, brokers: int = 1, respawn: bool = False
+        self,
+        names: tuple[str, ...] = ("kafka", "registry", "questdb"),
+        *,
+        brokers: int = 1,
+        respawn: bool = False,
+        host: str = HOST,
+        tls: Path | None = None,
     ) -> None:
         """Choose ports; `kafka` among the names stands for all of its nodes. PostgreSQL is there only when named."""
         sweep()
@@ -78,6 +84,8 @@ class TemporaryStack:
             data=self.data / "data",
             brokers=brokers,
             respawn=respawn,
+            host=host,
+            tls=tls,
             questdb_heap_mb=512,
             questdb_page_kb=256,
             postgres="postgres" in names,

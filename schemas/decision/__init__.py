@@ -327,6 +327,8 @@ class Jurisdiction(Record, frozen=True, kw_only=True, gc=False):
     signed_ts_ns: int
     expires_ts_ns: int = 0
     """from then on as if it were not there; 0: never"""
+    regions: list[str] = field(default_factory=list)
+    """where its gateways must stand (CROSSBOOK_REGION), any of them; empty: anywhere"""
 
 
 class Ledger(Record, frozen=True, kw_only=True, gc=False):

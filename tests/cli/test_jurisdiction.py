@@ -23,9 +23,15 @@ def test_sign_off_names_entity_venue_category_and_who():
     assert record.expires_ts_ns == 1_893_456_000 * 1_000_000_000
 
 
+def test_sign_off_says_from_where_orders_may_leave():
+    assert make().regions == []
+    assert make(regions=["us", "ca"]).regions == ["us", "ca"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"regions": ["us", " "]}, "--from is empty"),
         ({"venue": "nowhere"}, "no venue"),
         ({"verdict": "maybe"}, "no verdict"),
         ({"by": " "}, "--by is empty"),

@@ -27,8 +27,8 @@ def sign(verdict="ALLOWED", category="*", **changes):
     return SignOff(**(fields | changes))
 
 
-def law(*records, required=True, asked=False):
-    found = Jurisdiction(account="kalshi:main", required=required, asked=asked)
+def law(*records, required=True, asked=False, region=""):
+    found = Jurisdiction(account="kalshi:main", required=required, asked=asked, region=region)
     found.apply(Profile(id="kalshi:main", venue="kalshi", account_set="main", entity="Acme", currency="USD"))
     for record in records:
         found.apply(record)
@@ -134,6 +134,42 @@ def test_venues_own_word_is_obeyed_whatever_was_signed(verdict, closes):
     unwind = msgspec.structs.replace(GRANT, purpose="UNWIND")
     assert (found.why_not(unwind, INSTRUMENT, NOW) == "") is closes
     assert verdict in found.start_reason(NOW)
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize(("region", "words"), [("eu", "this host is in eu"), ("", "nobody said where this host is")])
+def test_gateway_that_stands_elsewhere_may_not_even_close(required, region, words):
+    found = law(sign(regions=["us", "ca"]), required=required, region=region)
+    unwind = msgspec.structs.replace(GRANT, purpose="UNWIND")
+    for said in (found.misplaced(NOW), found.start_reason(NOW), found.why_not(unwind, INSTRUMENT, NOW)):
+        assert f"orders leave from ca or us alone, {words}" in said
+
+
+@pytest.mark.parametrize(
+    ("records", "region"),
+    [
+        ([sign(regions=["us"])], "US"),
+        ([sign(regions=["us", "eu"])], "eu"),
+        ([sign()], ""),
+        ([], "eu"),
+        # One category may be traded from here, so the gateway has something to do.
+        ([sign(regions=["us"]), sign(category="sports")], "eu"),
+        # Nothing is let from anywhere: what is held is another question, the verdict answers it.
+        ([sign("FORBIDDEN", regions=["us"])], "eu"),
+        ([sign(regions=["us"], expires_ts_ns=NOW)], "eu"),
+        ([sign(regions=["us"], entity="Other")], "eu"),
+        ([sign(regions=["us"], venue="polymarket")], "eu"),
+    ],
+)
+def test_gateway_may_stand_where_one_sign_off_lets_it(records, region):
+    assert law(*records, required=False, region=region).misplaced(NOW) == ""
+
+
+def test_sign_off_of_a_category_holds_for_its_own_regions():
+    found = law(sign(regions=["us"]), sign(category="sports", regions=["eu"]), region="eu")
+    sports = msgspec.structs.replace(INSTRUMENT, category="Sports")
+    assert found.why_not(GRANT, sports, NOW) == ""
+    assert "orders leave from us alone" in found.why_not(GRANT, INSTRUMENT, NOW)
 
 
 class says(refusing):  # noqa: N801

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 class KafkaLog:
     """The bench's log on a real broker: appends through a producer, keeps what it reads."""
 
-    def __init__(self, stack: Any, run: str) -> None:
+    def __init__(self, stack: Any, run: str, *kept: topics.Topic) -> None:
         self.codec = Codec(HttpRegistry(stack.registry_url))
         clock = SystemClock()
         self._producer = EdgeProducer(
@@ -40,7 +40,7 @@ class KafkaLog:
         self._kept: dict[str, list[Any]] = {}
         self._readers = [
             EdgeReader(bootstrap=stack.bootstrap, codec=self.codec, run=run, topic=topic, group=f"{run}.test")
-            for topic in (topics.ORDER_EVENT,)
+            for topic in (topics.ORDER_EVENT, *kept)
         ]
         self._tasks = [asyncio.create_task(self._keep(reader)) for reader in self._readers]
 

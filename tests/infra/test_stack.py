@@ -14,7 +14,7 @@ from infra.stack.stack import MARKER, Stack
 from infra.stack.temporary import free_ports
 
 
-def settings(data: Path, **changes: int) -> StackSettings:
+def settings(data: Path, **changes: int | str) -> StackSettings:
     fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
     return StackSettings(data=data, **{**dict(zip(fields, free_ports(len(fields)), strict=True)), **changes})
 
@@ -77,3 +77,38 @@ def test_every_server_listens_on_loopback_only(tmp_path: Path) -> None:
     registry = next(server for server in written if server.name == "registry")
     assert "-Dquarkus.http.host=127.0.0.1" in registry.args
     assert "-Dquarkus.management.host=127.0.0.1" in registry.args
+
+
+def test_another_address_is_that_of_kafka_and_the_registry_alone(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, host="192.0.2.7")
+    text = servers._kafka_properties(chosen, "kafka")
+    port, controller = chosen.broker_ports("kafka")
+    assert f"listeners=PLAINTEXT://192.0.2.7:{port},CONTROLLER://127.0.0.1:{controller}\n" in text
+    assert f"advertised.listeners=PLAINTEXT://192.0.2.7:{port}\n" in text
+    assert chosen.bootstrap == f"192.0.2.7:{port}"
+    registry = servers.registry(chosen, Path("r.tar.gz"))
+    assert "-Dquarkus.http.host=192.0.2.7" in registry.args
+    assert "-Dquarkus.management.host=127.0.0.1" in registry.args
+    assert chosen.registry_url.startswith("http://192.0.2.7:")
+    elsewhere = [chosen.questdb_http, chosen.questdb_pg, chosen.postgres_url.partition("@")[2]]
+    assert all(address.startswith("127.0.0.1:") for address in elsewhere)
+    opened = {name for server in servers.ports(chosen).values() for name in server}
+    moved = {name for name in opened if chosen.bind_address(name) != "127.0.0.1"}
+    assert moved == {"kafka_port", "registry_port"}
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "*", "::", "192.0.2.7:9092"])
+def test_an_address_that_nobody_can_be_told_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="expected one IPv4 address or name"):
+        StackSettings(host=host)
+
+
+def test_kafka_with_certificates_speaks_tls_alone_and_asks_who_comes(tmp_path: Path) -> None:
+    chosen = settings(tmp_path / "data", tls=str(tmp_path))
+    text = servers._kafka_properties(chosen, "kafka")
+    assert f"listeners=SSL://127.0.0.1:{chosen.kafka_port},CONTROLLER://127.0.0.1:" in text
+    assert f"ssl.keystore.location={tmp_path}/server.pem\n" in text
+    assert "ssl.client.auth=required\n" in text
+    assert "PLAINTEXT://" not in text
+    with pytest.raises(Misconfigured, match=r"no server\.pem in .*CROSSBOOK_STACK_TLS"):
+        servers.kafka(chosen, [Path("k.jar")], "kafka").prepare()
