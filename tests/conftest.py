@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
             fcntl.flock(door, fcntl.LOCK_EX)
             fcntl.flock(locks.enter_context((folder / "room").open("w")), kind)
         return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what runs alone, first of it what brings servers of its own: nobody else's idle beside it yet.
+
+    In the middle each would wait until the others are done with what they have in hand.
+    """
+    items.sort(key=lambda item: _turn(item.get_closest_marker("alone") is not None, getattr(item, "fixturenames", ())))
+
+
+def _turn(is_alone: bool, fixtures: Collection[str]) -> int:
+    return 2 if not is_alone else 1 if "stack" in fixtures else 0
 
 
 def pytest_sessionstart() -> None:
