@@ -1,6 +1,6 @@
 """The accounts' task: one partition of `decision.account`, in; grants, cancels, beats, sagas and ledger, out. Pure.
 
-It only routes records to what keeps them (`account_set`, `ledger`, `orders`, `claims`), lets `saga.advance` say what is
+It only routes records to what keeps them (`account_set`, `ledger`, `orders`, `claims`), lets `saga_steps.advance` say what is
 next, and writes down what changed.
 """
 
@@ -21,8 +21,9 @@ from decide.ledger import Booked
 from decide.orders import Order
 from decide.quotes import Quotes, cancel
 from decide.rest import rest_of
-from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, advance, rule
+from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, rule
 from decide.saga_records import record_of, refused
+from decide.saga_steps import advance
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
