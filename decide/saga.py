@@ -1,7 +1,7 @@
 """The saga of 1..n legs: its states, what was asked of each leg, and what its orders did. No log, no capital.
 
-    FIRST_LEG -> SECOND_LEG (any later leg) -> DONE
-                                            -> UNWINDING -> DONE | HOLDING
+    FIRST_LEG (all legs where they leave together) -> SECOND_LEG (any later leg, any that is completed) -> DONE
+                                                   -> UNWINDING -> DONE | HOLDING
     a failed settlement reopens any of them
     RESTING -> DONE: one leg that waits on the book (`decide/quotes.py`)
 
@@ -15,7 +15,7 @@ from core.runtime.clock import NS_PER_MS
 from decide.orders import NONE, Offer, Order
 from decide.rest import Rest
 from schemas.decision import Intent, Leg, Ruling
-from schemas.enums import Purpose, SagaState, Side
+from schemas.enums import LegOrder, Purpose, SagaState, Side
 from schemas.market import Instrument
 
 RETRY_PAUSE_NS = 300 * NS_PER_MS
@@ -134,6 +134,7 @@ class Saga:
         held: what stood on each leg when a human approved to hold it; empty before.
         ruled_ns: when the last human word on it was said.
         said: what was written down last.
+        leg_order: how its entries leave, and `leg_order_reason` why (`decide/leg_order.py`).
         rest: what is wanted of its one leg where that rests; `decide/quotes.py` says what is next, not `advance`.
     """
 
@@ -150,6 +151,8 @@ class Saga:
     held: tuple[int, ...] = ()
     ruled_ns: int = 0
     rest: Rest | None = None
+    leg_order: LegOrder = "ONE_BY_ONE"
+    leg_order_reason: str = ""
 
     def figures(self, waits_for: str) -> Figures:
         """Return what the saga says of itself now; `waits_for` names what its next order waits for, if anything."""
@@ -197,17 +200,29 @@ class Saga:
         return any(not leg.is_complete for leg in self.legs)
 
     @property
+    def goes_together(self) -> bool:
+        """Say whether its entries leave together."""
+        return self.leg_order == "TOGETHER"
+
+    @property
+    def reach(self) -> int:
+        """What every leg is to reach: what stands on the first, of legs that leave together the most that does."""
+        if self.goes_together:
+            return min(max(leg.exposure for leg in self.legs), self.size)
+        return self.legs[0].exposure
+
+    @property
     def covered(self) -> int:
         """What stands on every leg."""
         return max(min(leg.exposure for leg in self.legs), 0)
 
     def planned(self, index: int) -> int:
-        """Return what a later leg may still be asked for beyond what stands of it, at the most."""
-        if index == 0 or self.state not in {"FIRST_LEG", "SECOND_LEG"}:
+        """Return what a leg may still be asked for beyond what stands of it, at the most."""
+        if (index == 0 and not self.goes_together) or self.state not in {"FIRST_LEG", "SECOND_LEG"}:
             return 0
-        first, leg = self.legs[0], self.legs[index]
-        reach = first.exposure if first.orders and first.is_complete else self.size
-        return max(reach - leg.exposure, 0)
+        leading = self.legs if self.goes_together else self.legs[:1]
+        is_known = all(leg.orders and leg.is_complete for leg in leading)
+        return max((self.reach if is_known else self.size) - self.legs[index].exposure, 0)
 
 
 def rule(saga: Saga, ruling: Ruling) -> bool:
@@ -247,4 +262,10 @@ class End(NamedTuple):
     reason: Reason
 
 
-Step = Place | End
+class Together(NamedTuple):
+    """Orders wanted at once, all or none."""
+
+    places: tuple[Place, ...]
+
+
+Step = Place | Together | End

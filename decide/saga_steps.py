@@ -1,8 +1,12 @@
 """What a saga does next, given what was filled: entries, hedges, what is taken back, what is held. Pure arithmetic.
 
-Legs go one after the other, the most uncertain first; each later leg is sized by what stands on all before it. An
-underfilled one is tried again at a worse price within the budget; then the legs after it are completed at what it has,
-and what any leg has beyond the smallest is unwound within the budget; what is left is held, and said. `advance` decides
+One by one: the most uncertain leg goes first; each later leg is sized by what stands on all before it. An underfilled
+one is tried again at a worse price within the budget; then the legs after it are completed at what it has.
+
+Together (`decide/leg_order.py` says where): all entries leave at once; when all have ended, those that are short of the
+fullest are completed at a worse price within the budget, the shortest first, as it bounds the others if it is given up.
+
+Then what any leg has beyond the smallest is unwound within the budget; what is left is held, and said. `advance` decides
 on exposures alone, so it is right after any order of events, a failed settlement included.
 """
 
@@ -10,7 +14,7 @@ from collections.abc import Collection
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
-from decide.saga import SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step
+from decide.saga import SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step, Together
 from schemas.enums import Side
 
 HEDGE_ATTEMPTS_MAX = 2
@@ -22,8 +26,8 @@ REFUSALS_MAX = 8
 def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | None:
     """Return the next step, None while its orders are not complete.
 
-    Entries and hedges go one at a time: each is sized by those before. What is taken back goes together, leg by leg:
-    no unwind changes how much of another leg is to be taken back.
+    Entries go one at a time, each sized by those before, or all at once; hedges one at a time. What is taken back goes
+    together, leg by leg: no unwind changes how much of another leg is to be taken back.
 
     Args:
         saga: as the log left it.
@@ -32,11 +36,9 @@ def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | No
     """
     if any(not order.complete for leg in saga.legs for order in leg.entries):
         return None
-    first = saga.legs[0]
-    if not first.orders:
-        return Place(
-            0, "UNWIND" if first.reduces else "ENTRY", first.leg.side, first.leg.price, saga.size, "FIRST_LEG", 0
-        )
+    if not any(leg.orders for leg in saga.legs):
+        entries = tuple(_entry(saga, index) for index in range(len(saga.legs)))
+        return Together(entries) if saga.goes_together else entries[0]
     if saga.held and saga.held == tuple(leg.exposure for leg in saga.legs) and not saga.is_waiting_for_orders:
         return End("DONE", "HELD")
     hedge = None if saga.is_waiting_for_orders else _next_hedge(saga, now_ns)
@@ -57,6 +59,11 @@ def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | No
     return (held or ends or [End("DONE", _done_reason(saga))])[0]
 
 
+def _entry(saga: Saga, index: int) -> Place:
+    leg = saga.legs[index]
+    return Place(index, "UNWIND" if leg.reduces else "ENTRY", leg.leg.side, leg.leg.price, saga.size, "FIRST_LEG", 0)
+
+
 def _done_reason(saga: Saga) -> Reason:
     first = saga.legs[0]
     if saga.failed:
@@ -64,23 +71,26 @@ def _done_reason(saga: Saga) -> Reason:
     if any(leg.unwound for leg in saga.legs):
         return "UNWOUND"
     if first.entered == 0:
-        status = first.orders[-1].status
-        if status == "REJECTED":
+        ended = {leg.orders[-1].status for leg in saga.legs if leg.orders}
+        if "REJECTED" in ended:
             return "REJECTED"
-        return "EXPIRED_UNSENT" if status == "EXPIRED_UNSENT" else "NOT_FILLED"
+        return "EXPIRED_UNSENT" if "EXPIRED_UNSENT" in ended else "NOT_FILLED"
     return "FILLED" if first.entered == saga.size else "UNDERFILLED"
 
 
 def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
-    """Return the order of the first later leg that is short of what stands on all before it and may be tried (again).
+    """Return the order of the first leg that is short of what it is to reach and may be tried (again).
 
-    A leg that is given up bounds those after it: they are completed at what it has, so that the least is taken back.
+    One by one that is what stands on all before it. A leg that is given up bounds those after it: they are completed at
+    what it has, so that the least is taken back; of legs that left together the shortest therefore goes first.
     Once anything was taken back nothing is completed any more: it would only be bought again.
     """
     if any(leg.unwound for leg in saga.legs):
         return None
-    target = saga.legs[0].exposure
-    for index in range(1, len(saga.legs)):
+    target = saga.reach
+    later = range(1, len(saga.legs))
+    shortest_first = sorted(range(len(saga.legs)), key=lambda index: (saga.legs[index].exposure, index))
+    for index in shortest_first if saga.goes_together else later:
         if target <= 0:
             return None
         leg = saga.legs[index]
@@ -93,11 +103,14 @@ def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
 
 
 def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
-    """Return a later leg's next order, None when it must not be tried (again)."""
+    """Return the next order of a leg that is short, None when it must not be tried (again).
+
+    Its first attempt is at its own limit; of legs that left together that was the entry.
+    """
     leg = saga.legs[index]
     wanted, instrument = leg.leg, leg.instrument
     size = missing // instrument.size_step * instrument.size_step
-    attempts = leg.attempts("HEDGE")
+    attempts = leg.attempts("ENTRY") + leg.attempts("HEDGE")
     if size == 0 or size < instrument.size_min:
         return None
     if attempts >= HEDGE_ATTEMPTS_MAX or leg.refusals("HEDGE") >= REFUSALS_MAX:
