@@ -85,6 +85,18 @@ def test_nothing_more_is_granted_until_every_entry_has_ended(make):
     assert [(one.leg, one.purpose) for one in later(log)] == [(1, "HEDGE")]
 
 
+def test_what_may_still_be_completed_stays_reserved_also_of_the_first_leg(make):
+    log, entries = entered(make, 4)
+    # By hand: six of the first may be completed at .30 and a fee of .09; the others are out.
+    assert log.ledger("kalshi:main").reserved_e6 == (1_800_000 + 90_000) + 2 * (3_000_000 + 150_000)
+    answer(log, entries[1], 4)
+    log.alive("kalshi:main", ready=False)
+    answer(log, entries[2], 6)
+    # All is known: no leg will have more than six, so two of each other are all that may be asked for.
+    assert log.last(Saga).reason == "WAITS_FOR_GATEWAY"
+    assert log.ledger("kalshi:main").reserved_e6 == 2 * (600_000 + 30_000)
+
+
 @pytest.mark.parametrize("short", [0, 1, 2])
 def test_short_leg_is_completed_at_a_worse_price_whichever_it_is(make, short):
     filled = [10, 10, 10]
