@@ -92,9 +92,10 @@ def test_what_may_still_be_completed_stays_reserved_also_of_the_first_leg(make):
     answer(log, entries[1], 4)
     log.alive("kalshi:main", ready=False)
     answer(log, entries[2], 6)
-    # All is known: no leg will have more than six, so two of each other are all that may be asked for.
+    # All is known: no leg will have more than six, so two of each other are all that may be asked for, at .30 and a fee
+    # of .04: .07 x 2 x .21, a hundredth of a cent for each of ten executions, up to the cent.
     assert log.last(Saga).reason == "WAITS_FOR_GATEWAY"
-    assert log.ledger("kalshi:main").reserved_e6 == 2 * (600_000 + 30_000)
+    assert log.ledger("kalshi:main").reserved_e6 == 2 * (600_000 + 40_000)
 
 
 @pytest.mark.parametrize("short", [0, 1, 2])
