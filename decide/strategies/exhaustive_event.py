@@ -49,8 +49,7 @@ class Params(Pace, frozen=True, forbid_unknown_fields=True):
     """Parameters: those of every kind of edge, and how many orders one intent may need."""
 
     legs_max: Positive = 12
-    """legs go one after the other: more legs, more time for prices to move; a longer event is not bought, and sold in
-    part"""
+    """one after the other, more legs leave more time for prices to move; a longer event is not bought, and sold in part"""
 
 
 @dataclass
