@@ -45,7 +45,7 @@ EDGE_EVERY_S = 2.0
 EDGE_CENTS = (3.5, 6.0)
 """What each outcome is cheaper by; the simulated venues' own for events."""
 BUDGET_E6 = 2 * E6
-SECONDS = 600
+SECONDS = 300
 """Of made-up time at full effort."""
 ORDERS: tuple[LegOrder, LegOrder] = ("ONE_BY_ONE", "TOGETHER")
 

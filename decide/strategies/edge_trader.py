@@ -28,6 +28,7 @@ CAP_TRIES = 4
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Wish = Literal["ONE_BY_ONE", "TOGETHER"]
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +47,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """and this long after a saga that could not be balanced"""
     refresh_ms: Natural = 250
     """at most one REFRESH of an edge in this time"""
-    leg_order: Literal["ONE_BY_ONE", "TOGETHER"] = "ONE_BY_ONE"
+    leg_order: Wish = "ONE_BY_ONE"
     """TOGETHER: all legs at once where every venue answers at once and its fills cannot fail, else one by one"""
 
 

@@ -55,7 +55,7 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
             {
                 "id": "one-event",
                 "kind": "exhaustive_event",
-                "params": {"size_max": 10 * MICRO, "min_profit_e6": MICRO // 20, "leg_order": "TOGETHER"},
+                "params": {"size_max": 10 * MICRO, "min_profit_e6": MICRO // 20},
             },
             {
                 "id": "momentum",

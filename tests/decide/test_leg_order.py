@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from core.domain.errors import Unavailable
+from core.domain.errors import MalformedFrame, Unavailable
 from core.runtime.clock import SystemClock
 from decide.conduct import CONDUCTS, RATE_KEPT_PERCENT
 from decide.leg_order import choose, doubt
+from decide.strategies.cross_venue import CrossVenue
 from execute.limiter import CANCEL_SHARE_PERCENT, Limiter
 from execute.ports import Budget, Lane
 from schemas.decision import Grant, Intent, Saga
@@ -92,13 +93,21 @@ def test_so_many_orders_pass_the_gateways_budget_without_a_wait_and_no_more():
 
 
 def test_strategy_asks_for_what_its_parameters_say(make):
-    for params, order in (("{}", "ONE_BY_ONE"), ('{"leg_order": "TOGETHER"}', "TOGETHER")):
+    for params, order in (("{}", "TOGETHER"), ('{"leg_order": "ONE_BY_ONE"}', "ONE_BY_ONE")):
         log = make.strategies().start(params="{}", links=[event(make, KALSHIS)], instruments=markets(make, KALSHIS))
         log.feed(make.strategy(id="arb-1", status="STOPPED"))
         log.feed(make.strategy(id="ex-1", kind="exhaustive_event", params=params))
         for number, name in enumerate(KALSHIS):
             log.book(name, 10 + number, bids=[(2_900, 10 * ONE)], asks=[(3_000, 10 * ONE)])
         assert log.last(Intent).leg_order == order
+
+
+def test_pairs_go_one_by_one_unless_it_is_asked(make):
+    assert CrossVenue.from_config(make.strategy()).params.leg_order == "ONE_BY_ONE"
+    wish = make.strategy(params='{"leg_order": "TOGETHER"}')
+    assert CrossVenue.from_config(wish).params.leg_order == "TOGETHER"
+    with pytest.raises(MalformedFrame, match="leg_order"):
+        CrossVenue.from_config(make.strategy(params='{"leg_order": "ALL_AT_ONCE"}'))
 
 
 def test_pair_of_two_venues_asked_to_leave_together_goes_one_by_one_and_says_why(make):
