@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.runtime import topics
 from simulate.order_faults import CHOICES, ORDER_NAMES
 from tests.decide.converging import VENUES, Whole, new_world
 from tests.leaping import run
@@ -100,6 +101,17 @@ def test_undisturbed_legs_leave_together_and_a_short_one_is_completed_or_the_oth
         ("HEDGE", 1, 12_000_000),
         ("UNWIND", 0, 12_000_000),
     ]
+
+
+@pytest.mark.parametrize(("leg_order", "is_behind_the_answer"), [("TOGETHER", False), ("ONE_BY_ONE", True)])
+def test_no_leg_that_leaves_together_waits_for_the_answer_of_another(credentials, leg_order, is_behind_the_answer):
+    slow = ("kalshi", "fill_before_acknowledgement", {"seconds": 5.0, "delay_ms": 300})
+    mute = ("kalshi", "private_silent", {"seconds": 5.0})
+    whole = play(credentials, [(0, "fault", slow), (0, "fault", mute), (100, "pair", ("buy", 10, 60, leg_order))])
+    calls = {call.order: call for call in whole.log.read(topics.ORDER_FRAME) if getattr(call, "method", "") == "POST"}
+    first, second = (calls[grant.id] for grant in sorted(whole.decide.grants.values(), key=lambda grant: grant.leg))
+    assert first.recv_ts_ns - first.sent_ts_ns > 290_000_000
+    assert (second.sent_ts_ns > first.recv_ts_ns) == is_behind_the_answer
 
 
 @pytest.mark.parametrize("venue", VENUES)
