@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.measure import FULL, QUICK, TINY, Effort, Figure, machine
 from core.domain.errors import CrossbookError
 
-NAMES = ("frames", "book", "codec", "normalize", "derive", "sign", "gateway", "path", "reshard", "restore")
+NAMES = ("frames", "book", "codec", "normalize", "derive", "sign", "legs", "gateway", "path", "reshard", "restore")
 EFFORTS = {"full": FULL, "quick": QUICK, "tiny": TINY}
 WIDTH = 150
 """Columns where there is no terminal."""

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -109,7 +109,12 @@ class Rig:
         """Return the traded account of a venue."""
         return f"{venue}:main"
 
-    def grant(self, venue: str) -> str:
+    def grant_together(self, venues: Sequence[str]) -> list[str]:
+        """Let accounts grant the entries of a saga whose legs leave together, one behind the other; returns their ids."""
+        intent = f"bench-saga-{len(self.granted_ns):06d}"
+        return [self.grant(venue, intent=intent, leg=leg) for leg, venue in enumerate(venues)]
+
+    def grant(self, venue: str, *, intent: str = "bench", leg: int = 0) -> str:
         """Let accounts grant a small order that will be filled; returns its id."""
         instrument = self._instruments[venue]
         number = len(self.granted_ns)
@@ -117,11 +122,11 @@ class Rig:
         now = self.clock.now_ns()
         grant = Grant(
             id=order,
-            intent="bench",
+            intent=intent,
             account=self.account(venue),
             account_set="main",
             instrument=instrument.instrument,
-            leg=0,
+            leg=leg,
             attempt=1,
             purpose="ENTRY",
             side="BUY",

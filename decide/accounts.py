@@ -1,6 +1,6 @@
 """The accounts' task: one partition of `decision.account`, in; grants, cancels, beats, sagas and ledger, out. Pure.
 
-It only routes records to what keeps them (`account_set`, `ledger`, `orders`, `claims`), lets `saga.advance` say what is
+It only routes records to what keeps them (`account_set`, `ledger`, `orders`, `claims`), lets `saga_steps.advance` say what is
 next, and writes down what changed.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
+from decide import leg_order
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, is_exit, trim
@@ -21,8 +22,9 @@ from decide.ledger import Booked
 from decide.orders import Order
 from decide.quotes import Quotes, cancel
 from decide.rest import rest_of
-from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, advance, rule
+from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, Together, rule
 from decide.saga_records import record_of, refused
+from decide.saga_steps import advance
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
@@ -173,7 +175,17 @@ class AccountsTask:
             LegState(trim(leg, walked), instrument, reduces=leg.reduces)
             for leg, walked, instrument in zip(intent.legs, admitted.walk.legs, admitted.instruments, strict=True)
         )
-        saga = Saga(intent, legs, admitted.walk.size, admitted.floor_e6, budget_e6, rest=rest_of(intent))
+        chosen = leg_order.choose(intent, admitted.instruments)
+        saga = Saga(
+            intent,
+            legs,
+            admitted.walk.size,
+            admitted.floor_e6,
+            budget_e6,
+            rest=rest_of(intent),
+            leg_order=chosen.order,
+            leg_order_reason=chosen.reason,
+        )
         accounts.add_saga(saga)
         for instrument in admitted.instruments:
             charge(accounts.risk, instrument.venue, 1, turn.now_ns)
@@ -299,6 +311,11 @@ class AccountsTask:
     def _trade(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         blocked: dict[int, str] = {}
         step = advance(saga, turn.now_ns)
+        if isinstance(step, Together):
+            # Each was asked for everything in this turn, all or none (`admission`): nothing can stand in its way.
+            for place in step.places:
+                self._place(accounts, saga, place, turn)
+            return
         while isinstance(step, Place) and step.leg not in blocked:
             obstacle = self._place(accounts, saga, step, turn)
             if obstacle:

@@ -18,6 +18,9 @@ EXPIRY_MARGIN_S = 5
 FILLS_PER_LEVEL = 10
 """Executions of one order at one price that a fee bound allows for; each may round up by itself."""
 
+RATE_KEPT_PERCENT = 30
+"""Of each rate budget; gateways keep it for cancels."""
+
 OPPOSITE: Mapping[Side, Side] = {"BUY": "SELL", "SELL": "BUY"}
 
 
@@ -33,6 +36,8 @@ class Conduct(NamedTuple):
     Attributes:
         nets: one signed position per market, on one book; otherwise YES and NO are tokens held apart.
         settles_later: a fill may still fail, and what was bought is sellable only once confirmed.
+        delays_takers: an order that would trade may be held back for seconds before it does.
+        together_max: orders that the gateway's least rate budget lets go at once.
         rank: the lower goes first in a multi-leg order: the leg whose outcome is least certain.
         time_in_force: of every order that is to trade at once; GTC is cancelled when it is not matched in full at once.
         amends: changes an order that rests under its id; else it is taken back and another one granted.
@@ -42,6 +47,8 @@ class Conduct(NamedTuple):
 
     nets: bool
     settles_later: bool
+    delays_takers: bool
+    together_max: int
     rank: int
     time_in_force: TimeInForce
     fee_bound: FeeBound
@@ -67,6 +74,11 @@ def _polymarket_fee(instrument: Instrument, price: int, size: int, fills: int) -
     )
 
 
+def _kalshi_burst() -> int:
+    tokens = kalshi_rules.TIERS["basic"].write.capacity * (100 - RATE_KEPT_PERCENT) // 100
+    return tokens // kalshi_rules.COST_CREATE
+
+
 def _kalshi_expiry(now_ns: int, at_s: int) -> int:
     return at_s
 
@@ -81,6 +93,8 @@ CONDUCTS: Mapping[str, Conduct] = {
     "kalshi": Conduct(
         nets=True,
         settles_later=False,
+        delays_takers=False,
+        together_max=_kalshi_burst(),
         rank=1,
         time_in_force="IOC",
         fee_bound=_kalshi_fee,
@@ -90,6 +104,8 @@ CONDUCTS: Mapping[str, Conduct] = {
     "polymarket": Conduct(
         nets=False,
         settles_later=True,
+        delays_takers=True,
+        together_max=0,
         rank=0,
         time_in_force="GTC",
         fee_bound=_polymarket_fee,

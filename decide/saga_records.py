@@ -43,6 +43,8 @@ def record_of(saga: Saga, figures: Figures, turn: Turn) -> decision.Saga:
         fees_e6=figures.fees_e6,
         price=price,
         size=size,
+        leg_order=saga.leg_order,
+        leg_order_reason=saga.leg_order_reason,
         now_ns=turn.now_ns,
         log_partition=turn.item.partition,
         log_offset=turn.item.offset,

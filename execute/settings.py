@@ -64,7 +64,7 @@ class ExecuteSettings(WorkerSettings):
     )
 
     warm_connections: int = Field(
-        4, ge=0, le=16, description="connections to the venue kept open and warm, one for each leg that leaves at once"
+        8, ge=0, le=16, description="connections to the venue kept open and warm, one for each leg that leaves at once"
     )
     warm_interval_s: float = Field(
         15.0, ge=1, le=60, description="between two reads over each warm connection; sooner where the venue says so"

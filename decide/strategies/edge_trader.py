@@ -8,7 +8,7 @@ venue (`conduct.rank`), then the one with the least depth at its limit.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,7 @@ CAP_TRIES = 4
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Wish = Literal["ONE_BY_ONE", "TOGETHER"]
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +47,8 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """and this long after a saga that could not be balanced"""
     refresh_ms: Natural = 250
     """at most one REFRESH of an edge in this time"""
+    leg_order: Wish = "ONE_BY_ONE"
+    """TOGETHER: all legs at once where every venue answers at once and its fills cannot fail, else one by one"""
 
 
 class Found(NamedTuple):
@@ -262,6 +265,7 @@ class EdgeTrader(ABC):
             input_partition=view.partition,
             input_offset=view.offset,
             recv_ts_ns=quote.recv_ts_ns,
+            leg_order=self.params.leg_order,
             trail=quote.trail,
         )
 

@@ -21,7 +21,7 @@ from core.domain.units import MICRO
 from decide.conduct import CONDUCTS, is_open, unit_cost
 from decide.edges import E4_TO_E6, Table, table_of
 from decide.ports import View
-from decide.strategies.edge_trader import EdgeTrader, Found, Pace, Positive, open_leg
+from decide.strategies.edge_trader import EdgeTrader, Found, Pace, Positive, Wish, open_leg
 from schemas import decision
 from schemas.decision import Link
 from schemas.derived import Depth
@@ -48,9 +48,10 @@ class _Offer(NamedTuple):
 class Params(Pace, frozen=True, forbid_unknown_fields=True):
     """Parameters: those of every kind of edge, and how many orders one intent may need."""
 
+    leg_order: Wish = "TOGETHER"
+    """as of every kind of edge; benchmark `legs` says why it is together here"""
     legs_max: Positive = 12
-    """legs go one after the other: more legs, more time for prices to move; a longer event is not bought, and sold in
-    part"""
+    """one after the other, more legs leave more time for prices to move; a longer event is not bought, and sold in part"""
 
 
 @dataclass

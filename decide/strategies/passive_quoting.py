@@ -14,7 +14,6 @@ reduces. Positions are what accounts say stands of each saga, and nothing else.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,16 +21,17 @@ from core.domain.errors import MalformedFrame
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import StateCodec
-from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, resting_fee_e6, tick_at, worse_price
+from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, tick_at, worse_price
 from decide.edges import E4_TO_E6
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import Natural, Positive
 from decide.strategies.fair_value import Kind, Top, mirrored, strangers
+from decide.strategies.quote_words import Cause, quote_of, word
 from decide.strategies.quoted import SIDES, SIGN, Offer, Target, Watch
 from schemas import decision
-from schemas.decision import Intent, Leg, Requote, Saga
+from schemas.decision import Saga
 from schemas.derived import Depth, Quote
-from schemas.enums import RequoteAction, Side
+from schemas.enums import Side
 from schemas.market import Instrument, Trade
 
 NOT_HELD_NS = 10 * NS_PER_S
@@ -78,13 +78,6 @@ class _Memory(msgspec.Struct, frozen=True):
 _MEMORY = StateCodec(_Memory, 1)
 
 
-class _Cause(NamedTuple):
-    """What a decision answers."""
-
-    recv_ts_ns: int
-    trail: list[int]
-
-
 @dataclass
 class PassiveQuoting:
     """One running instance."""
@@ -129,7 +122,7 @@ class PassiveQuoting:
 
     def on_quote(self, quote: Quote, view: View) -> Iterator[Decision]:
         """Look at the instrument, and at those it is the reference of."""
-        cause = _Cause(quote.recv_ts_ns, quote.trail)
+        cause = Cause(quote.recv_ts_ns, quote.trail)
         for name in self._names(view):
             if quote.instrument == name or quote.instrument == self._source(name, view)[0]:
                 yield from self._look(name, view, cause)
@@ -177,14 +170,14 @@ class PassiveQuoting:
 
     def on_timer(self, view: View) -> Iterator[Decision]:
         """Take back what lost its book in silence, move what time alone moves, and say what is wanted still."""
-        cause = _Cause(view.now_ns, [])
+        cause = Cause(view.now_ns, [])
         for name in sorted({*self.watches, *self._names(view)}):
             yield from self._look(name, view, cause)
         if view.now_ns - self.kept_ns >= self.params.silence_ms * NS_PER_MS // 3:
             self.kept_ns = view.now_ns
             kept = [offer.intent for _, _, offer in self._offers() if not offer.pulled]
             if kept:
-                yield self._word(view, "KEEP", kept, cause)
+                yield word(view, "KEEP", kept, cause)
 
     def on_stop(self, view: View) -> Iterator[Decision]:
         """Take every quote back; what is held is kept."""
@@ -192,7 +185,7 @@ class PassiveQuoting:
         for offer in gone:
             offer.pulled = True
         if gone:
-            yield self._word(view, "CANCEL", [offer.intent for offer in gone], _Cause(view.now_ns, []), "STOPPED")
+            yield word(view, "CANCEL", [offer.intent for offer in gone], Cause(view.now_ns, []), "STOPPED")
 
     # What it looks at
 
@@ -238,7 +231,7 @@ class PassiveQuoting:
 
     # What it wants
 
-    def _look(self, name: str, view: View, cause: _Cause) -> Iterator[Decision]:
+    def _look(self, name: str, view: View, cause: Cause) -> Iterator[Decision]:
         """Bring both quotes of an instrument to where they should be."""
         watch = self.watches.get(name)
         instrument, depth = view.instrument(name), view.depth(name)
@@ -259,7 +252,7 @@ class PassiveQuoting:
             elif not offer.pulled:
                 if target is None or depth is None:
                     offer.pulled = True
-                    yield self._word(view, "CANCEL", [offer.intent], cause, "NOT_WANTED")
+                    yield word(view, "CANCEL", [offer.intent], cause, "NOT_WANTED")
                 elif instrument is not None:
                     yield from self._move(watch, side, offer, target, instrument, depth, view, cause)
 
@@ -323,43 +316,22 @@ class PassiveQuoting:
     # What it says
 
     def _begin(
-        self, watch: Watch, side: Side, target: Target, instrument: Instrument, depth: Depth, view: View, cause: _Cause
+        self, watch: Watch, side: Side, target: Target, instrument: Instrument, depth: Depth, view: View, cause: Cause
     ) -> Iterator[Decision]:
         account, expires_s = view.account(instrument.venue), self._expires_s(instrument, view)
         rests = view.now_ns < watch.rests_until_ns.get(side, 0)
         if account is None or expires_s is None or rests or len(list(self._offers())) >= self.params.quotes_max:
             return
-        leg = Leg(
-            instrument=instrument.instrument,
+        intent = quote_of(
+            instrument,
+            side,
+            target,
             account=account,
-            side=side,
-            price=target.price,
-            size=target.left,
-            price_exp=instrument.price_exp,
-            size_exp=instrument.size_exp,
-            fee_max_e6=resting_fee_e6(instrument, target.price, target.left),
-            version_offset=depth.version_offset,
-            version_index=depth.version_index,
-            recv_ts_ns=depth.recv_ts_ns,
-            level_prices=[target.price],
-            level_sizes=[target.left],
-            reduces=target.reduces,
-            rests=True,
             expires_s=expires_s,
             silence_ms=self.params.silence_ms,
-        )
-        intent = Intent(
-            id=view.new_id(),
-            strategy=view.strategy.id,
-            link=instrument.instrument,
-            account_set=view.strategy.account_set,
-            now_ns=view.now_ns,
-            legs=[leg],
-            profit_e6=0,
-            input_partition=view.partition,
-            input_offset=view.offset,
-            recv_ts_ns=cause.recv_ts_ns,
-            trail=cause.trail,
+            of=depth,
+            cause=cause,
+            view=view,
         )
         watch.offers[side] = Offer(
             intent.id, target.price, target.left, target.left, expires_s, view.now_ns, target.reduces
@@ -376,7 +348,7 @@ class PassiveQuoting:
         instrument: Instrument,
         depth: Depth,
         view: View,
-        cause: _Cause,
+        cause: Cause,
     ) -> Iterator[Decision]:
         """Ask for another price, total or end, where the quote is far enough from what it should be."""
         if view.now_ns - offer.asked_ns < self.params.requote_ms * NS_PER_MS:
@@ -395,39 +367,7 @@ class PassiveQuoting:
             watch.leave(side, offer, view.now_ns)
         offer.price, offer.total, offer.expires_s, offer.asked_ns = price, total, expires_s, view.now_ns
         offer.reach = max(offer.reach, total)
-        yield self._word(view, "REPLACE", [offer.intent], cause, price=price, size=total, expires_s=expires_s, of=depth)
-
-    def _word(
-        self,
-        view: View,
-        action: RequoteAction,
-        intents: list[str],
-        cause: _Cause,
-        reason: str = "",
-        *,
-        price: int = 0,
-        size: int = 0,
-        expires_s: int = 0,
-        of: Depth | None = None,
-    ) -> Requote:
-        return Requote(
-            id=view.new_id(),
-            strategy=view.strategy.id,
-            account_set=view.strategy.account_set,
-            action=action,
-            intents=intents,
-            price=price,
-            size=size,
-            expires_s=expires_s,
-            reason=reason,
-            version_offset=of.version_offset if of is not None else 0,
-            version_index=of.version_index if of is not None else 0,
-            now_ns=view.now_ns,
-            input_partition=view.partition,
-            input_offset=view.offset,
-            recv_ts_ns=cause.recv_ts_ns,
-            trail=cause.trail,
-        )
+        yield word(view, "REPLACE", [offer.intent], cause, price=price, size=total, expires_s=expires_s, of=depth)
 
 
 def _is_worth(instrument: Instrument, side: Side, price: int, size: int) -> bool:

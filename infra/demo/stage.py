@@ -120,6 +120,13 @@ class Demo(Play):
             f"p99.9 {latency['p999'] / 1e3:.1f} ms ({latency['n']} orders)",
             highlight=False,
         )
+        apart = report["legs_apart_us"]
+        if apart["n"]:
+            say(
+                f"legs that left together p50 {apart['p50'] / 1e3:.1f} ms apart, p99 {apart['p99'] / 1e3:.1f} ms "
+                f"({apart['n']} sagas)",
+                highlight=False,
+            )
         say(f"lost {report['lost']}, duplicated {report['duplicated']}", highlight=False)
         say(
             f"reservations leaked {report['reservations_leaked']}, orders doubled {report['orders_doubled']}, budgets "

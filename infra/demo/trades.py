@@ -80,13 +80,26 @@ class Ours:
         return {venue: {name: counter[name] for name in names} for venue, counter in sorted(found.items())}
 
     def latencies_us(self, since_ns: int) -> list[float]:
-        """Return socket to order of the first legs: from the frame that triggered it to the write of the request."""
+        """Return socket to order of the entries: from the frame that triggered them to the write of the request."""
         return sorted(
             (call.sent_ts_ns - grant.recv_ts_ns) / 1e3
             for order, call in self.calls.items()
             if (grant := self.grants.get(order)) is not None and grant.purpose == "ENTRY"
             if call.sent_ts_ns >= since_ns
         )
+
+    def spreads_us(self, since_ns: int) -> list[float]:
+        """Return how far the requests of entries are apart that left together: of each saga all of whose entries left."""
+        granted: dict[str, list[str]] = {}
+        for order, grant in self.grants.items():
+            if grant.purpose == "ENTRY":
+                granted.setdefault(grant.intent, []).append(order)
+        sent = (
+            [self.calls[order].sent_ts_ns for order in entries]
+            for entries in granted.values()
+            if len(entries) > 1 and all(order in self.calls for order in entries)
+        )
+        return sorted((max(times) - min(times)) / 1e3 for times in sent if min(times) >= since_ns)
 
 
 @dataclass

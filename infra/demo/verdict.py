@@ -131,6 +131,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
         "duplicated": sum(duplicated.values()),
         "orders": seen.ours.orders(),
         "socket_to_order_us": _quantiles(seen.ours.latencies_us(window.begin_ns)),
+        "legs_apart_us": _quantiles(seen.ours.spreads_us(window.begin_ns)),
         "accounts_match": not differences,
         "reservations_leaked": len(leaks),
         "orders_doubled": fills.sent_twice,

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, EntryKind, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
+from schemas.enums import EdgePhase, EntryKind, LegOrder, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
 __all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Requote", "Ruling", "Saga", "Standing", "Strategy"]
@@ -295,7 +295,7 @@ class Intent(Record, frozen=True, kw_only=True, gc=False):
     now_ns: int
     """log time of the decision"""
     legs: list[Leg]
-    """in the order of execution: the uncertain leg first"""
+    """in the order of execution where they go one by one: the uncertain leg first"""
     profit_e6: int
     """guaranteed: the minimum over the link's states, net of fees; without a link 0"""
     input_partition: int
@@ -303,6 +303,8 @@ class Intent(Record, frozen=True, kw_only=True, gc=False):
     input_offset: int
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
+    leg_order: LegOrder = "ONE_BY_ONE"
+    """how the legs are to leave; TOGETHER only where every venue answers at once and its fills cannot fail, else they go one by one"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 
@@ -568,7 +570,7 @@ class Ruling(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Saga(Record, frozen=True, kw_only=True, gc=False):
-    """State of one order of one or more legs. SECOND_LEG: a later leg is under way; RESTING: its one leg is on the book, or on its way there."""
+    """State of one order of one or more legs. FIRST_LEG: its first leg is under way, or all of them where they leave together; SECOND_LEG: a later leg is, or one that is completed; RESTING: its one leg is on the book, or on its way there."""
 
     schema_name: ClassVar[str] = "crossbook.decision.Saga"
     has_trail: ClassVar[bool] = True
@@ -600,6 +602,10 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     """of a leg that rests, the YES price at -4 it is known to stand at; else 0"""
     size: int = 0
     """and its total at -6, what is filled included"""
+    leg_order: LegOrder = "UNKNOWN"
+    """how its legs leave; UNKNOWN of an intent that was refused"""
+    leg_order_reason: str = ""
+    """why: AS_ASKED, or what keeps legs from leaving together"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 

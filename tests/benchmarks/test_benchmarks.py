@@ -6,7 +6,8 @@ import math
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import doorstep, gateway, sign
+from benchmarks import doorstep, gateway, legs, sign
+from benchmarks.leg_world import Course, World
 from benchmarks.measure import TINY, Figure, machine
 from core.domain.errors import InvariantBroken
 from infra.stack.settings import PROJECT
@@ -133,3 +134,19 @@ def test_all_effort_is_spent_unless_told_otherwise(tmp_path, monkeypatch, argume
     report = tmp_path / "bench.json"
     assert bench.main(["sign", *arguments, "--report", str(report)]) == 0
     assert json.loads(report.read_text())["effort"] == effort
+
+
+@pytest.mark.parametrize("leg_order", legs.ORDERS)
+def test_legs_meet_edges_in_the_order_that_was_asked_and_the_same_seed_gives_the_same_figures(leg_order):
+    course = Course(way_ms=5, edge_s=0.5)
+    world = World(course, leg_order, seed=3)
+    outcome = world.run(15.0)
+    assert outcome == World(course, leg_order, seed=3).run(15.0)
+    assert outcome.sagas == sum(outcome.ends.values()) > 0
+    assert {saga.leg_order for saga in world._sagas.values()} == {leg_order}
+    assert world._task.reserved_e6() == 0
+
+
+def test_both_orders_of_legs_are_reported_for_every_setting():
+    figures = legs.run(TINY)
+    assert len({figure.name for figure in figures}) == len(legs.COURSES) * len(legs.ORDERS)

@@ -55,6 +55,8 @@ KALSHI, POLY = "kalshi:KX-1", "polymarket:0xc2"
 """In different partitions of two."""
 PEERS = {KALSHI: "kalshi:KX-2", POLY: "polymarket:0xc4"}
 """Other instruments of the same feeds, linked to nothing."""
+TWIN = "kalshi:KX-3"
+"""Linked to KALSHI in chains that have it: a pair at one venue, whose legs may leave together."""
 PARTITIONS = 2
 STEP_MS = 50
 FEED_TICK_MS, CLOCK_MS, ALIVE_MS = 250, 100, 500
@@ -420,7 +422,12 @@ class Chain:
     """Two linked markets, one strategy, two venue accounts."""
 
     def __init__(
-        self, keys: Any, *, params: str = '{"cooldown_ms": 100}', limits: Mapping[str, str] | None = None
+        self,
+        keys: Any,
+        *,
+        params: str = '{"cooldown_ms": 100}',
+        limits: Mapping[str, str] | None = None,
+        twin: bool = False,
     ) -> None:
         """`limits` are the book task's, as text."""
         self.clock = ManualClock(START_NS)
@@ -465,10 +472,10 @@ class Chain:
             "accounts": self.accounts,
             **self.gateways,
         }
-        self._configure(params)
+        self._configure(params, twin=twin)
 
-    def _configure(self, params: str) -> None:
-        for name in (KALSHI, POLY):
+    def _configure(self, params: str, *, twin: bool) -> None:
+        for name in (KALSHI, POLY, TWIN) if twin else (KALSHI, POLY):
             self.wire.append(topics.MARKET_INSTRUMENT, name, instrument(name))
         link = decision.Link(
             id="L1",
@@ -484,6 +491,8 @@ class Chain:
             approved_ts_ns=START_NS,
         )
         self.wire.append(topics.DECISION_LINK, "L1", link)
+        if twin:
+            self.wire.append(topics.DECISION_LINK, "L2", msgspec.structs.replace(link, id="L2", instrument_b=TWIN))
         limit = decision.Limit(
             id="main",
             state="RUNNING",
@@ -819,7 +828,7 @@ def new_chain(kalshi_key: bytes) -> Callable[..., Chain]:
     def make(*, calm: bool = True, **options: Any) -> Chain:
         chain = Chain(kalshi_key, **options)
         if calm:
-            chain.calm(KALSHI, POLY, *PEERS.values())
+            chain.calm(KALSHI, POLY, *PEERS.values(), *([TWIN] if options.get("twin") else []))
         chain.advance(1_000)
         return chain
 

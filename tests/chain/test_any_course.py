@@ -5,15 +5,17 @@ from hypothesis import strategies as st
 
 from core.runtime import topics
 from core.runtime.flow import ALL_PARTITIONS
+from schemas.decision import Saga
 from schemas.order import OrderUpdate
 
 ONE = 1_000_000
-KALSHI, POLY = "kalshi:KX-1", "polymarket:0xc2"
+KALSHI, POLY, TWIN = "kalshi:KX-1", "polymarket:0xc2", "kalshi:KX-3"
+PARAMS = {order: f'{{"cooldown_ms": 100, "leg_order": "{order}"}}' for order in ("ONE_BY_ONE", "TOGETHER")}
 WORKERS = ("derive", "strategies", "accounts", "kalshi", "polymarket")
 
 TASKS = ("derive", "strategies", "accounts")
 
-NAMES = st.sampled_from([KALSHI, POLY])
+NAMES = st.sampled_from([KALSHI, POLY, TWIN])
 MIDS = st.integers(20, 80)
 STEP = st.one_of(
     # Mostly books that move and time that passes, so that there is something to lose.
@@ -136,12 +138,12 @@ ACTIONS = {
 
 
 def test_any_course_of_events_leaves_no_order_that_should_not_have_left(new_chain):
-    left = []
+    left, ways = [], set()
 
     @settings(max_examples=60)
-    @given(steps=st.lists(STEP, min_size=10, max_size=50))
-    def course(steps):
-        chain = new_chain()
+    @given(steps=st.lists(STEP, min_size=10, max_size=50), leg_order=st.sampled_from(sorted(PARAMS)))
+    def course(steps, leg_order):
+        chain = new_chain(params=PARAMS[leg_order], twin=True)
         for name, *arguments in steps:
             ACTIONS[name](chain, *arguments)
             chain.settle()
@@ -155,7 +157,14 @@ def test_any_course_of_events_leaves_no_order_that_should_not_have_left(new_chai
         ended = {update.order for update in chain.wire.all(topics.ORDER_EVENT, OrderUpdate) if update.terminal}
         assert {grant.id for grant in chain.grants()} <= ended
         left.append(len(chain.left()))
+        sagas = {saga.id: saga for saga in chain.wire.all(topics.DECISION_SAGA, Saga) if saga.state != "REFUSED"}
+        for saga in sagas.values():
+            ways.add((saga.leg_order, saga.leg_order_reason))
+            # All entries of a saga or none; one by one only the first is one.
+            entries = [grant.leg for grant in chain.grants() if (grant.intent, grant.purpose) == (saga.id, "ENTRY")]
+            assert sorted(entries) == list(range(len(saga.standing_e6) if saga.leg_order == "TOGETHER" else 1))
 
     course()
     # Else all of this says nothing.
     assert sum(left) >= 5, left
+    assert {("TOGETHER", "AS_ASKED"), ("ONE_BY_ONE", "AS_ASKED")} <= ways, ways

@@ -190,10 +190,20 @@ def test_orders_are_counted_by_what_became_of_them():
     }
 
 
-def test_socket_to_order_counts_first_legs_from_their_frame_to_their_first_request():
+def test_socket_to_order_counts_entries_from_their_frame_to_their_first_request():
     known = ours(grant("g1"), grant("g2", purpose="HEDGE"), call("g1", 2_500), call("g1", 900), call("g2", 100))
     assert known.latencies_us(0) == [900.0]
     assert known.latencies_us(T + 10**9) == []
+
+
+def test_legs_that_left_together_are_apart_by_their_first_and_last_request():
+    together = [grant(f"g{n}", intent="saga", leg=n) for n in range(3)]
+    alone, torn = [grant("h1", intent="other")], [grant("t1", intent="torn"), grant("t2", intent="torn", leg=1)]
+    calls = [call("g0", 500), call("g1", 2_500), call("g2", 900), call("h1", 100), call("t1", 100)]
+    known = ours(*together, *alone, *torn, *calls, grant("g4", purpose="HEDGE", intent="saga"), call("g4", 90_000))
+    # Of the torn one a leg never left.
+    assert known.spreads_us(0) == [2_000.0]
+    assert known.spreads_us(T + 10**9) == []
 
 
 # Accounts

@@ -25,12 +25,13 @@ from simulate.matching import Order, Side
 from simulate.settings import SimulateSettings
 from simulate.world import World
 from tests.decide.conftest import intent, leg, limit, link, profile
-from tests.execute.conftest import Bench, MemoryLog, Running
+from tests.execute.conftest import Bench, MemoryLog, Running, kalshi_instrument
 from tests.leaping import Process
 
 E6 = 1_000_000
 NS_PER_MS = 1_000_000
 VENUES = ("kalshi", "polymarket")
+OTHER = "kalshi, the other market"
 QUIET_S = 120.0
 """How long everything may take to come to rest once nothing goes wrong any more."""
 CHECKPOINT_ITEMS = 40
@@ -39,6 +40,10 @@ BOOKS = {
     "buy": ((5_000, 5_100), (3_900, 4_000)),
     "sell": ((4_900, 5_000), (6_000, 6_100)),
 }
+PAIRS = {"buy": (4_400, 4_500), "sell": (5_500, 5_600)}
+"""Bid and ask of both of Kalshi's markets, of which one wins: both bought, or both sold."""
+BEHIND_E4 = 300
+"""So much worse is what stands behind the best."""
 
 
 class Decide:
@@ -230,11 +235,14 @@ class Whole:
         self.intents = 0
         self.quotes: list[str] = []
         """Intents that rest, in the order in which they were made."""
-        self._strangers: dict[str, list[Order]] = {venue: [] for venue in VENUES}
+        self.other: Any = world.kalshi.exchange.markets[1]
+        """Kalshi's second market."""
+        self.other_instrument = kalshi_instrument(self.other)
+        self._strangers: dict[str, list[Order]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._later: set[asyncio.Task[None]] = set()
         self._worker: asyncio.Task[None] | None = None
-        self._mid = dict.fromkeys(VENUES, (4_900, 5_000))
+        self._mid = dict.fromkeys((*VENUES, OTHER), (4_900, 5_000))
 
     async def start(self) -> None:
         """Begin, and wait until both gateways can trade and both accounts are known."""
@@ -243,7 +251,13 @@ class Whole:
             await bench.__aenter__()
             self.decide.take(bench.instrument)
         kalshi, poly = (self.benches[venue].instrument.instrument for venue in VENUES)
+        other = self.other_instrument.instrument
+        self.log.append(topics.MARKET_INSTRUMENT, other, self.other_instrument)
+        self.decide.take(self.other_instrument)
         self.decide.take(link(instrument_a=kalshi, instrument_b=poly))
+        self.decide.take(
+            link(id="L2", instrument_a=kalshi, instrument_b=other, polarity="OPPOSITE", payout_b_e6=[0, E6])
+        )
         for venue in VENUES:
             self.decide.take(profile(venue))
         self.decide.take(limit(order_notional_max_e6=10_000 * E6, market_notional_max_e6=50_000 * E6))
@@ -264,29 +278,43 @@ class Whole:
 
     async def _quote(self) -> None:
         while True:
-            for venue, bench in self.benches.items():
-                matcher = bench.place.matcher
+            for name in (*VENUES, OTHER):
+                matcher = self._place(name).matcher
                 bid, ask = matcher.best_bid(), matcher.best_ask()
                 if bid is not None and ask is not None:
-                    self._mid[venue] = (bid, ask)
-                bid, ask = self._mid[venue]
-                bench.quote(bid, ask)
+                    self._mid[name] = (bid, ask)
+                self._say_quote(name)
             await asyncio.sleep(0.2)
+
+    def _place(self, name: str) -> Any:
+        return self.other if name == OTHER else self.benches[name].place
+
+    def _say_quote(self, name: str) -> None:
+        bid, ask = self._mid[name]
+        if name == OTHER:
+            self.benches["kalshi"].quote(bid, ask, instrument=self.other_instrument.instrument)
+        else:
+            self.benches[name].quote(bid, ask)
+
+    def _be_strange(self, name: str, orders: list[tuple[Side, int, int]]) -> None:
+        """Let strangers' orders stand in a market instead of those that stood before; quote it by the first two."""
+        place = self._place(name)
+        exchange = self.benches[name.partition(",")[0]].exchange
+        for stranger in self._strangers.pop(name, []):
+            exchange.apply(place, place.matcher.cancel(stranger))
+        for side, price, size in (one for one in orders if one[2]):
+            self.intents += 1
+            stranger = Order(f"stranger-{self.intents}", side, price, size)
+            self._strangers.setdefault(name, []).append(stranger)
+            exchange.apply(place, place.matcher.submit(stranger))
+        self._mid[name] = (orders[0][1], orders[1][1])
+        self._say_quote(name)
 
     # ------------------------------------------------------------------ what a plan does
     def open_edge(self, way: str, size: int) -> None:
         """Let strangers quote an edge, and a strategy want all of it."""
         for venue, (bid, ask) in zip(VENUES, BOOKS[way], strict=True):
-            bench = self.benches[venue]
-            for stranger in self._strangers[venue]:
-                bench.exchange.apply(bench.place, bench.place.matcher.cancel(stranger))
-            self._strangers[venue] = []
-            for side, price in ((Side.BID, bid), (Side.ASK, ask)):
-                self.intents += 1
-                stranger = Order(f"stranger-{self.intents}", side, price, 60 * E6)
-                self._strangers[venue].append(stranger)
-                bench.exchange.apply(bench.place, bench.place.matcher.submit(stranger))
-            bench.quote(bid, ask)
+            self._be_strange(venue, [(Side.BID, bid, 60 * E6), (Side.ASK, ask, 60 * E6)])
         self.intents += 1
         now_ns = self.log.clock.now_ns()
         kalshi, poly = (self.benches[venue].instrument.instrument for venue in VENUES)
@@ -304,6 +332,33 @@ class Whole:
                 now_ns=now_ns,
                 recv_ts_ns=now_ns,
                 legs=legs,
+                trail=[now_ns],
+            )
+        )
+
+    def open_pair(self, way: str, size: int, there: int, leg_order: str = "TOGETHER") -> None:
+        """Let a strategy want both of Kalshi's markets; of the second one only so many contracts are there.
+
+        With none it is empty; else there are others behind the best.
+        """
+        bid, ask = PAIRS[way]
+        for name, size_there in (("kalshi", 60), (OTHER, there)):
+            best = [(Side.BID, bid, size_there * E6), (Side.ASK, ask, size_there * E6)]
+            behind = [(Side.BID, bid - BEHIND_E4, 60 * E6), (Side.ASK, ask + BEHIND_E4, 60 * E6)]
+            self._be_strange(name, [*best, *behind] if size_there else best)
+        self.intents += 1
+        now_ns = self.log.clock.now_ns()
+        names = (self.benches["kalshi"].instrument.instrument, self.other_instrument.instrument)
+        side, price = ("BUY", ask) if way == "buy" else ("SELL", bid)
+        self.decide.take(
+            intent(
+                id=f"intent-{self.intents:04d}",
+                strategy=f"strategy-{self.intents}",
+                link="L2",
+                now_ns=now_ns,
+                recv_ts_ns=now_ns,
+                legs=[leg(name, side, [(price, size * E6)], recv_ts_ns=now_ns) for name in names],
+                leg_order=leg_order,
                 trail=[now_ns],
             )
         )
@@ -505,8 +560,9 @@ class Whole:
     def ours(self, venue: str) -> dict[str, int]:
         records = self.decide.records
         account = records["Ledger", f"{venue}:main"]
+        other = self.other_instrument.instrument
         held = {
-            record.outcome: record.size
+            f"{record.outcome} of the other" if record.instrument == other else record.outcome: record.size
             for (kind, name), record in records.items()
             if kind == "Ledger" and name.startswith(f"{venue}:main|") and record.size
         }
@@ -516,8 +572,12 @@ class Whole:
         bench = self.benches[venue]
         account = bench.exchange.accounts["main"]
         if venue == "kalshi":
-            size = account.position(bench.place.ticker).size_e6
-            return {"cash": account.cash_e6, "fees": account.fees_e6, **({"YES": size} if size else {})}
+            held = {
+                word: account.position(place.ticker).size_e6
+                for word, place in (("YES", bench.place), ("YES of the other", self.other))
+            }
+            sizes = {word: size for word, size in held.items() if size}
+            return {"cash": account.cash_e6, "fees": account.fees_e6, **sizes}
         held = {
             word: account.tokens.get(token, 0) for word, token in zip(("YES", "NO"), bench.place.tokens, strict=True)
         }
@@ -550,10 +610,10 @@ class Whole:
 
 
 def new_world(folder: Path, credentials: Path) -> World:
-    """Return both venues with one pair of markets and empty books."""
+    """Return both venues with two markets and empty books; Kalshi's two are a pair, too."""
     world = World(
         SimulateSettings(
-            markets=1,
+            markets=2,
             flow=False,
             quote_at_start=False,
             seed=7,

@@ -6,6 +6,8 @@ from schemas.market import Instrument
 ONE = 1_000_000
 A, B, C = "polymarket:0xe1", "kalshi:KX-E2", "kalshi:KX-E3"
 NAMES = (A, B, C)
+KALSHIS = ("kalshi:KX-K1", "kalshi:KX-K2", "kalshi:KX-K3")
+"""Of another event, all of whose markets are Kalshi's: an order there answers at once, and its fill stays."""
 
 
 def event(make, names=NAMES, *, exhaustive: bool = True, void_e6: int | None = None, **changes) -> decision.Link:
@@ -35,15 +37,15 @@ def markets(make, names=NAMES, **changes) -> list[Instrument]:
     return [make.instrument(name, event_group="E", **changes) for name in names]
 
 
-def buy_all(make, prices=(3_000, 3_000, 3_000), size: int = 10 * ONE, **changes) -> decision.Intent:
+def buy_all(make, prices=(3_000, 3_000, 3_000), size: int = 10 * ONE, *, names=NAMES, **changes) -> decision.Intent:
     """Return the intent to buy `size` of each outcome at its price."""
-    legs = [make.leg(name, "BUY", [(price, size)]) for name, price in zip(NAMES, prices, strict=True)]
+    legs = [make.leg(name, "BUY", [(price, size)]) for name, price in zip(names, prices, strict=True)]
     return make.intent(**{**dict(id="event-1", strategy="ex-1", link="E1", legs=legs, profit_e6=0), **changes})
 
 
-def started(make, **start):
+def started(make, names=NAMES, **start):
     """Return the accounts' log with the event known and both venues ready."""
     log = make.accounts()
-    for record in (*markets(make), event(make)):
+    for record in (*markets(make, names), event(make, names)):
         log.feed(record)
     return log.start(**start)

@@ -134,9 +134,10 @@ def run(make, seed: int, *, shuffle: int, copies: float, start=None, wanted=inte
     log = start(make, cash=OPENING) if start is not None else make.accounts().start(cash=OPENING)
     venues, dice = Venues(seed), random.Random(shuffle)
     heard = []
-    for intent in wanted(make, log.now_ns):
+    for part in wanted(make, log.now_ns):
         answered = len(log.all(Grant))
-        pending = [[intent]]
+        # One intent, or what makes some that run side by side, of the time at which they are made.
+        pending = [[intent] for intent in part(log.now_ns)] if callable(part) else [[part]]
         for _ in range(400):
             pending = [records for records in pending if records]
             if not pending:

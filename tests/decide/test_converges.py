@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.runtime import topics
 from simulate.order_faults import CHOICES, ORDER_NAMES
 from tests.decide.converging import VENUES, Whole, new_world
 from tests.leaping import run
@@ -47,6 +48,8 @@ async def _do(whole, word, arguments):
     match word:
         case "intent":
             whole.open_edge(*arguments)
+        case "pair":
+            whole.open_pair(*arguments)
         case "rest":
             whole.rest(*arguments)
         case "word":
@@ -78,6 +81,37 @@ def test_undisturbed_intents_are_filled_on_both_sides(credentials):
     whole = play(credentials, [(0, "intent", ("buy", 10)), (1_000, "intent", ("sell", 5))])
     assert [(saga.state, saga.reason) for saga in whole.decide.sagas()] == [("DONE", "FILLED")] * 2
     assert whole.ours("kalshi")["YES"] == -5_000_000
+
+
+def test_undisturbed_legs_leave_together_and_a_short_one_is_completed_or_the_other_taken_back(credentials):
+    pairs = [(0, "pair", ("buy", 10, 60)), (900, "pair", ("sell", 10, 4)), (900, "pair", ("buy", 12, 0))]
+    whole = play(credentials, pairs)
+    sagas = sorted(whole.decide.sagas(), key=lambda saga: saga.id)
+    assert [(saga.leg_order, saga.leg_order_reason) for saga in sagas] == [("TOGETHER", "AS_ASKED")] * 3
+    assert [(saga.state, saga.reason, saga.standing_e6) for saga in sagas] == [
+        ("DONE", "FILLED", [10_000_000] * 2),
+        ("DONE", "FILLED", [10_000_000] * 2),
+        ("DONE", "UNWOUND", [0, 0]),
+    ]
+    # Ten bought and sold again, twelve of one bought and taken back.
+    assert set(whole.ours("kalshi")) == {"cash", "fees"}
+    later = [grant for grant in whole.decide.grants.values() if grant.purpose != "ENTRY"]
+    assert [(grant.purpose, grant.leg, grant.size) for grant in later] == [
+        ("HEDGE", 1, 6_000_000),
+        ("HEDGE", 1, 12_000_000),
+        ("UNWIND", 0, 12_000_000),
+    ]
+
+
+@pytest.mark.parametrize(("leg_order", "is_behind_the_answer"), [("TOGETHER", False), ("ONE_BY_ONE", True)])
+def test_no_leg_that_leaves_together_waits_for_the_answer_of_another(credentials, leg_order, is_behind_the_answer):
+    slow = ("kalshi", "fill_before_acknowledgement", {"seconds": 5.0, "delay_ms": 300})
+    mute = ("kalshi", "private_silent", {"seconds": 5.0})
+    whole = play(credentials, [(0, "fault", slow), (0, "fault", mute), (100, "pair", ("buy", 10, 60, leg_order))])
+    calls = {call.order: call for call in whole.log.read(topics.ORDER_FRAME) if getattr(call, "method", "") == "POST"}
+    first, second = (calls[grant.id] for grant in sorted(whole.decide.grants.values(), key=lambda grant: grant.leg))
+    assert first.recv_ts_ns - first.sent_ts_ns > 290_000_000
+    assert (second.sent_ts_ns > first.recv_ts_ns) == is_behind_the_answer
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -112,6 +146,23 @@ def test_worker_that_dies_at_one_step_is_finished_by_its_successor(credentials, 
     # Of three intents one may be torn by the death; what it left half done is taken back, held and said, or refused.
     assert len(whole.decide.sagas()) == 3
     assert {saga.state for saga in whole.decide.sagas()} <= {"DONE", "HOLDING", "REFUSED"}
+
+
+STEPS_OF_A_PAIR = [
+    *(("decide", "write", steps) for steps in (1, 2, 3, 4, 5)),
+    *(("kalshi", where, steps) for where in ("write", "call", "answer") for steps in (1, 2, 3)),
+]
+
+
+@pytest.mark.parametrize(("who", "where", "steps"), STEPS_OF_A_PAIR)
+def test_legs_that_leave_together_past_a_worker_that_dies_are_finished_by_its_successor(credentials, who, where, steps):
+    pairs = [(10, "pair", ("buy", 10, 6)), (1_500, "pair", ("sell", 10, 60)), (1_500, "pair", ("buy", 10, 60))]
+    whole = play(credentials, [(0, "fuse", (who, where, steps, 300)), *pairs])
+    sagas = whole.decide.sagas()
+    assert len(sagas) == 3
+    assert {saga.state for saga in sagas} <= {"DONE", "HOLDING", "REFUSED"}
+    for saga in sagas:
+        assert saga.state != "DONE" or len(set(saga.standing_e6)) == 1
 
 
 QUOTED = [
@@ -162,7 +213,12 @@ FAULTS = st.sampled_from(PAIRS).flatmap(
     lambda pair: st.tuples(st.just(pair[0]), st.just(pair[1]), _parameters(pair[1]))
 )
 WAITS = st.integers(0, 700)
-INTENTS = st.tuples(st.just("intent"), st.tuples(st.sampled_from(["buy", "sell"]), st.integers(5, 30)))
+WAYS = st.sampled_from(["buy", "sell"])
+INTENTS = st.one_of(
+    st.tuples(st.just("intent"), st.tuples(WAYS, st.integers(5, 30))),
+    # Of two legs that leave together, the second finds less than it asks for at its price.
+    st.tuples(st.just("pair"), st.tuples(WAYS, st.integers(5, 30), st.integers(0, 40))),
+)
 TROUBLES = st.one_of(
     st.tuples(st.just("fault"), FAULTS),
     st.tuples(st.just("fault"), FAULTS),
@@ -220,4 +276,5 @@ STEPS = st.one_of(
 @given(st.lists(STEPS, min_size=4, max_size=12), st.integers(0, 2**16))
 def test_any_course_of_faults_crashes_and_freezes_ends_at_the_venues_own_account(credentials, parts, seed):
     plan = [step for part in parts for step in part]
-    play(credentials, [(0, "intent", ("buy", 10)), *plan, (300, "intent", ("sell", 10))], seed=seed)
+    ends = [(300, "intent", ("sell", 10)), (100, "pair", ("sell", 10, 7))]
+    play(credentials, [(0, "intent", ("buy", 10)), (50, "pair", ("buy", 10, 7)), *plan, *ends], seed=seed)

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from decide.saga import End, LegState, Saga, advance
+from decide.saga import End, LegState, Saga
+from decide.saga_steps import advance
 
 
 def order(purpose: str, effective: int):

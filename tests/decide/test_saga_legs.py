@@ -4,7 +4,8 @@ import pytest
 
 from core.runtime.flow import TaskContext
 from decide.accounts import AccountsTask
-from decide.saga import End, LegState, Saga, advance
+from decide.saga import End, LegState, Saga
+from decide.saga_steps import advance
 from schemas.decision import Grant, Ruling
 from schemas.decision import Saga as SagaRecord
 from tests.decide.events import ONE, A, B, C, buy_all, event, started

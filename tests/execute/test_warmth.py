@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.runtime.clock import SystemClock
 from core.runtime.settings import load
+from decide.conduct import CONDUCTS
 from execute import calls
 from execute.calls import KEEPALIVE_S, Http
 from execute.kalshi import DATA_AGE_PATH, KalshiVenue
@@ -249,6 +250,11 @@ async def test_what_a_venue_says_of_its_patience_is_believed_up_to_our_own(text,
     async with Listener(patience_s=30) as listener, Kept(listener, connections=0) as kept:
         kept.http._hear_patience(text)
         assert kept.http.patience_s == patience_s
+
+
+def test_there_is_a_connection_for_each_leg_that_may_leave_together() -> None:
+    together_max = max(conduct.together_max for conduct in CONDUCTS.values())
+    assert load(ExecuteSettings, account="kalshi:main").warm_connections > together_max
 
 
 def test_settings_reach_the_gateway() -> None:

@@ -1,0 +1,214 @@
+"""What a saga does next, given what was filled: entries, hedges, what is taken back, what is held. Pure arithmetic.
+
+One by one: the most uncertain leg goes first; each later leg is sized by what stands on all before it. An underfilled
+one is tried again at a worse price within the budget; then the legs after it are completed at what it has.
+
+Together (`decide/leg_order.py` says where): all entries leave at once; when all have ended, those that are short of the
+fullest are completed at a worse price within the budget, the shortest first, as it bounds the others if it is given up.
+
+Then what any leg has beyond the smallest is unwound within the budget; what is left is held, and said. `advance` decides
+on exposures alone, so it is right after any order of events, a failed settlement included.
+"""
+
+from collections.abc import Collection
+
+from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
+from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
+from decide.saga import SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step, Together
+from schemas.enums import Side
+
+HEDGE_ATTEMPTS_MAX = 2
+UNWIND_ATTEMPTS_MAX = 2
+REFUSALS_MAX = 8
+"""Orders of one purpose and leg that gateway or venue may refuse before it is given up."""
+
+
+def advance(saga: Saga, now_ns: int, blocked: Collection[int] = ()) -> Step | None:
+    """Return the next step, None while its orders are not complete.
+
+    Entries go one at a time, each sized by those before, or all at once; hedges one at a time. What is taken back goes
+    together, leg by leg: no unwind changes how much of another leg is to be taken back.
+
+    Args:
+        saga: as the log left it.
+        now_ns: log time.
+        blocked: legs no order of which can be granted now; the steps of others are preferred.
+    """
+    if any(not order.complete for leg in saga.legs for order in leg.entries):
+        return None
+    if not any(leg.orders for leg in saga.legs):
+        entries = tuple(_entry(saga, index) for index in range(len(saga.legs)))
+        return Together(entries) if saga.goes_together else entries[0]
+    if saga.held and saga.held == tuple(leg.exposure for leg in saga.legs) and not saga.is_waiting_for_orders:
+        return End("DONE", "HELD")
+    hedge = None if saga.is_waiting_for_orders else _next_hedge(saga, now_ns)
+    if hedge is not None:
+        return hedge
+    found = _unwinds(saga)
+    places = [step for step in found if isinstance(step, Place)]
+    if places:
+        return next((place for place in places if place.leg not in blocked), places[0])
+    if saga.is_waiting_for_orders:
+        return None
+    # A late fill of an order thought dead, or a failed settlement after an unwind, can sell more than was bought:
+    # then there is nothing to take back, and a person must look.
+    if any(leg.exposure < 0 for leg in saga.legs):
+        return End("HOLDING", "OVERSOLD")
+    ends = [step for step in found if isinstance(step, End)]
+    held = [end for end in ends if end.state == "HOLDING"]
+    return (held or ends or [End("DONE", _done_reason(saga))])[0]
+
+
+def _entry(saga: Saga, index: int) -> Place:
+    leg = saga.legs[index]
+    return Place(index, "UNWIND" if leg.reduces else "ENTRY", leg.leg.side, leg.leg.price, saga.size, "FIRST_LEG", 0)
+
+
+def _done_reason(saga: Saga) -> Reason:
+    first = saga.legs[0]
+    if saga.failed:
+        return "SETTLEMENT_FAILED"
+    if any(leg.unwound for leg in saga.legs):
+        return "UNWOUND"
+    if first.entered == 0:
+        ended = {leg.orders[-1].status for leg in saga.legs if leg.orders}
+        if "REJECTED" in ended:
+            return "REJECTED"
+        return "EXPIRED_UNSENT" if "EXPIRED_UNSENT" in ended else "NOT_FILLED"
+    return "FILLED" if first.entered == saga.size else "UNDERFILLED"
+
+
+def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
+    """Return the order of the first leg that is short of what it is to reach and may be tried (again).
+
+    One by one that is what stands on all before it. A leg that is given up bounds those after it: they are completed at
+    what it has, so that the least is taken back; of legs that left together the shortest therefore goes first.
+    Once anything was taken back nothing is completed any more: it would only be bought again.
+    """
+    if any(leg.unwound for leg in saga.legs):
+        return None
+    target = saga.reach
+    later = range(1, len(saga.legs))
+    shortest_first = sorted(range(len(saga.legs)), key=lambda index: (saga.legs[index].exposure, index))
+    for index in shortest_first if saga.goes_together else later:
+        if target <= 0:
+            return None
+        leg = saga.legs[index]
+        if target > leg.exposure:
+            place = _hedge(saga, index, target - leg.exposure, now_ns)
+            if place is not None:
+                return place
+            target = leg.exposure
+    return None
+
+
+def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
+    """Return the next order of a leg that is short, None when it must not be tried (again).
+
+    Its first attempt is at its own limit; of legs that left together that was the entry.
+    """
+    leg = saga.legs[index]
+    wanted, instrument = leg.leg, leg.instrument
+    size = missing // instrument.size_step * instrument.size_step
+    attempts = leg.attempts("ENTRY") + leg.attempts("HEDGE")
+    if size == 0 or size < instrument.size_min:
+        return None
+    if attempts >= HEDGE_ATTEMPTS_MAX or leg.refusals("HEDGE") >= REFUSALS_MAX:
+        return None
+    if leg.hedge_until_ns and now_ns > leg.hedge_until_ns:
+        return None
+    if attempts == 0:
+        return Place(index, "HEDGE", wanted.side, wanted.price, size, "SECOND_LEG", 0)
+    price = _worst_hedge(saga, index, size)
+    if price is None:
+        return None
+    loss_e6 = max(_hedge_loss_e6(saga, index, price, size), 0)
+    return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", loss_e6)
+
+
+def _hedge_loss_e6(saga: Saga, index: int, price: int, size: int) -> int:
+    """Return what completing `size` of one leg at `price` would lose in the worst state (negative: gains), fees included.
+
+    The other legs count at what they cost, and at their limits where they have not been entered yet.
+    """
+    leg = saga.legs[index]
+    others = sum(_share_e6(other, size) for place, other in enumerate(saga.legs) if place != index)
+    fee = CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
+    return others + open_cost_e6(leg.leg.side, price, size) + fee - saga.floor_e6 * size // MICRO
+
+
+def _share_e6(leg: LegState, size: int) -> int:
+    """Return what `size` of a leg cost, or will at its limit, fees included."""
+    if leg.entered > 0:
+        return ceil_div((leg.paid_e6 + leg.fees_e6) * size, leg.entered)
+    return open_cost_e6(leg.leg.side, leg.leg.price, size) + ceil_div(leg.leg.fee_max_e6 * size, leg.leg.size)
+
+
+def _worst_hedge(saga: Saga, index: int, size: int) -> int | None:
+    """Return the worst price within budget and slip, at least one step worse than the leg's own."""
+    leg, instrument = saga.legs[index].leg, saga.legs[index].instrument
+    found: int | None = None
+    left_e6 = saga.budget_left_e6
+    price = worse_price(instrument, leg.side, leg.price, 1)
+    while price is not None and abs(price - leg.price) <= SLIP_E4_MAX:
+        if _hedge_loss_e6(saga, index, price, size) > left_e6:
+            break
+        found = price
+        price = worse_price(instrument, leg.side, price, 1)
+    return found
+
+
+def _unwinds(saga: Saga) -> list[Step]:
+    """Return what takes back, or holds, what each leg has beyond the smallest; legs whose orders are out are left out.
+
+    They share what is left of the budget, so that all can leave together; where a share is too little for any of them,
+    each is offered all of it.
+    """
+    left_e6, covered = saga.budget_left_e6, saga.covered
+    over = [index for index, leg in enumerate(saga.legs) if leg.exposure > covered and leg.is_complete]
+    found: list[Step] = []
+    for budget_e6 in (left_e6 // max(len(over), 1), left_e6):
+        found = [_unwind(saga, index, saga.legs[index].exposure - covered, budget_e6) for index in over]
+        if any(isinstance(step, Place) for step in found):
+            break
+    return found
+
+
+def _unwind(saga: Saga, index: int, excess: int, budget_e6: int) -> Step:
+    """Return the order that takes `excess` of a leg back, or why it is held."""
+    leg = saga.legs[index]
+    instrument = leg.instrument
+    size = excess // instrument.size_step * instrument.size_step
+    if size == 0:
+        return End("DONE", "DUST")
+    if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
+        return End("HOLDING", "ATTEMPTS")
+    side = OPPOSITE[leg.leg.side]
+    price = _worst_unwind(leg, side, size, budget_e6, saga.slip_e4)
+    if price is None:
+        return End("HOLDING", "OVER_BUDGET")
+    # A size below the minimum is taken where it trades at once, which is what an unwind is for; too little money is not.
+    if unit_cost(leg.leg.side, price) * size < instrument.notional_min_e6 * ONE_DOLLAR_E4:
+        return End("HOLDING", "BELOW_MINIMUM")
+    return Place(index, "UNWIND", side, price, size, "UNWINDING", max(_unwind_loss_e6(leg, side, price, size), 0))
+
+
+def _unwind_loss_e6(leg: LegState, side: Side, price: int, size: int) -> int:
+    """Return what taking `size` back at `price` loses against what it cost, the new fee included."""
+    paid = ceil_div(leg.paid_e6 * size, leg.entered)
+    # Selling YES at p gets p; buying YES back gets the complement of p out of the dollar that stands for it.
+    gets = (price if side == "SELL" else ONE_DOLLAR_E4 - price) * size // ONE_DOLLAR_E4
+    return paid - gets + CONDUCTS[leg.instrument.venue].fee_bound(leg.instrument, price, size, FILLS_PER_LEVEL)
+
+
+def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int, slip_e4: int) -> int | None:
+    """Return the worst price within budget and slip of the entry's limit."""
+    instrument, entry = leg.instrument, leg.leg.price
+    found: int | None = None
+    price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
+    while price is not None and abs(price - entry) <= slip_e4:
+        if _unwind_loss_e6(leg, side, price, size) > budget_e6:
+            break
+        found = price
+        price = worse_price(instrument, side, price, 1)
+    return found
