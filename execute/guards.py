@@ -115,13 +115,14 @@ class Jurisdiction:
         """Return what stands for a category of this venue, and who says so."""
         for name in (category.casefold(), ANY):
             record = self._signed.get((self._entity, name))
+            if record is not None and not self._is_there(record):
+                # Also of one that ended: what may be closed then is still closed from where it may stand.
+                return "FORBIDDEN", self._elsewhere(record.regions)
             if record is not None and _is_in_force(record, now_ns):
-                if not self._is_there(record):
-                    return "FORBIDDEN", self._elsewhere(record.regions)
                 return record.verdict, f"{record.reason} ({record.signed_by})"
         return "UNKNOWN", ""
 
-    def misplaced(self, now_ns: int) -> str:
+    def misplaced(self) -> str:
         """Return why no gateway of this account may stand here at all, empty if one may.
 
         Nothing is to leave from here then, not even a question with its keys: whoever starts it asks before.
@@ -129,7 +130,7 @@ class Jurisdiction:
         lets = [
             record
             for (entity, _), record in self._signed.items()
-            if entity == self._entity and record.verdict != "FORBIDDEN" and _is_in_force(record, now_ns)
+            if entity == self._entity and record.verdict != "FORBIDDEN"
         ]
         if not lets or any(self._is_there(record) for record in lets):
             return ""
@@ -144,7 +145,7 @@ class Jurisdiction:
 
     def start_reason(self, now_ns: int) -> str:
         """Return why no entry of any category can be sent, empty if one can: looked at from the start on."""
-        misplaced = self.misplaced(now_ns)
+        misplaced = self.misplaced()
         if misplaced:
             return misplaced
         if self._required:

@@ -42,8 +42,9 @@ class Health:
         behind = now_ns - own_ns > CLOCK_BEHIND_MAX_NS
         words = "this host's clock is behind that of accounts by more than 50 ms: `chronyc tracking` on both hosts"
         self.fault(CLOCK, words if behind else "")
-        # Never younger than it was heard: it would stay young for as long after accounts died.
-        self._beat_ns = max(self._beat_ns, min(now_ns, own_ns))
+        # Never younger than it was heard, also after our clock was set back: it would stay young for as long after
+        # accounts died.
+        self._beat_ns = min(max(self._beat_ns, now_ns), own_ns)
         self._beats += 1
 
     def fault(self, name: str, reason: str) -> None:

@@ -199,9 +199,12 @@ async def _run(parts: Parts, settings: ExecuteSettings, resolved: Resolved, venu
         try:
             law = gateway.guards.jurisdiction
             await _read_law(law, sign_offs, settings.start_wait_s)
-            misplaced = law.misplaced(parts.clock.now_ns())
+            misplaced = law.misplaced()
             if misplaced:
-                raise Misconfigured(f"{settings.account} is not to be traded from here: {misplaced}")
+                raise Misconfigured(
+                    f"{settings.account} is not to be traded from here: {misplaced}; if something of it still rests, "
+                    f"`crossbook halt --direct --account {settings.account}` takes it back"
+                )
             await _until_told(gateway)
         finally:
             for one in (events, decisions, books, instruments, *sign_offs):
@@ -219,16 +222,19 @@ async def _read_law(law: Jurisdiction, readers: Sequence[EdgeReader], wait_s: fl
                 law.apply(item.record)
 
     reading = [asyncio.ensure_future(read(reader)) for reader in readers]
+    known = [asyncio.ensure_future(reader.caught_up.wait()) for reader in readers]
     try:
         async with asyncio.timeout(wait_s):
-            for reader in readers:
-                await reader.caught_up.wait()
+            for done, task in zip(known, reading, strict=True):
+                await asyncio.wait((done, task), return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    task.result()  # it ends only by failing, and says why
     except TimeoutError as e:
         raise Misconfigured(f"sign-offs could not be read within {wait_s:g} s: does Kafka answer?") from e
     finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+        for waiting in (*reading, *known):
+            waiting.cancel()
+        await asyncio.gather(*reading, *known, return_exceptions=True)
 
 
 async def _until_told(gateway: Gateway) -> None:

@@ -166,6 +166,8 @@ class Polling:
             self.feed = feed
             feed.begin(pendulum)
             pendulum.begin(feed)
+            if self._stopped.is_set():
+                return  # while Kafka was away: nothing is shown of it, and its end is said
             log.get().warning(
                 "feed.degraded", feed=self.spec.name, epoch=feed.epoch, instruments=len(self.spec.instruments)
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from core.domain.errors import Misconfigured
 from core.runtime.settings import KafkaSettings, load
 
@@ -12,7 +14,7 @@ def kafka_at(bootstrap: str, settings: KafkaSettings | None = None) -> Options:
     """Return the options that lead to these servers; without `settings` those of this process.
 
     Raises:
-        Misconfigured: a setting contradicts another, or the password cannot be read.
+        Misconfigured: a setting contradicts another, or a file cannot be read.
     """
     chosen = settings or load(KafkaSettings)
     options: Options = {"bootstrap.servers": bootstrap}
@@ -20,15 +22,22 @@ def kafka_at(bootstrap: str, settings: KafkaSettings | None = None) -> Options:
         return options
     options["security.protocol"] = chosen.security
     files = {
-        "ssl.ca.location": chosen.ca_file,
-        "ssl.certificate.location": chosen.certificate_file,
-        "ssl.key.location": chosen.key_file,
+        "ssl.ca.location": ("CA_FILE", chosen.ca_file),
+        "ssl.certificate.location": ("CERTIFICATE_FILE", chosen.certificate_file),
+        "ssl.key.location": ("KEY_FILE", chosen.key_file),
     }
-    options |= {name: str(path) for name, path in files.items() if path is not None}
+    for name, (setting, path) in files.items():
+        if path is not None:
+            _text_of(setting, path)  # the client would only say that its configuration is wrong
+            options[name] = str(path)
     if chosen.password_file is not None:
-        try:
-            password = chosen.password_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as e:
-            raise Misconfigured(f"CROSSBOOK_KAFKA_PASSWORD_FILE {chosen.password_file}: {type(e).__name__}") from e
+        password = _text_of("PASSWORD_FILE", chosen.password_file).strip()
         options |= {"sasl.mechanism": chosen.sasl_mechanism, "sasl.username": chosen.user, "sasl.password": password}
     return options
+
+
+def _text_of(setting: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise Misconfigured(f"CROSSBOOK_KAFKA_{setting} {path} cannot be read: {type(e).__name__}") from e

@@ -106,7 +106,9 @@ class WorkerSettings(BaseSettings):
 class KafkaSettings(BaseSettings):
     """How every client of Kafka proves who it is, and whom it believes; nothing where Kafka is on this machine."""
 
-    model_config = SettingsConfigDict(env_prefix="CROSSBOOK_KAFKA_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CROSSBOOK_KAFKA_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL (TLS) or SASL_SSL (TLS with a user)"

@@ -100,6 +100,10 @@ def signed(
         raise Misconfigured(f"no venue {venue!r}: one of {', '.join(VENUES)}")
     if verdict not in VERDICTS:
         raise Misconfigured(f"no verdict {verdict!r}: one of {', '.join(VERDICTS)}")
+    if regions and verdict == "forbidden":
+        raise Misconfigured(
+            "forbidden --from: what is forbidden leaves from nowhere; sign what is allowed, and from where"
+        )
     said = [
         ("entity", entity),
         ("category", category),

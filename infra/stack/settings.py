@@ -34,7 +34,7 @@ class StackSettings(BaseSettings):
     """Where the stack's data lies, which ports it takes, how much memory each server may use."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CROSSBOOK_STACK_", env_file=PROJECT / ".env", extra="ignore", frozen=True
+        env_prefix="CROSSBOOK_STACK_", env_file=PROJECT / ".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     data: Path = Path(".crossbook")

@@ -76,7 +76,7 @@ class TemporaryStack:
         """Choose ports; `kafka` among the names stands for all of its nodes. PostgreSQL is there only when named."""
         sweep()
         self.data = Path(tempfile.mkdtemp(prefix=PREFIX))
-        (self.data / OWNER_FILE).write_text(str(os.getpid()))
+        _sign(self.data)
         self.memory = _memory_folder()
         fields = [name for name in StackSettings.model_fields if name.endswith("_port")]
         chosen: dict[str, Any] = dict(zip(fields, free_ports(len(fields)), strict=True))
@@ -151,10 +151,11 @@ def sweep() -> int:
     found = 0
     for folder in (*Path(tempfile.gettempdir()).glob(PREFIX + "*"), *MEMORY.glob(PREFIX + "*")):
         try:
-            owner = int((folder / OWNER_FILE).read_text())
+            owner, processes = (folder / OWNER_FILE).read_text().split()
+            is_dead = processes == _processes() and not psutil.pid_exists(int(owner))
         except (OSError, ValueError):
             continue  # another user's, or just being made
-        if not psutil.pid_exists(owner):
+        if is_dead:
             if (folder / "data").exists():
                 Stack(StackSettings(data=folder / "data")).down()
                 found += 1
@@ -167,8 +168,21 @@ def _memory_folder() -> Path | None:
     if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_FREE_MIN:
         return None
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
-    (folder / OWNER_FILE).write_text(str(os.getpid()))
+    _sign(folder)
     return folder
+
+
+def _sign(folder: Path) -> None:
+    """Say whose folder it is: a process, and among which processes that number is its own."""
+    (folder / OWNER_FILE).write_text(f"{os.getpid()} {_processes()}")
+
+
+def _processes() -> str:
+    """Return what tells this namespace of processes from a container's; `-` where there is none."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"
 
 
 def free_ports(count: int) -> list[int]:

@@ -32,6 +32,7 @@ def test_sign_off_says_from_where_orders_may_leave():
     ("changes", "words"),
     [
         ({"regions": ["us", " "]}, "--from is empty"),
+        ({"regions": ["us"], "verdict": "forbidden"}, "leaves from nowhere"),
         ({"venue": "nowhere"}, "no venue"),
         ({"verdict": "maybe"}, "no verdict"),
         ({"by": " "}, "--by is empty"),

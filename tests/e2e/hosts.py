@@ -44,7 +44,8 @@ exec sleep infinity"""
 TRIAL = f"""set -e
 unshare {" ".join(OWN)} sh -c 'set -e; hostname trial; ip link set lo up; mount --rbind /mnt /mnt'
 ip link add trial0 type veth peer name trial1
-ip addr add {HUB}/32 dev lo"""
+ip addr add {HUB}/32 dev lo
+mount -t tmpfs tmpfs /dev/shm"""
 PROBE = """import json, socket, sys
 found = {}
 for address in sys.argv[1:]:
@@ -85,6 +86,11 @@ def run(*command: str) -> None:
     """Run one command, which must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+
+
+def begin_memory() -> None:
+    """Let the lab have a file system in memory of its own: seen from here the owners of all others' folders are dead."""
+    run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
 
 
 def begin_network() -> None:

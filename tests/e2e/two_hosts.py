@@ -25,7 +25,7 @@ from infra.cli.jurisdiction import signed
 from infra.stack.temporary import TemporaryStack
 from schemas.decision import Grant, Intent, Leg, Limit, Link, Profile, Saga
 from tests.e2e.certificates import Authority, settings
-from tests.e2e.hosts import HUB, PROJECT, Host, Venue, begin_network
+from tests.e2e.hosts import HUB, PROJECT, Host, Venue, begin_memory, begin_network
 from tests.e2e.venue import ASK_E4, DEAR_E4, new_world
 from tests.execute.conftest import Bench, kalshi_instrument, polymarket_instrument
 from tests.execute.test_process import PARTITIONS, KafkaLog
@@ -58,6 +58,7 @@ class Scene:
 
     async def begin(self) -> None:
         """Start everything, and return when both gateways can trade."""
+        begin_memory()
         begin_network()
         authority = Authority("Acme")
         tls = self.folder / "tls"

@@ -141,7 +141,7 @@ def test_venues_own_word_is_obeyed_whatever_was_signed(verdict, closes):
 def test_gateway_that_stands_elsewhere_may_not_even_close(required, region, words):
     found = law(sign(regions=["us", "ca"]), required=required, region=region)
     unwind = msgspec.structs.replace(GRANT, purpose="UNWIND")
-    for said in (found.misplaced(NOW), found.start_reason(NOW), found.why_not(unwind, INSTRUMENT, NOW)):
+    for said in (found.misplaced(), found.start_reason(NOW), found.why_not(unwind, INSTRUMENT, NOW)):
         assert f"orders leave from ca or us alone, {words}" in said
 
 
@@ -156,13 +156,28 @@ def test_gateway_that_stands_elsewhere_may_not_even_close(required, region, word
         ([sign(regions=["us"]), sign(category="sports")], "eu"),
         # Nothing is let from anywhere: what is held is another question, the verdict answers it.
         ([sign("FORBIDDEN", regions=["us"])], "eu"),
-        ([sign(regions=["us"], expires_ts_ns=NOW)], "eu"),
         ([sign(regions=["us"], entity="Other")], "eu"),
         ([sign(regions=["us"], venue="polymarket")], "eu"),
     ],
 )
 def test_gateway_may_stand_where_one_sign_off_lets_it(records, region):
-    assert law(*records, required=False, region=region).misplaced(NOW) == ""
+    assert law(*records, required=False, region=region).misplaced() == ""
+
+
+def test_sign_off_that_ended_still_says_where_its_gateways_stand():
+    ended = sign(regions=["us"], expires_ts_ns=NOW)
+    unwind = msgspec.structs.replace(GRANT, purpose="UNWIND")
+    elsewhere = law(ended, required=True, region="eu")
+    assert "orders leave from us alone" in elsewhere.misplaced()
+    assert "orders leave from us alone" in elsewhere.why_not(unwind, INSTRUMENT, NOW)
+    there = law(ended, required=True, region="us")
+    assert there.misplaced() == there.why_not(unwind, INSTRUMENT, NOW) == ""
+    assert there.why_not(GRANT, INSTRUMENT, NOW)
+    # A word on every other category does not let this one leave from elsewhere.
+    both = law(sign(category="sports", regions=["us"], expires_ts_ns=NOW), sign(), required=True, region="eu")
+    sports = msgspec.structs.replace(INSTRUMENT, category="Sports")
+    assert "orders leave from us alone" in both.why_not(GRANT, sports, NOW)
+    assert both.why_not(GRANT, INSTRUMENT, NOW) == ""
 
 
 def test_sign_off_of_a_category_holds_for_its_own_regions():

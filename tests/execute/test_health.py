@@ -54,3 +54,11 @@ def test_clock_that_is_ahead_finds_every_beat_late(health, clock):
     clock.ns += 2 * NS_PER_S + 1
     health.beat(clock.ns - 2 * NS_PER_S - 1)
     assert "last Beat" in health.stop_reason()
+
+
+def test_beats_are_not_young_for_as_long_as_the_clock_was_set_back(health, clock):
+    health.beat(clock.ns)
+    clock.ns -= 60 * NS_PER_S
+    health.beat(clock.ns)
+    clock.ns += 2 * NS_PER_S + 1
+    assert "last Beat" in health.stop_reason()

@@ -24,10 +24,10 @@ def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-def abandoned(path: Path, owner: int) -> tuple[Path, Processes]:
+def abandoned(path: Path, owner: int, space: str = "") -> tuple[Path, Processes]:
     folder = path / f"{PREFIX}x"
     folder.mkdir()
-    (folder / OWNER_FILE).write_text(str(owner))
+    (folder / OWNER_FILE).write_text(f"{owner} {space or temporary._processes()}")
     processes = Processes(folder / "data")
     processes.start_arbiter()
     processes.add("kafka", "sleep", ["1000"])
@@ -54,15 +54,27 @@ def test_a_stack_whose_owner_lives_is_left_alone(short_path: Path) -> None:
         processes.stop_all()
 
 
+def test_a_stack_of_another_namespace_is_left_alone_though_its_owner_looks_dead(short_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder, processes = abandoned(short_path, gone.pid, "pid:[1]")
+    try:
+        assert sweep() == 0
+        assert folder.exists()
+    finally:
+        processes.stop_all()
+
+
 def test_what_a_killed_owner_had_in_memory_is_deleted_too(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = short_path / "memory"
     monkeypatch.setattr(temporary, "MEMORY", memory)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
+    space = ""
     for name, owner in (("gone", gone.pid), ("lives", os.getpid())):
         folder = memory / f"{PREFIX}{name}"
         folder.mkdir(parents=True)
-        (folder / OWNER_FILE).write_text(str(owner))
+        (folder / OWNER_FILE).write_text(f"{owner} {space or temporary._processes()}")
     sweep()
     assert [folder.name for folder in memory.iterdir()] == [f"{PREFIX}lives"]
 

@@ -249,6 +249,27 @@ def test_a_poll_that_is_stopped_while_it_asks_writes_nothing(doubles) -> None:
     asyncio.run(scenario())
 
 
+def test_a_poll_that_is_stopped_while_kafka_is_away_shows_nothing(doubles) -> None:
+    async def scenario() -> None:
+        log, shelf = doubles.Log(SystemClock()), Shelf()
+        shelf.fails = False
+        spec = FeedSpec("kalshi", 7, 3, "tester", ("kalshi:A",), degraded=True)
+        poll = Polling(spec, {"A": "kalshi:A"}, books=shelf, rest=None, producer=log, clock=SystemClock(), per_s=50.0)
+        send_acked = log.send_acked
+
+        async def slowly(*words, **more):
+            offset = await send_acked(*words, **more)
+            poll.stop("there is a socket again")
+            return offset
+
+        log.send_acked = slowly
+        await asyncio.wait_for(poll.run(), 20)
+        assert [type(one) for one in log.records(RAW_FEED)] == [Opened, Closed]
+        assert polled(log) == []
+
+    asyncio.run(scenario())
+
+
 class Shelf:
     batch_max = 2
 

@@ -7,6 +7,7 @@ from core.runtime.client import kafka_at
 from core.runtime.consumer import consumer_config
 from core.runtime.producer import producer_config
 from core.runtime.settings import KafkaSettings, load
+from infra.stack.settings import StackSettings
 
 
 def test_nothing_is_said_where_kafka_is_on_this_machine():
@@ -16,6 +17,7 @@ def test_nothing_is_said_where_kafka_is_on_this_machine():
 def test_producers_and_consumers_take_what_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("CROSSBOOK_KAFKA_SECURITY", "SSL")
     for name in ("CA", "CERTIFICATE", "KEY"):
+        (tmp_path / name).write_text("PEM")
         monkeypatch.setenv(f"CROSSBOOK_KAFKA_{name}_FILE", str(tmp_path / name))
     for options in (producer_config("k:1", "c"), consumer_config("k:1", group="g", joins=False)):
         assert options["bootstrap.servers"] == "k:1"
@@ -40,6 +42,25 @@ def test_password_comes_from_a_file_and_never_stands_in_a_message(tmp_path):
     file.unlink()
     with pytest.raises(Misconfigured, match="CROSSBOOK_KAFKA_PASSWORD_FILE"):
         kafka_at("k:1", settings)
+
+
+@pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "KEY"])
+def test_a_file_that_is_not_there_is_named(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("CROSSBOOK_KAFKA_SECURITY", "SSL")
+    for other in ("CA", "CERTIFICATE", "KEY"):
+        (tmp_path / other).write_text("PEM")
+        monkeypatch.setenv(f"CROSSBOOK_KAFKA_{other}_FILE", str(tmp_path / other))
+    (tmp_path / name).unlink()
+    with pytest.raises(Misconfigured, match=f"CROSSBOOK_KAFKA_{name}_FILE .*cannot be read: FileNotFoundError"):
+        kafka_at("k:1")
+
+
+def test_an_empty_setting_is_none(monkeypatch):
+    for name in ("CA_FILE", "CERTIFICATE_FILE", "KEY_FILE", "PASSWORD_FILE", "USER"):
+        monkeypatch.setenv(f"CROSSBOOK_KAFKA_{name}", "")
+    monkeypatch.setenv("CROSSBOOK_STACK_TLS", "")
+    assert kafka_at("k:1") == {"bootstrap.servers": "k:1"}
+    assert StackSettings().tls is None
 
 
 @pytest.mark.parametrize(
