@@ -276,8 +276,6 @@ class State:
                 case "paid":
                     found = _PAID.decode(data)
                     self._ledger(found.set, found.account).restore_paid(found.paid)
-                case "word":
-                    self.marks.words.by_instrument[key] = _WORDS.decode(data).word
                 case "book":
                     book = _BOOKS.decode(data)
                     self._accounts(book.set).positions.books[book.strategy] = book.book
@@ -285,11 +283,8 @@ class State:
                     risk = _RISKS.decode(data)
                     self._accounts(risk.set).risk = risk.risk
                     self._last[name] = data
-                case "mark":
-                    self.marks.by_instrument[key] = _MARKS.decode(data).mark
-                case "ticks":
-                    self.marks.ticks.update(_TICKS.decode(data).ticks)
-                    self._last[name] = data
+                case "mark" | "ticks" | "word":
+                    self._restore_mark(kind, key, data)
                 case "saga":
                     saga = _SAGAS.decode(data).saga
                     self._accounts(saga.intent.account_set).restore_saga(saga)
@@ -299,6 +294,15 @@ class State:
                 case _:
                     # Another version may know more; what this one wrote is all here.
                     continue
+
+    def _restore_mark(self, kind: str, key: str, data: bytes) -> None:
+        if kind == "mark":
+            self.marks.by_instrument[key] = _MARKS.decode(data).mark
+        elif kind == "word":
+            self.marks.words.by_instrument[key] = _WORDS.decode(data).word
+        else:
+            self.marks.ticks.update(_TICKS.decode(data).ticks)
+            self._last[kind] = data
 
     def _accounts(self, name: str) -> AccountSet:
         return self.sets.setdefault(name, AccountSet(name))
