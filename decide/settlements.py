@@ -43,6 +43,7 @@ class Said(NamedTuple):
     payout_e6: int = -1
     held: int = 0
     expected_e6: int = 0
+    yes_cash_e6: int = 0
     fee_e6: int = 0
 
 
@@ -198,6 +199,7 @@ class Settlements:
         ledger: Account, paid: Paid, size: int, cash_e6: int, reason: str, turn: Turn, *, reverses: str | None = None
     ) -> str:
         payout = paid.payout
+        yes_cash_e6 = payout.revenue_e6 - max(-paid.size, 0)
         said = Said(
             "SETTLEMENT",
             payout.instrument,
@@ -210,6 +212,7 @@ class Settlements:
             reverses=reverses or "",
             payout=payout.event_id,
             payout_e6=_yes_e6(payout),
+            yes_cash_e6=yes_cash_e6 if reverses is None else -yes_cash_e6,
             fee_e6=payout.fee_e6 if reverses is None else -payout.fee_e6,
         )
         return write_entry(ledger, said, turn)

@@ -198,6 +198,8 @@ class Entry(Record, frozen=True, kw_only=True, gc=False):
     """PROVISIONAL: what is held, at -6; signed where the venue nets"""
     expected_e6: int = 0
     """PROVISIONAL: cash the venue is to pay"""
+    yes_cash_e6: int = 0
+    """of a statement: signed cash at the price of YES, without the dollars that lie in contracts short"""
     fee_e6: int = 0
     """fees of the market as the statement has them; charged with the fills, so not in cash_e6"""
     reason: str = ""

@@ -129,7 +129,7 @@ def test_a_month_is_exported_to_the_last_unit_and_again_byte_for_byte(writer, ca
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == [
         *("entries.csv", "fees.csv", "fills.csv", "lots.csv", "manifest.json", "manual_tickets.csv", "orders.csv"),
-        *("settlements.csv", "tickets.csv"),
+        *("payouts.csv", "settlements.csv", "tickets.csv"),
     ]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert "fills.csv" in out
