@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import aiohttp
+import orjson
 import pytest
 
 from core.runtime import topics
@@ -13,8 +14,12 @@ from core.runtime.flow import Input, TaskContext
 from decide.accounts import AccountsTask
 from execute import payouts
 from execute.kalshi_views import payout_view
+from normalize import kalshi, polymarket
 from schemas.decision import Entry, Limit, Profile
-from schemas.order import Payout, VenueReport
+from schemas.order import Payout, Settled, VenueReport
+from schemas.raw import Description
+from simulate.kalshi.catalogue import market_row as kalshi_row
+from simulate.polymarket.gamma import market_row as gamma_row
 from venues.kalshi import account as kalshi_account
 
 E6 = 1_000_000
@@ -22,7 +27,8 @@ E6 = 1_000_000
 
 async def resolve(bench, do, **words):
     url = f"{bench.ready['sim_url']}/sim/resolve"
-    body = {"ticker": bench.place.ticker, "do": do, **words}
+    named = {"ticker": bench.place.ticker} if bench.name == "kalshi" else {"condition_id": bench.place.condition_id}
+    body = {**named, "do": do, **words}
     async with aiohttp.ClientSession() as session, session.post(url, json=body) as reply:
         assert reply.status == 200, await reply.text()
 
@@ -50,15 +56,15 @@ class Books:
         self.entries = []
         self._read = 0
         self._offset = 0
-        profile = Profile(id=bench.account, venue="kalshi", account_set="main", entity="Test", currency="USD")
+        profile = Profile(id=bench.account, venue=bench.name, account_set="main", entity="Test", currency="USD")
         limit = Limit(
             id="main", state="RUNNING", order_notional_max_e6=E6, market_notional_max_e6=E6, open_sagas_max=1,
             unwind_budget_e6=0, set_by="a human", reason="test", heal_max_e6=0,
         )  # fmt: skip
         for record in (bench.instrument, profile, limit):
-            self._feed(record)
+            self.feed(record)
 
-    def _feed(self, record):
+    def feed(self, record):
         item = Input(record, "log", 0, self._offset, "", self.bench.clock.now_ns())
         self._offset += 1
         self.entries += [one.record for one in self.task.handle(item) if isinstance(one.record, Entry)]
@@ -66,12 +72,16 @@ class Books:
     def follow(self):
         for record in self.bench.log.read(topics.ORDER_EVENT)[self._read :]:
             self._read += 1
-            self._feed(record)
+            self.feed(record)
         return self.task._sets["main"].ledgers[self.bench.account]
 
     def equal(self):
         """Say whether the ledger is the venue's own account, to the unit."""
         ledger, theirs = self.follow(), self.bench.exchange.accounts["main"]
+        if self.bench.name == "polymarket":
+            names = zip(("YES", "NO"), self.bench.place.tokens, strict=True)
+            ours = {token: ledger.holding(self.bench.instrument.instrument, word).size for word, token in names}
+            return (ledger.cash_e6, ours) == (theirs.collateral_e6, {t: theirs.tokens.get(t, 0) for t in ours})
         held = theirs.position(self.bench.place.ticker).size_e6
         return (ledger.cash_e6, ledger.holding(self.bench.instrument.instrument, "YES").size) == (theirs.cash_e6, held)
 
@@ -148,7 +158,7 @@ async def test_reports_that_show_the_cash_first_wait_for_the_list(new_bench) -> 
         for step in ("determine", "settle"):
             await resolve(bench, step, result="yes")
         # The catalogue says so, too.
-        books._feed(replace_status(bench))
+        books.feed(described(bench))
         seen = len(reports(bench))
         await bench.until(lambda: len(reports(bench)) > seen + 8)
         books.follow()
@@ -159,10 +169,14 @@ async def test_reports_that_show_the_cash_first_wait_for_the_list(new_bench) -> 
         assert books.entries[2].reverses == books.entries[0].id
 
 
-def replace_status(bench):
-    described = {name: getattr(bench.instrument, name) for name in bench.instrument.__struct_fields__}
-    now_ns = bench.clock.now_ns()
-    return type(bench.instrument)(**described | dict(status="SETTLED", payout_e6=E6, recv_ts_ns=now_ns))
+def described(bench):
+    """Return the market as the catalogue describes it now."""
+    row, describe = (kalshi_row, kalshi.describe) if bench.name == "kalshi" else (gamma_row, polymarket.describe)
+    found = Description(
+        venue=bench.name, instrument=bench.instrument.instrument, payload=orjson.dumps(row(bench.place)), context=b"",
+        recv_ts_ns=bench.clock.now_ns(),
+    )  # fmt: skip
+    return describe(found)
 
 
 def reports(bench):
@@ -174,6 +188,43 @@ async def read_now(running, bench):
     await payouts.Payouts(
         venue=gateway._venue, caller=gateway._http, journal=gateway.journal, clock=bench.clock, interval_s=1.0
     ).read()
+
+
+@pytest.mark.parametrize(
+    ("side", "value", "paid"), [("BUY", "1", 10), ("BUY", "0", 0), ("BUY", "0.5", 5), ("SELL", "0", 10)]
+)
+async def test_tokens_of_a_resolved_market_are_expected_to_pay_and_booked_when_they_are_redeemed(
+    new_bench, side, value, paid
+) -> None:
+    async with new_bench("polymarket") as bench:
+        bench.timing = replace(bench.timing, report_s=0.1)
+        books = Books(bench)
+        await bench.start()
+        await bench.until(lambda: books.follow().known, "the first report")
+        bench.stranger("SELL" if side == "BUY" else "BUY", 4_500, 10)
+        bench.quote(4_500, 4_500)
+        grant = bench.grant(side=side, outcome="YES" if side == "BUY" else "NO", price=4_500, size=10 * E6)
+        await bench.until(lambda: any(one.settlement == "CONFIRMED" for one in bench.events(grant.id, Settled)))
+        await bench.until(books.equal, "the ledger is the venue's account")
+        before = books.follow().cash_e6
+        await resolve(bench, "propose")
+        books.feed(described(bench))
+        assert books.entries == []
+        await resolve(bench, "resolve", value=value)
+        books.feed(described(bench))
+        (expected,) = books.entries
+        assert (expected.phase, expected.expected_e6) == ("PROVISIONAL", paid * E6)
+        seen = len(reports(bench))
+        await bench.until(lambda: len(reports(bench)) > seen + 4)
+        # Nothing is paid before it is redeemed.
+        assert (books.follow().cash_e6, len(books.entries)) == (before, 1)
+        await resolve(bench, "redeem")
+        await bench.until(books.equal, "the ledger is the venue's account", 8.0)
+        assert books.follow().cash_e6 == before + paid * E6
+        assert [(one.phase, bool(one.reverses)) for one in books.entries[1:]] == [
+            ("FINAL", False),
+            ("PROVISIONAL", True),
+        ]
 
 
 class Listing:
