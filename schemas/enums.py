@@ -6,22 +6,7 @@ AuditVerdict = Literal["UNKNOWN", "EQUAL", "MOVED", "DIFFERENT", "NOT_LIVE"]
 BookState = Literal["UNKNOWN", "SYNCING", "LIVE", "SUSPECT", "STALE", "DEGRADED"]
 DeltaKind = Literal["UNKNOWN", "ABSOLUTE", "SIGNED"]
 EdgePhase = Literal["UNKNOWN", "BEGIN", "REFRESH", "END"]
-EntryKind = Literal[
-    "UNKNOWN",
-    "OPENING",
-    "SETTLEMENT",
-    "DEPOSIT",
-    "WITHDRAWAL",
-    "TRANSFER",
-    "REBATE",
-    "REWARD",
-    "INTEREST",
-    "FEE",
-    "ROUNDING",
-    "GAS",
-    "CONVERSION",
-    "EXTERNAL",
-]
+EntryKind = Literal["UNKNOWN", "OPENING", "SETTLEMENT", "DEPOSIT", "WITHDRAWAL", "TRANSFER", "REBATE", "REWARD", "INTEREST", "FEE", "ROUNDING", "GAS", "CONVERSION", "EXTERNAL"]
 ErrorClass = Literal["UNKNOWN", "RETRY", "REJECT", "RESYNC", "HALT"]
 FeeModel = Literal["UNKNOWN", "NONE", "QUADRATIC", "CURVE"]
 InstrumentKind = Literal["UNKNOWN", "BINARY", "SPOT", "PERPETUAL"]
@@ -30,9 +15,7 @@ LetterState = Literal["UNKNOWN", "RESENT", "THROUGH", "AGAIN", "DROPPED"]
 LinkKind = Literal["UNKNOWN", "PAIR", "EVENT"]
 LinkStatus = Literal["UNKNOWN", "PROPOSED", "APPROVED", "SUSPENDED", "EXPIRED", "REJECTED"]
 Liquidity = Literal["UNKNOWN", "TAKER", "MAKER"]
-OrderStatus = Literal[
-    "UNKNOWN", "ACCEPTED", "REJECTED", "CANCELLED", "EXPIRED", "EXPIRED_UNSENT", "OUTCOME_UNKNOWN", "FILLED"
-]
+OrderStatus = Literal["UNKNOWN", "ACCEPTED", "REJECTED", "CANCELLED", "EXPIRED", "EXPIRED_UNSENT", "OUTCOME_UNKNOWN", "FILLED"]
 Outcome = Literal["UNKNOWN", "YES", "NO", "NONE"]
 Polarity = Literal["UNKNOWN", "SAME", "OPPOSITE"]
 Purpose = Literal["UNKNOWN", "ENTRY", "HEDGE", "UNWIND"]
