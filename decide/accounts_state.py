@@ -28,9 +28,10 @@ from core.runtime.flow import StateCodec, StateItems
 from decide.account_set import AccountSet
 from decide.admission import Known
 from decide.claims import Claim, Place
-from decide.ledger import Account, Booked, Paid
+from decide.ledger import Account, Booked
 from decide.links import Instruments
 from decide.marks import Mark, Marks, Word
+from decide.payouts import Paid
 from decide.positions import Book
 from decide.risk import Risk
 from decide.saga import Saga

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from core.domain.units import MICRO
+from decide.payouts import Paid, Provisional
 from schemas.enums import Outcome, Settlement
-from schemas.order import Fill, Payout, VenueReport
+from schemas.order import Fill, VenueReport
 
 HoldingKey = tuple[str, Outcome]
 """Instrument and outcome; where a venue nets, the outcome is YES and the size signed."""
@@ -42,44 +43,6 @@ class Seen(NamedTuple):
     difference: Difference
     as_of_ns: int
     moved_ns: int
-
-
-class Provisional(NamedTuple):
-    """What a determined market is to pay for a holding: in no cash, and taken back when the market's word changes."""
-
-    entry: str
-    held: int
-    payout_e6: int
-    expected_e6: int
-
-
-class Paid(NamedTuple):
-    """What a market paid by the venue's own statement, and what that moved, so that a correction can take it back.
-
-    Attributes:
-        payout: the statement that counts.
-        seen: every statement of this market, each of which counts once.
-        entry: the Entry that booked it; empty: nothing is booked of it.
-        cash_e6: moved by it.
-        cost_e6: what the holding that went had cost.
-        yes_e6: what one YES paid, at which positions were closed.
-        closed: strategy -> (size, cost) of the position that was closed.
-        in_opening: it was paid before the account's first report, whose figures hold it.
-    """
-
-    payout: Payout
-    seen: tuple[str, ...] = ()
-    entry: str = ""
-    cash_e6: int = 0
-    cost_e6: int = 0
-    yes_e6: int = 0
-    closed: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - never changed: replaced
-    in_opening: bool = False
-
-    @property
-    def size(self) -> int:
-        """The signed YES that was paid for."""
-        return self.payout.yes_size - self.payout.no_size
 
 
 class Booked(NamedTuple):

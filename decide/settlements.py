@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from core.domain.units import MICRO
 from core.runtime import log as logs
 from decide.account_set import AccountSet
-from decide.ledger import Account, HoldingKey, Paid, Provisional
+from decide.ledger import Account, HoldingKey
 from decide.marks import Words
+from decide.payouts import Paid, Provisional, order_of, paid_yes_e6
 from decide.turn import Turn, write_ledger
 from schemas.decision import Entry
 from schemas.enums import EntryKind, Outcome, SettlementPhase
@@ -146,7 +146,7 @@ class Settlements:
         if payout.event_id in known.seen:
             return
         seen = (*known.seen, payout.event_id)
-        if _order(payout) < _order(known.payout):
+        if order_of(payout) < order_of(known.payout):
             ledger.note_paid(known._replace(seen=seen))
             return
         log.warning("payout.corrected", account=ledger.name, instrument=payout.instrument, was=known.payout.revenue_e6)
@@ -179,7 +179,7 @@ class Settlements:
         if paid is None or paid.entry or paid.in_opening or not ledger.known:
             return
         payout = paid.payout
-        yes_e6 = _yes_e6(payout)
+        yes_e6 = paid_yes_e6(payout)
         cash_e6, cost_e6 = ledger.pay(instrument, paid.size, payout.revenue_e6, payout.venue_ts_ns)
         closed = accounts.positions.settle(ledger.name, instrument, yes_e6)
         entry = self._final(ledger, paid, -paid.size, cash_e6, "the venue states that it paid", turn)
@@ -199,7 +199,6 @@ class Settlements:
         ledger: Account, paid: Paid, size: int, cash_e6: int, reason: str, turn: Turn, *, reverses: str | None = None
     ) -> str:
         payout = paid.payout
-        yes_cash_e6 = payout.revenue_e6 - max(-paid.size, 0)
         said = Said(
             "SETTLEMENT",
             payout.instrument,
@@ -211,27 +210,11 @@ class Settlements:
             phase="FINAL",
             reverses=reverses or "",
             payout=payout.event_id,
-            payout_e6=_yes_e6(payout),
-            yes_cash_e6=yes_cash_e6 if reverses is None else -yes_cash_e6,
+            payout_e6=paid_yes_e6(payout),
+            yes_cash_e6=paid.yes_cash_e6 if reverses is None else -paid.yes_cash_e6,
             fee_e6=payout.fee_e6 if reverses is None else -payout.fee_e6,
         )
         return write_entry(ledger, said, turn)
-
-
-def _order(payout: Payout) -> tuple[int, int]:
-    """Return which of two statements about a market is the later one."""
-    return payout.venue_ts_ns, payout.ts_ns
-
-
-def _yes_e6(payout: Payout) -> int:
-    """Return what one YES was paid: as stated, else as the cash says."""
-    if payout.payout_e6 >= 0:
-        return payout.payout_e6
-    size = payout.yes_size - payout.no_size
-    if not size:
-        return 0
-    each_e6 = payout.revenue_e6 * MICRO // abs(size)
-    return each_e6 if size > 0 else MICRO - each_e6
 
 
 def _joined(before: Mapping[str, tuple[int, int]], more: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

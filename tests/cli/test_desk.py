@@ -10,6 +10,7 @@ from core.domain.units import MICRO
 from infra.cli import EXIT_REFUSED, export, pnl, tickets
 from infra.cli.app import run
 from observe.months import month_of
+from schemas import decision
 from tests.observe.conftest import database, postgres_stack  # noqa: F401 - fixtures
 from tests.observe.desk_records import (
     T0,
@@ -106,6 +107,22 @@ def test_mark_outs_are_added_up_by_strategy_and_horizon(writer, capsys):
     assert [(m["strategy"], m["seconds"], m["fills"], m["without_price"], m["gain_e6"]) for m in found] == [
         ("arb", 1, 1, 0, 30), ("arb", 10, 0, 1, 0),
     ]  # fmt: skip
+
+
+def test_what_determined_markets_are_to_pay_is_shown_by_strategy_and_moves_no_account(writer, capsys):
+    expected = decision.Entry(
+        id="p1", account="kalshi:a", kind="SETTLEMENT", instrument="kalshi:M", outcome="YES", phase="PROVISIONAL",
+        payout_e6=MICRO, held=MICRO, expected_e6=MICRO, now_ns=T0 + S, log_partition=0, log_offset=1,
+    )  # fmt: skip
+    writer.write(expected)
+    facts = json.loads(told(capsys, "pnl", "--check", "--json").out)
+    made = {
+        row["strategy"]: (row["provisional_e6"], row["unrealised_e6"], row["unmarked"]) for row in facts["by_strategy"]
+    }
+    # Two were bought at 0.40 by the one, and one was sold at 0.45 by the other: one YES is to pay a dollar.
+    assert made == {"arb": (1_200_000, 1_200_000, 0), "momentum": (-550_000, -550_000, 0)}
+    assert all(line["matches"] for line in facts["accounts"])
+    assert "provisional" in told(capsys, "pnl", "--by", "instrument").out
 
 
 def test_a_run_made_again_begins_empty(writer, capsys):
