@@ -532,3 +532,57 @@ def test_the_account_written_down_is_never_another_than_the_venues_cash(make):
     assert [one.cash_e6 for one in log.all(Ledger) if one.id == ACCOUNT][-1] == LEFT["BUY"] + moved
     assert moved == 5 * ONE
     assert log.all(Grant)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0, 2 * ONE]))
+def test_any_course_of_words_and_redemptions_of_tokens_ends_at_the_venues_account_or_freezes(seed, heal):
+    dice = random.Random(seed)
+    log = Accounts().start(limits=limit(heal_max_e6=heal))
+    names = [POLY, "polymarket:0xc2", "polymarket:0xc3"]
+    cash, held = CASH, {}
+    for number, name in enumerate(names):
+        log.feed(instrument(name))
+        word, size = dice.choice(["YES", "NO"]), dice.randint(5, 9) * ONE
+        held[name, word], cash = size, cash - size * 4 // 10
+        log.feed(
+            order.Fill(
+                event_id=f"f{number}", order="by hand", account=TOKENS, instrument=name, fill=f"f{number}", outcome=word,
+                token_side="BUY", size=size, price_e6=400_000, notional_e6=size * 4 // 10, fee_e6=0, asset="USDC",
+                liquidity="TAKER", settlement="CONFIRMED", venue_ts_ns=log.now_ns, ts_ns=log.now_ns, recv_ts_ns=log.now_ns,
+            )
+        )  # fmt: skip
+    pays = {name: dice.choice([0, ONE, 500_000]) for name in names}
+    for _ in range(dice.randint(3, 15)):
+        log.clock(1_000)
+        name = dice.choice(names)
+        match dice.choice(["word", "wrong word", "redeem", "report", "report"]):
+            case "word":
+                log.feed(
+                    instrument(name, status="SETTLED", payout_e6=dice.choice([-1, pays[name]]), recv_ts_ns=log.now_ns)
+                )
+            case "wrong word" if any(key[0] == name for key in held):
+                log.feed(instrument(name, status="CLOSED", recv_ts_ns=log.now_ns))
+            case "redeem" if log.task._known.instruments[name].status == "SETTLED":
+                for key in [key for key in held if key[0] == name]:
+                    cash += held.pop(key) * (pays[name] if key[1] == "YES" else ONE - pays[name]) // ONE
+            case _:
+                log.report(TOKENS, cash, [(*key, size) for key, size in held.items()])
+    report(log, cash, [(*key, size) for key, size in held.items()], account=TOKENS, times=3)
+    ledger = account_of(log, TOKENS)
+
+    def differs():
+        return ledger.cash_e6 != cash or {key: one.size for key, one in ledger.holdings.items() if one.size} != held
+
+    if differs():
+        stopped = list(log.task._sets["main"].risk.stopped)
+        assert stopped
+        for scope, name in stopped:
+            log.feed(command("RUNNING", scope, name, ts_ns=log.now_ns))
+        report(log, cash, [(*key, size) for key, size in held.items()], account=TOKENS, times=3)
+    assert not differs()
+    finals = entries(log.all(Entry), "FINAL")
+    assert len({(one.instrument, one.outcome) for one in finals}) == len(finals)
+    # What the market said it pays is what was booked, whatever else was paid with it.
+    assert all(one.payout_e6 in {-1, pays[one.instrument]} for one in finals)
+    assert not {key for key in ledger.provisional if key not in held}
