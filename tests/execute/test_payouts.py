@@ -8,6 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
+from core.domain.errors import Unavailable
 from core.runtime import topics
 from core.runtime.clock import NS_PER_S, SystemClock
 from core.runtime.flow import Input, TaskContext
@@ -283,6 +284,34 @@ async def test_the_list_is_asked_from_the_newest_with_an_overlap_and_now_and_the
     assert venue.asked == [far, far, newest.venue_ts_ns - payouts.OVERLAP_NS, far + payouts.SWEEP_NS]
     # Oldest first: a correction follows what it corrects.
     assert journal.written[:2] == [older, newest]
+
+
+async def test_a_venue_that_does_not_answer_is_asked_again_and_nothing_is_lost() -> None:
+    venue, journal = Listing(), Kept()
+    answers = [Unavailable("502"), None, Unavailable("502"), None]
+
+    async def payouts_of(caller, since_ns):
+        venue.asked.append(since_ns)
+        if answers and (error := answers.pop(0)) is not None:
+            raise error
+        return (view(7),)
+
+    venue.payouts = payouts_of
+    reading = payouts.Payouts(venue=venue, caller=None, journal=journal, clock=Hand(), interval_s=0.01)
+    running = asyncio.create_task(reading.run())
+    async with asyncio.timeout(5):
+        while len(venue.asked) < 5:  # noqa: ASYNC110 - a count has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert not answers
+    assert {one.venue_ts_ns for one in journal.written} == {7}
+
+
+async def test_a_venue_that_lists_nothing_is_never_asked() -> None:
+    venue = Listing()
+    venue.states_payouts = False
+    await payouts.Payouts(venue=venue, caller=None, journal=Kept(), clock=Hand(), interval_s=1.0).run()
+    assert venue.asked == []
 
 
 def test_recorded_lists_and_the_documented_row_are_read(captures) -> None:
