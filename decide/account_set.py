@@ -44,7 +44,12 @@ class AccountSet:
         self.profiles[profile.id] = profile
         if profile.id not in self.ledgers:
             conduct = CONDUCTS[profile.venue]
-            self.ledgers[profile.id] = Account(profile.id, nets=conduct.nets, settles_later=conduct.settles_later)
+            self.ledgers[profile.id] = Account(
+                profile.id,
+                nets=conduct.nets,
+                settles_later=conduct.settles_later,
+                states_payouts=conduct.states_payouts,
+            )
 
     def is_ready(self, account: str, now_ns: int) -> bool:
         """Say whether the account's gateway said lately that it can trade."""

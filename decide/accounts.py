@@ -25,12 +25,13 @@ from decide.rest import rest_of
 from decide.saga import HEDGE_WAIT_NS, End, LegState, Place, Saga, Together, rule
 from decide.saga_records import record_of, refused
 from decide.saga_steps import advance
+from decide.settlements import Settlements
 from decide.turn import Turn, write_ledger
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
-from schemas.market import Instrument
-from schemas.order import Alive, Fill, OrderUpdate, Settled, Submitting, VenueReport
+from schemas.market import Instrument, Status
+from schemas.order import Alive, Fill, OrderUpdate, Payout, Settled, Submitting, VenueReport
 from schemas.record import Record
 
 log = logs.get()
@@ -45,6 +46,7 @@ class AccountsTask:
         self._known, self._sets, self._set_of, self._refused = state.known, state.sets, state.set_of, state.refused
         self._watch = Watch(state.known, state.marks)
         self._quotes = Quotes(state.known)
+        self._settlements = Settlements(state.marks.words)
 
     def changed(self) -> StateChanges:
         """Return what of the state changed since the last call."""
@@ -69,12 +71,14 @@ class AccountsTask:
                 self._state.marks.quote(record, item.source.partition if item.source else 0, turn.now_ns)
             case Tick():
                 self._state.marks.tick(record)
+            case Status():
+                self._hear(record, turn)
             case Intent():
                 self._on_intent(record, turn)
             case Requote() if self._is_ours(record.account_set):
                 accounts = self._set(record.account_set)
                 self._go_on(accounts, self._quotes.asked(accounts, record, turn), turn)
-            case Submitting() | OrderUpdate() | Fill() | Settled() | VenueReport() | Alive():
+            case Submitting() | OrderUpdate() | Fill() | Settled() | Payout() | VenueReport() | Alive():
                 owner = self._set_of.get(record.account)
                 if owner is not None:
                     self._on_event(record, owner, turn)
@@ -98,6 +102,7 @@ class AccountsTask:
             case Instrument():
                 self._known.instruments[record.instrument] = record
                 self._state.changed_known[f"instrument/{record.instrument}"] = None
+                self._hear(record, turn)
             case Profile() if self._is_ours(record.account_set) and record.venue in CONDUCTS:
                 accounts = self._set(record.account_set)
                 accounts.add_profile(record)
@@ -118,6 +123,11 @@ class AccountsTask:
             case _:
                 # Another's, or a record type for readers of later versions.
                 return
+
+    def _hear(self, said: Instrument | Status, turn: Turn) -> None:
+        """Take what a market says it pays."""
+        if self._state.marks.words.hear(said):
+            self._settlements.spoken(self._sets, said.instrument, turn)
 
     def _is_ours(self, account_set: str) -> bool:
         return partition_of(account_set, self._context.partitions) == self._context.partition
@@ -199,11 +209,11 @@ class AccountsTask:
 
     def _on_event(
         self,
-        record: Submitting | OrderUpdate | Fill | Settled | VenueReport | Alive,
+        record: Submitting | OrderUpdate | Fill | Settled | Payout | VenueReport | Alive,
         accounts: AccountSet,
         turn: Turn,
     ) -> None:
-        if not isinstance(record, VenueReport | Alive):
+        if not isinstance(record, Payout | VenueReport | Alive):
             accounts.saga_of(record.order)
         match record:
             case Submitting():
@@ -216,6 +226,8 @@ class AccountsTask:
                 self._on_fill(accounts, record, turn)
             case Settled():
                 self._on_settled(accounts, record, turn)
+            case Payout():
+                self._settlements.stated(accounts, record, turn)
             case VenueReport():
                 self._on_report(accounts, record, turn)
             case Alive():
@@ -244,6 +256,7 @@ class AccountsTask:
             self._on_failed(accounts, booked)
         else:
             self._watch.filled(accounts, fill, turn)
+            self._settlements.filled(accounts, fill, turn)
             write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, fill.order, turn)
 
@@ -254,6 +267,7 @@ class AccountsTask:
             return
         if settled.settlement == "FAILED":
             self._on_failed(accounts, booked)
+            self._settlements.follow(ledger, [booked.fill.instrument], turn)
             write_ledger(ledger, [booked.key], turn)
         self._moved(accounts, booked.fill.order, turn)
 
@@ -269,6 +283,7 @@ class AccountsTask:
         ledger = accounts.ledgers[report.account]
         if not ledger.known:
             write_ledger(ledger, ledger.open(report), turn)
+            self._settlements.opened(accounts, ledger, turn)
             return
         in_flight = any(
             accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
@@ -277,7 +292,7 @@ class AccountsTask:
             return
         if ledger.compare(report):
             log.warning("ledger.differs", account=report.account, cash_e6=ledger.cash_e6, stated_e6=report.cash_e6)
-        self._watch.reported(accounts, report, turn)
+        self._settlements.follow(ledger, self._watch.reported(accounts, report, turn), turn)
 
     # Sagas
 

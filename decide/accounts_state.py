@@ -4,6 +4,8 @@
     set/<name>                      limit, profiles, gateways, what waits
     account/<set>/<id>              cash, holdings, reservations
     fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
+    paid/<set>/<account>/<instrument>  what a settled market paid by the venue's statement, once and as corrected
+    word/<instrument>               what a determined market is to pay
     saga/<intent>                   a saga with its legs and orders
     claims/<set>/<instrument>       quantity taken from levels
     refused/<minute>                intents that were refused in that minute of log time
@@ -28,7 +30,8 @@ from decide.admission import Known
 from decide.claims import Claim, Place
 from decide.ledger import Account, Booked
 from decide.links import Instruments
-from decide.marks import Mark, Marks
+from decide.marks import Mark, Marks, Word
+from decide.payouts import Paid
 from decide.positions import Book
 from decide.risk import Risk
 from decide.saga import Saga
@@ -40,7 +43,7 @@ from schemas.order import Alive
 NS_PER_MINUTE = 60_000_000_000
 REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
-VERSION = 2
+VERSION = 3
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -66,6 +69,16 @@ class _Fill(msgspec.Struct, frozen=True):
     fill: str
     booked: Booked | None
     final: Settlement | None
+
+
+class _Paid(msgspec.Struct, frozen=True):
+    set: str
+    account: str
+    paid: Paid
+
+
+class _Word(msgspec.Struct, frozen=True):
+    word: Word
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -106,6 +119,8 @@ _INSTRUMENTS = StateCodec(Instrument, VERSION)
 _SETS = StateCodec(_Set, VERSION)
 _ACCOUNTS = StateCodec(_Account, VERSION)
 _FILLS = StateCodec(_Fill, VERSION)
+_PAID = StateCodec(_Paid, VERSION)
+_WORDS = StateCodec(_Word, VERSION)
 _CLAIMS = StateCodec(_Claims, VERSION)
 _SAGAS = StateCodec(_Saga, VERSION)
 _REFUSALS = StateCodec(_Refused, VERSION)
@@ -182,6 +197,10 @@ class State:
         for instrument in sorted(self.marks.changed):
             yield f"mark/{instrument}", _MARKS.encode(_Mark(self.marks.by_instrument[instrument]))
         self.marks.changed.clear()
+        words = self.marks.words
+        for instrument in sorted(words.changed):
+            yield f"word/{instrument}", _WORDS.encode(_Word(words.by_instrument[instrument]))
+        words.changed.clear()
         ticks = _TICKS.encode(_Ticks(self.marks.ticks))
         if self.marks.ticks and self._last.get("ticks") != ticks:
             self._last["ticks"] = ticks
@@ -198,6 +217,12 @@ class State:
                 item = _Fill(accounts.name, account.name, fill, *account.known_fill(fill))
                 yield f"fill/{accounts.name}/{account.name}/{fill}", _FILLS.encode(item)
             account.changed_fills.clear()
+            for instrument in sorted(account.changed_paid):
+                paid = account.paid(instrument)
+                if paid is not None:
+                    name = f"paid/{accounts.name}/{account.name}/{instrument}"
+                    yield name, _PAID.encode(_Paid(accounts.name, account.name, paid))
+            account.changed_paid.clear()
         for name, data in small.items():
             if self._last.get(name) != data:
                 self._last[name] = data
@@ -249,6 +274,9 @@ class State:
                     fill = _FILLS.decode(data)
                     ledger = self._ledger(fill.set, fill.account)
                     ledger.restore_fill(fill.fill, fill.booked, fill.final)
+                case "paid":
+                    found = _PAID.decode(data)
+                    self._ledger(found.set, found.account).restore_paid(found.paid)
                 case "book":
                     book = _BOOKS.decode(data)
                     self._accounts(book.set).positions.books[book.strategy] = book.book
@@ -256,11 +284,8 @@ class State:
                     risk = _RISKS.decode(data)
                     self._accounts(risk.set).risk = risk.risk
                     self._last[name] = data
-                case "mark":
-                    self.marks.by_instrument[key] = _MARKS.decode(data).mark
-                case "ticks":
-                    self.marks.ticks.update(_TICKS.decode(data).ticks)
-                    self._last[name] = data
+                case "mark" | "ticks" | "word":
+                    self._restore_mark(kind, key, data)
                 case "saga":
                     saga = _SAGAS.decode(data).saga
                     self._accounts(saga.intent.account_set).restore_saga(saga)
@@ -270,6 +295,15 @@ class State:
                 case _:
                     # Another version may know more; what this one wrote is all here.
                     continue
+
+    def _restore_mark(self, kind: str, key: str, data: bytes) -> None:
+        if kind == "mark":
+            self.marks.by_instrument[key] = _MARKS.decode(data).mark
+        elif kind == "word":
+            self.marks.words.by_instrument[key] = _WORDS.decode(data).word
+        else:
+            self.marks.ticks.update(_TICKS.decode(data).ticks)
+            self._last[kind] = data
 
     def _accounts(self, name: str) -> AccountSet:
         return self.sets.setdefault(name, AccountSet(name))

@@ -43,6 +43,7 @@ class Conduct(NamedTuple):
         amends: changes an order that rests under its id; else it is taken back and another one granted.
         expires_s: what to state (epoch seconds) so that an order granted at a time (ns) ends by itself at a second, or
             as soon after it as the venue can.
+        states_payouts: lists what each settled market paid; elsewhere its reports alone show that.
     """
 
     nets: bool
@@ -54,6 +55,7 @@ class Conduct(NamedTuple):
     fee_bound: FeeBound
     amends: bool
     expires_s: Callable[[int, int], int]
+    states_payouts: bool
 
 
 class Token(NamedTuple):
@@ -100,6 +102,7 @@ CONDUCTS: Mapping[str, Conduct] = {
         fee_bound=_kalshi_fee,
         amends=True,
         expires_s=_kalshi_expiry,
+        states_payouts=True,
     ),
     "polymarket": Conduct(
         nets=False,
@@ -111,6 +114,7 @@ CONDUCTS: Mapping[str, Conduct] = {
         fee_bound=_polymarket_fee,
         amends=False,
         expires_s=_polymarket_expiry,
+        states_payouts=False,
     ),
 }
 

@@ -1,13 +1,16 @@
 """What a venue account has, counted by us: cash, holdings, fees, reservations. Exact to the venue's last unit.
 
 Opening figures are those of the account's first report; from then on fills and settlements move them, once per venue
-fill id, and later reports are compared only. Kalshi nets: one signed number per market, and cash is the signed flow of
+fill id and once per statement of a payout, and later reports are compared only. What a determined market is to pay is
+kept beside, in no figure of cash. Kalshi nets: one signed number per market, and cash is the signed flow of
 trades less one dollar per contract short. Polymarket holds YES and NO tokens apart, and only confirmed ones can be sold.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from core.domain.units import MICRO
+from decide.payouts import Paid, Provisional
 from schemas.enums import Outcome, Settlement
 from schemas.order import Fill, VenueReport
 
@@ -61,7 +64,10 @@ class Account:
     name: str
     nets: bool
     settles_later: bool
+    states_payouts: bool = False
     known: bool = False
+    opened_ns: int = 0
+    """the venue's time of the first report: what was paid before is in it"""
     opening_cash_e6: int = 0
     cash_e6: int = 0
     fees_e6: int = 0
@@ -72,8 +78,11 @@ class Account:
     """the venue's time of the newest fill or settlement"""
     seen_difference: Seen | None = None
     """of the last report with nothing in flight, if it differed"""
-    said: tuple[bool, int, int, int] = (False, 0, 0, 0)
-    """what was written down last: known, cash, reserved, fees"""
+    waited: int = 0
+    """reports in a row that show a market settled whose payout is not stated"""
+    said: tuple[bool, int, int, int, int] = (False, 0, 0, 0, 0)
+    """what was written down last: known, cash, reserved, fees, provisional"""
+    provisional: dict[HoldingKey, Provisional] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
     """reservation (intent and leg) -> money"""
     _booked: dict[str, Booked] = field(default_factory=dict)
@@ -83,6 +92,10 @@ class Account:
     """fills whose settlement is to come"""
     changed_fills: set[str] = field(default_factory=set)
     """fills that are not written down as they are"""
+    _paid: dict[str, Paid] = field(default_factory=dict)
+    """instrument -> what it paid by the venue's statement"""
+    changed_paid: set[str] = field(default_factory=set)
+    """instruments whose payouts are not written down as they are"""
 
     # Reservations
 
@@ -125,6 +138,7 @@ class Account:
         What was held before has no cost here: it was paid for before this log began.
         """
         self.known = True
+        self.opened_ns = report.as_of_ns
         self.opening_cash_e6 = self.cash_e6 = report.cash_e6
         for key, size in self._sizes(report).items():
             self.holdings[key] = Holding(size=size, sellable=max(size, 0))
@@ -223,19 +237,84 @@ class Account:
         """Say whether a fill's settlement has ended (at once where the venue settles as it matches)."""
         return self.nets or not self.settles_later or fill_id in self._final
 
+    # What settled markets pay
+
+    @property
+    def provisional_e6(self) -> int:
+        """What determined markets are to pay, all together."""
+        return sum(one.expected_e6 for one in self.provisional.values())
+
+    def expected_e6(self, key: HoldingKey, payout_e6: int) -> int:
+        """Return the cash a holding brings when one YES pays `payout_e6`, rounded down."""
+        size = self.holding(*key).size
+        pays_yes = key[1] == "YES" and size > 0
+        return abs(size) * (payout_e6 if pays_yes else MICRO - payout_e6) // MICRO
+
+    def pay(self, instrument: str, size: int, revenue_e6: int, ts_ns: int) -> tuple[int, int]:
+        """Close `size` of YES (negative: of NO) for cash, where the venue nets; return what moved: cash and cost.
+
+        It is a trade at the payout, so that a fill that is heard of later still ends where it would have.
+        """
+        holding = self.holdings.setdefault((instrument, "YES"), Holding())
+        before, after = holding.size, holding.size - size
+        short_change = max(-after, 0) - max(-before, 0)
+        # Of a short its dollar is paid out of what was locked.
+        cash_e6 = revenue_e6 - max(-size, 0) - short_change
+        closing = min(abs(size), abs(before)) if (size > 0) == (before > 0) else 0
+        cost_e6 = holding.cost_e6 * closing // abs(before) if closing else 0
+        holding.size, holding.sellable = after, max(after, 0)
+        holding.cost_e6 -= cost_e6
+        self.cash_e6 += cash_e6
+        self.moved_ns = max(self.moved_ns, ts_ns)
+        return cash_e6, cost_e6
+
+    def unpay(self, paid: Paid) -> int:
+        """Take a payout back; return what that moved of cash."""
+        holding = self.holdings.setdefault((paid.payout.instrument, "YES"), Holding())
+        before, after = holding.size, holding.size + paid.size
+        short_change = max(-after, 0) - max(-before, 0)
+        cash_e6 = max(-paid.size, 0) - paid.payout.revenue_e6 - short_change
+        holding.size, holding.sellable = after, max(after, 0)
+        holding.cost_e6 += paid.cost_e6
+        self.cash_e6 += cash_e6
+        return cash_e6
+
+    def paid(self, instrument: str) -> Paid | None:
+        """Return what a market paid by the venue's statement, None if it stated nothing."""
+        return self._paid.get(instrument)
+
+    def has_paid(self, instrument: str) -> bool:
+        """Say whether a market's payout is in the figures."""
+        paid = self._paid.get(instrument)
+        return paid is not None and (bool(paid.entry) or paid.in_opening)
+
+    def note_paid(self, paid: Paid) -> None:
+        """Remember what a market paid."""
+        self._paid[paid.payout.instrument] = paid
+        self.changed_paid.add(paid.payout.instrument)
+
+    def restore_paid(self, paid: Paid) -> None:
+        """Know a payout again; it moves nothing."""
+        self._paid[paid.payout.instrument] = paid
+
+    def all_paid(self) -> list[Paid]:
+        """Return what every market paid, by their names."""
+        return [paid for _, paid in sorted(self._paid.items())]
+
     # What is written down
 
     def without_fills(self) -> "Account":
-        """Return a copy that knows no fill: they are written down one by one."""
-        return replace(self, _booked={}, _final={}, _unsettled=set(), changed_fills=set())
+        """Return a copy that knows no fill and no payout: they are written down one by one."""
+        return replace(self, _booked={}, _final={}, _unsettled=set(), changed_fills=set(), _paid={}, changed_paid=set())
 
     def known_fill(self, fill_id: str) -> tuple[Booked | None, Settlement | None]:
         """Return what one fill did, and how its settlement ended."""
         return self._booked.get(fill_id), self._final.get(fill_id)
 
     def take_fills(self, other: "Account") -> None:
-        """Know the fills that `other` knows."""
+        """Know the fills and payouts that `other` knows."""
         self._booked, self._final, self._unsettled = other._booked, other._final, other._unsettled
+        self._paid = other._paid
 
     def restore_fill(self, fill_id: str, booked: Booked | None, final: Settlement | None) -> None:
         """Know a fill again; it moves nothing."""

@@ -6,10 +6,12 @@ every ten seconds), the last fill stands for it, for a while.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
 from schemas.derived import Quote, Tick
+from schemas.market import Instrument, Status
 
 TICK_AGE_NS_MAX = 5 * NS_PER_S
 """Ticks reach the accounts' log once a second."""
@@ -29,11 +31,53 @@ class Mark:
     seen_ns: int = 0
 
 
+class Word(NamedTuple):
+    """What a determined market pays, by its own word so far: one YES at 1e-6, -1 when it took the word back."""
+
+    payout_e6: int
+    said_ns: int
+    is_settled: bool
+
+
+@dataclass
+class Words:
+    """The words of all markets that ever had one."""
+
+    by_instrument: dict[str, Word] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    """instruments whose words are not written down as they are"""
+
+    def hear(self, said: Instrument | Status) -> bool:
+        """Take what a description or a life-cycle message says of a payout; return whether that is news.
+
+        Determined without a value (a dispute) or traded again takes a word back. A market that is settled says no more
+        of it by being closed, or settled without a value: it keeps what it said.
+        """
+        known = self.by_instrument.get(said.instrument)
+        if said.status == "UNKNOWN" or (known is not None and said.recv_ts_ns < known.said_ns):
+            return False
+        is_settled = said.status == "SETTLED"
+        payout_e6 = said.payout_e6 if is_settled or said.status == "DETERMINED" else -1
+        if payout_e6 < 0 and (
+            known is None or is_settled or (known.is_settled and known.payout_e6 >= 0 and said.status == "CLOSED")
+        ):
+            return False
+        self.by_instrument[said.instrument] = Word(payout_e6, said.recv_ts_ns, is_settled)
+        self.changed.add(said.instrument)
+        return known is None or known.payout_e6 != payout_e6
+
+    def payout_e6(self, instrument: str) -> int:
+        """Return what one YES is to pay, -1 if that is not known."""
+        word = self.by_instrument.get(instrument)
+        return -1 if word is None else word.payout_e6
+
+
 @dataclass
 class Marks:
     """All marks of one log."""
 
     by_instrument: dict[str, Mark] = field(default_factory=dict)
+    words: Words = field(default_factory=Words)
     ticks: dict[int, int] = field(default_factory=dict)
     """partition of `derived.book` -> time of its last tick"""
     changed: set[str] = field(default_factory=set)
@@ -73,8 +117,12 @@ class Marks:
     def value_e6(self, instrument: str, size: int) -> int:
         """Return what a signed quantity of YES is worth: at the bid, or, sold, what buying it back costs, at the ask.
 
-        The last mark counts however old it is; without any, or without that side, the worst price does.
+        The last mark counts however old it is; without any, or without that side, the worst price does. What a
+        determined market is to pay counts where it is less: it is not paid yet, but nobody will pay more.
         """
         mark = self.by_instrument.get(instrument, Mark())
         price_e6 = mark.bid * E4_TO_E6 if size > 0 else (mark.ask * E4_TO_E6 or MICRO)
+        payout_e6 = self.words.payout_e6(instrument)
+        if payout_e6 >= 0:
+            price_e6 = min(price_e6, payout_e6) if size > 0 else max(price_e6, payout_e6)
         return size * price_e6 // MICRO

@@ -8,6 +8,7 @@ is exact for both. What a strategy's fills brought is kept as a sum; only what i
 orders that are not ours belong to the strategy "".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.domain.units import MICRO
@@ -16,6 +17,8 @@ from schemas.order import Fill
 
 PositionKey = tuple[str, str]
 """Venue account and instrument."""
+Closed = tuple[int, int]
+"""Size and cost of a position that was closed."""
 
 
 @dataclass
@@ -76,14 +79,29 @@ class Positions:
         """Take back a fill whose settlement failed."""
         self._count(strategy, fill, -1)
 
-    def settle(self, account: str, instrument: str, payout_e6: int) -> None:
-        """Close every position of an instrument at what one YES of it pays, rounded down."""
+    def settle(self, account: str, instrument: str, payout_e6: int) -> dict[str, Closed]:
+        """Close every position of an instrument at what one YES of it pays, rounded down; return what was closed."""
         key = (account, instrument)
+        closed: dict[str, Closed] = {}
         for name, book in self.books.items():
             position = book.open.pop(key, None)
             if position is not None:
                 book.flow_e6 += position.size * payout_e6 // MICRO
+                closed[name] = (position.size, position.cost_e6)
                 self.changed.add(name)
+        return closed
+
+    def unsettle(self, account: str, instrument: str, payout_e6: int, closed: Mapping[str, Closed]) -> None:
+        """Open again what was closed at a payout."""
+        for name, (size, cost_e6) in closed.items():
+            book = self.books.setdefault(name, Book())
+            book.flow_e6 -= size * payout_e6 // MICRO
+            position = book.open.setdefault((account, instrument), Position())
+            position.size += size
+            position.cost_e6 += cost_e6
+            if not position.size:
+                del book.open[account, instrument]
+            self.changed.add(name)
 
     def adjust(self, account: str, instrument: str, size: int) -> None:
         """Move the holding of an instrument as the venue says, for nothing: what is gone is lost, what came belongs to "".

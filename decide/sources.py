@@ -16,6 +16,7 @@ from decide.links import instruments_of
 from schemas.decision import Budget, Ledger, Limit, Link, Profile, Strategy
 from schemas.derived import Quote, Tick
 from schemas.enums import LinkKind
+from schemas.market import Status
 from schemas.record import Record
 
 STRATEGY_SOURCES = (
@@ -36,9 +37,12 @@ ACCOUNT_SOURCES = (
     SourceTopic(topics.DECISION_LINK, configures=True),
     SourceTopic(topics.MARKET_INSTRUMENT),
     SourceTopic(topics.ORDER_EVENT, filtered=True),
-    # Marks of what is held, once a second: what is held is learnt from our own ledger.
+    # Marks of what is held, once a second, and what its market says at once of its end (the catalogue says so later,
+    # and surely): what is held is learnt from our own ledger.
     SourceTopic(topics.DECISION_LEDGER, configures=True, forwards=False),
-    SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=MARKED_EVERY_NS, kinds=(Quote, Tick)),
+    SourceTopic(
+        topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=MARKED_EVERY_NS, kinds=(Quote, Tick, Status)
+    ),
 )
 
 

@@ -48,7 +48,7 @@ class Turn:
 
 def write_ledger(ledger: Account, keys: Iterable[HoldingKey], turn: Turn) -> None:
     """Write the account's cash if it changed, and the named holdings, as they are now."""
-    figures = (ledger.known, ledger.cash_e6, ledger.reserved_e6, ledger.fees_e6)
+    figures = (ledger.known, ledger.cash_e6, ledger.reserved_e6, ledger.fees_e6, ledger.provisional_e6)
     if figures != ledger.said:
         ledger.said = figures
         turn.ledger(
@@ -59,6 +59,7 @@ def write_ledger(ledger: Account, keys: Iterable[HoldingKey], turn: Turn) -> Non
                 cash_e6=ledger.cash_e6,
                 reserved_e6=ledger.reserved_e6,
                 fees_e6=ledger.fees_e6,
+                provisional_e6=ledger.provisional_e6,
                 known=ledger.known,
                 now_ns=turn.now_ns,
                 log_partition=turn.item.partition,
@@ -68,6 +69,7 @@ def write_ledger(ledger: Account, keys: Iterable[HoldingKey], turn: Turn) -> Non
         )
     for instrument, outcome in keys:
         holding = ledger.holding(instrument, outcome)
+        provisional = ledger.provisional.get((instrument, outcome))
         turn.ledger(
             Ledger(
                 id=f"{ledger.name}|{instrument}|{outcome}",
@@ -76,6 +78,7 @@ def write_ledger(ledger: Account, keys: Iterable[HoldingKey], turn: Turn) -> Non
                 outcome=outcome,
                 size=holding.size,
                 cost_e6=holding.cost_e6,
+                provisional_e6=provisional.expected_e6 if provisional is not None else 0,
                 known=ledger.known,
                 now_ns=turn.now_ns,
                 log_partition=turn.item.partition,

@@ -15,8 +15,9 @@ from decide.ledger import yes_terms
 from decide.marks import Marks
 from decide.reconciliation import Frozen, reconcile
 from decide.risk import EACH, JUDGED_EVERY_NS, WHOLE, Place, Stop
+from decide.settlements import Said, write_entry
 from decide.turn import Turn, write_ledger
-from schemas.decision import Budget, Command, Entry, Limit, Standing
+from schemas.decision import Budget, Command, Limit, Standing
 from schemas.order import Fill, VenueReport
 
 log = logs.get()
@@ -89,12 +90,16 @@ class Watch:
         if fill.size > 0 and accounts.risk.is_loss_limited(accounts.limit):
             self._marks.fill(fill.instrument, yes_terms(fill)[1] * ONE_DOLLAR_E4 // fill.size, turn.now_ns)
 
-    def reported(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> None:
-        """Reconcile with a report that came with nothing in flight, and write down what that changed."""
+    def reported(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> list[str]:
+        """Reconcile with a report that came with nothing in flight, and write down what that changed.
+
+        Returns:
+            The instruments whose holdings moved.
+        """
         ledger = accounts.ledgers[report.account]
-        verdicts = reconcile(accounts, report, self._known.instruments)
+        verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words)
         if not verdicts:
-            return
+            return []
         keys = []
         for verdict in verdicts:
             if isinstance(verdict, Frozen):
@@ -102,25 +107,21 @@ class Watch:
                 continue
             if verdict.instrument:
                 keys.append((verdict.instrument, verdict.outcome))
-            turn.ledger(
-                Entry(
-                    id=turn.new_id(),
-                    account=ledger.name,
-                    kind=verdict.kind,
-                    instrument=verdict.instrument,
-                    outcome=verdict.outcome,
-                    size=verdict.size,
-                    cash_e6=verdict.cash_e6,
-                    reason=verdict.reason,
-                    as_of_ns=report.as_of_ns,
-                    now_ns=turn.now_ns,
-                    log_partition=turn.item.partition,
-                    log_offset=turn.item.offset,
-                    trail=turn.trail,
-                )
+            said = Said(
+                verdict.kind,
+                verdict.instrument,
+                verdict.outcome,
+                reason=verdict.reason,
+                as_of_ns=report.as_of_ns,
+                size=verdict.size,
+                cash_e6=verdict.cash_e6,
+                phase=verdict.phase,
+                payout_e6=verdict.payout_e6,
             )
+            write_entry(ledger, said, turn)
         write_ledger(ledger, keys, turn)
         self._write(accounts, turn)
+        return [instrument for instrument, _ in keys]
 
     # How it stands
 

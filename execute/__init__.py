@@ -4,7 +4,7 @@ Place in the flow: decision.order -> here -> venue -> order.event. `python -m ex
 
 Reads   decision.order (Grant, Cancel, Amend, Beat) and order.event, its account's, from the beginning; derived.book,
         market.instrument, decision.jurisdiction and decision.profile for its own checks; the halt file of its machine.
-Writes  order.event (Submitting, OrderUpdate, Fill, Settled, VenueReport, Alive) and order.frame, key = venue account.
+Writes  order.event (Submitting, OrderUpdate, Fill, Settled, Payout, VenueReport, Alive) and order.frame, key = venue account.
 State   what order.event says (`orders.py`); nothing else survives a restart, nothing else need.
 
 Promises: the first record of any type for an order decides who may send it, so however many gateways, restarts and

@@ -27,6 +27,7 @@ from execute.journal import Journal
 from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
+from execute.payouts import Payouts
 from execute.ports import LogReader, LogWriter, Venue
 from execute.private import PrivateStream
 from execute.reports import UNREAD, Reporter, say_alive
@@ -65,6 +66,8 @@ class Timing:
     """How often and how long, in seconds."""
 
     report_s: float = 2.0
+    payout_s: float = 10.0
+    """Between two looks at what settled markets paid."""
     alive_s: float = 0.5
     stop_after_s: float = 2.0
     answer_timeout_s: float = 2.0
@@ -231,6 +234,14 @@ class Gateway:
                     funds=self.guards.funds,
                 )
                 group.create_task(reporter.run())
+                payouts = Payouts(
+                    venue=self._venue,
+                    caller=self._http,
+                    journal=self.journal,
+                    clock=self._clock,
+                    interval_s=self._timing.payout_s,
+                )
+                group.create_task(payouts.run())
                 warmth = Warmth(
                     venue=self._venue,
                     http=self._http,

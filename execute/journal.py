@@ -13,9 +13,9 @@ from core.runtime.clock import NS_PER_MS, Clock
 from core.runtime.topics import ORDER_EVENT, ORDER_FRAME, Topic
 from execute.orders import REFUSAL, Orders, Tracked
 from execute.ports import LogWriter
-from execute.views import FillView, OrderView, SettledView, View
+from execute.views import FillView, OrderView, PayoutView, SettledView, View
 from schemas.decision import Amend
-from schemas.order import Alive, Fill, OrderUpdate, PrivateFrame, Settled, Submitting, VenueCall, VenueReport
+from schemas.order import Alive, Fill, OrderUpdate, Payout, PrivateFrame, Settled, Submitting, VenueCall, VenueReport
 from schemas.record import Record
 
 BACKLOG_MAX = 100_000
@@ -199,6 +199,28 @@ class Journal:
             )
         )
 
+    def payouts(self, views: Iterable[PayoutView], recv_ts_ns: int) -> None:
+        """Write what markets paid, each statement once: one that says anything else of its market is another."""
+        for view in views:
+            facts = (view.result, view.yes_size, view.no_size, view.revenue_e6, view.fee_e6, view.payout_e6)
+            reference = "/".join(str(fact) for fact in (*facts, view.venue_ts_ns))
+            self._event(
+                Payout(
+                    event_id=order_event_id(f"{self.account}/{view.instrument}", "payout", reference),
+                    account=self.account,
+                    instrument=view.instrument,
+                    result=view.result,
+                    yes_size=view.yes_size,
+                    no_size=view.no_size,
+                    revenue_e6=view.revenue_e6,
+                    fee_e6=view.fee_e6,
+                    payout_e6=view.payout_e6,
+                    venue_ts_ns=view.venue_ts_ns,
+                    ts_ns=self._clock.now_ns(),
+                    recv_ts_ns=recv_ts_ns,
+                )
+            )
+
     def _note_foreign(self, venue_order: str) -> None:
         # Somebody trades this account beside us: the VenueReport will show the difference, this line says why.
         self.foreign += 1
@@ -238,7 +260,7 @@ class Journal:
             await asyncio.sleep(0.01)
         return True
 
-    def _event(self, record: Submitting | OrderUpdate | Fill | Settled) -> None:
+    def _event(self, record: Submitting | OrderUpdate | Fill | Settled | Payout) -> None:
         event = record.event_id
         if event in self._written or event in self._orders.event_ids:
             return

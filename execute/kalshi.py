@@ -12,7 +12,7 @@ import msgspec
 
 from core.domain.errors import MalformedFrame, OffGrid, Unavailable
 from core.runtime.clock import NS_PER_MS, NS_PER_S
-from execute.kalshi_views import USD, check_same, fill_view, instrument_of, is_of, order_views, ticker_of
+from execute.kalshi_views import USD, check_same, fill_view, instrument_of, is_of, order_views, payout_view, ticker_of
 from execute.ports import Budget, Caller, Lane, Reply, Request
 from execute.views import (
     Answer,
@@ -20,6 +20,7 @@ from execute.views import (
     Lookup,
     Mode,
     OrderView,
+    PayoutView,
     Purse,
     Report,
     Resting,
@@ -85,6 +86,7 @@ class KalshiVenue:
     # An acknowledgement was never seen later than some hundred milliseconds; reads lag by about as much.
     acceptance_window_s = 3.0
     settles = False
+    states_payouts = True
     # It has no answer of its own: who may trade it checks when the account is made, and refuses orders with 403.
     asks_standing = False
     clock_remedy = (
@@ -339,6 +341,18 @@ class KalshiVenue:
                 as_of_ns=as_of_ns, cash_e6=balance.by_shard or {0: balance.total}, tokens=None, resting_is_out=True
             ),
         )
+
+    async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
+        """Ask what markets paid since a time: of subaccount 0, as the positions of `report` are."""
+        found: list[PayoutView] = []
+        cursor = ""
+        base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount=0&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
+        for _ in range(PAGES_MAX):
+            page, cursor = account.decode_settlements(await self._get(caller, _paged(base, cursor)))
+            found += [payout_view(one) for one in page]
+            if not cursor:
+                break
+        return tuple(found)
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every resting order, of all subaccounts and shards."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from core.domain.errors import InvariantBroken
 from core.domain.units import ONE_DOLLAR_E4
-from execute.views import FillView, OrderView, Subject, View
+from execute.views import FillView, OrderView, PayoutView, Subject, View
 from schemas.enums import OrderStatus
-from venues.kalshi import account
+from venues.kalshi import account, rules
 
 USD = "USD"
 
@@ -55,6 +55,20 @@ def fill_view(fill: account.Fill) -> FillView:
         liquidity="TAKER" if fill.is_taker else "MAKER",
         settlement="CONFIRMED",
         venue_ts_ns=fill.time_ns,
+    )
+
+
+def payout_view(paid: account.Settlement) -> PayoutView:
+    """Return what a market paid. Its fee is the sum of what the fills were charged, not taken from the revenue again."""
+    return PayoutView(
+        instrument=instrument_of(paid.ticker),
+        result=paid.result,
+        yes_size=paid.yes_size,
+        no_size=paid.no_size,
+        revenue_e6=paid.revenue,
+        fee_e6=paid.fee,
+        payout_e6=rules.payout_e6(paid.result, paid.value),
+        venue_ts_ns=paid.time_ns,
     )
 
 

@@ -17,7 +17,7 @@ from core.domain.units import MICRO, ceil_div
 from execute.views import Subject
 from schemas.decision import Amend, Cancel, Grant
 from schemas.enums import OrderStatus
-from schemas.order import Fill, OrderUpdate, Settled, Submitting
+from schemas.order import Fill, OrderUpdate, Payout, Settled, Submitting
 from schemas.record import Record
 
 REFUSAL = "gateway: "
@@ -159,6 +159,8 @@ class Orders:
 
     def apply(self, record: Record) -> Tracked | None:
         """Take one record of order.event, in the order of the log; returns the order it is about, if any."""
+        if isinstance(record, Payout) and record.account == self.account:
+            self.event_ids.add(record.event_id)
         if not isinstance(record, Submitting | OrderUpdate | Fill | Settled) or record.account != self.account:
             return None
         tracked = self[record.order]

@@ -22,6 +22,7 @@ from execute.views import (
     Lookup,
     Mode,
     OrderView,
+    PayoutView,
     Purse,
     Report,
     Resting,
@@ -61,6 +62,8 @@ class PolymarketVenue:
     # A taker's delay holds an order up to a second; then it is listed.
     acceptance_window_s = 5.0
     settles = True
+    # Tokens are redeemed on the chain: what they brought shows in the cash of its reports.
+    states_payouts = False
     # secp256k1 and HMAC: less than a switch of threads.
     signs_slowly = False
     asks_standing = True
@@ -342,6 +345,10 @@ class PolymarketVenue:
             resting_is_out=False,
         )
         return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting, purse=purse)
+
+    async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
+        """Return nothing: it lists no payouts."""
+        return ()
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every open order."""

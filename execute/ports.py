@@ -17,6 +17,7 @@ from execute.views import (
     Held,
     Lookup,
     Mode,
+    PayoutView,
     Report,
     Resting,
     Standing,
@@ -162,6 +163,8 @@ class Venue(Protocol):
     """An order may appear this long after its bytes left."""
     settles: bool
     """Fills are final only after a settlement."""
+    states_payouts: bool
+    """It lists what each settled market paid."""
     budgets: Mapping[str, Budget]
     signs_slowly: bool
     """A signature costs more than some 50 us: it is made off the event loop, by `headers` and `stream` on another thread."""
@@ -267,6 +270,10 @@ class Venue(Protocol):
 
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
         """Ask for cash, holdings (of `held` at least) and open orders."""
+        ...
+
+    async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
+        """Ask what markets paid since a time, newest first and at most some thousand; empty where it does not list them."""
         ...
 
     def stream(self, now_ns: int) -> Stream:

@@ -113,6 +113,7 @@ def timing_of(settings: ExecuteSettings) -> Timing:
     """Return how often and how long."""
     return Timing(
         report_s=settings.report_interval_s,
+        payout_s=settings.payout_interval_s,
         alive_s=settings.alive_interval_s,
         stop_after_s=settings.stop_after_s,
         answer_timeout_s=settings.answer_timeout_s,

@@ -48,6 +48,7 @@ class ExecuteSettings(WorkerSettings):
     quote_age_max_ms: int = Field(1_000, ge=50, le=10_000, description="age of the last Tick of the quote's partition")
 
     report_interval_s: float = Field(2.0, gt=0, description="between two VenueReports")
+    payout_interval_s: float = Field(10.0, gt=0, le=30, description="between two looks at what settled markets paid")
     alive_interval_s: float = Field(0.5, gt=0, le=2, description="between two Alive")
     stop_after_s: float = Field(2.0, gt=0, description="lateness of Beats or acknowledgements that stops the gateway")
     answer_timeout_s: float = Field(2.0, gt=0, le=30, description="a request without an answer after it is unknown")

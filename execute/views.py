@@ -118,6 +118,20 @@ class Subject:
     """It was to be amended: price and size above may be older than what stands at the venue."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PayoutView:
+    """What a settled market paid the account, at 1e-6; `payout_e6` of one YES, -1 where it is not stated."""
+
+    instrument: str
+    result: str
+    yes_size: int
+    no_size: int
+    revenue_e6: int
+    fee_e6: int
+    payout_e6: int
+    venue_ts_ns: int = 0
+
+
 class Held(NamedTuple):
     """An outcome the account may hold."""
 

@@ -2,8 +2,9 @@
 
 Several catalogues share the partitions of the topic as feed workers do, so each key has one writer at a time. What stands
 is read first; a description is written only if something of it changed that is not a price or a volume. An instrument
-that is missing from `MISSES_MAX` complete lists is looked up by name; it leaves the topic (a tombstone) when the venue
-does not know it any more or calls it final.
+that is missing from `MISSES_MAX` complete lists is looked up by name, until it is final: that is how it becomes known
+what a market that closed pays. It leaves the topic (a tombstone) when the venue does not know it any more or calls it
+final.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from schemas.record import Record
 
 MISSES_MAX = 3
 """A cursor over a list that changes can pass a market over."""
+LOOKS_MAX = 200_000
+"""A market that is closed and whose end the venue never states is forgotten after so many looks (some two months)."""
 ROOM_S = 0.05
 
 
@@ -172,7 +175,7 @@ class Catalogue:
             if one is not None:
                 written += await self._write_news(one)
                 self._misses[instrument] = misses
-            if one is None or one.is_final:
+            if one is None or one.is_final or misses >= LOOKS_MAX:
                 await self._send(instrument, None)
                 del self._standing[instrument], self._misses[instrument]
                 written += 1

@@ -53,7 +53,10 @@ class PolymarketListing:
             "events",
         }
     )
-    """`events` repeats volumes and comments of the whole event; its id and flags never change alone."""
+    """`events` repeats volumes and comments of the whole event; its id and flags never change alone.
+
+    `outcomePrices` are what a market pays once `umaResolutionStatus` says it is resolved, which is news by itself.
+    """
 
     def __init__(self, rest: RestClient, *, page: int) -> None:
         """`page`: markets a request."""
@@ -96,7 +99,7 @@ class PolymarketListing:
                     log.get().warning("market.unreadable", venue="polymarket", reason=str(e))
                 continue
             if _has_book(ours):
-                listed.append(Listed(f"polymarket:{ours.condition_id}", market, b"", ours.closed))
+                listed.append(Listed(f"polymarket:{ours.condition_id}", market, b"", ours.payout_e6 >= 0))
         return listed
 
 

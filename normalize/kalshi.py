@@ -55,6 +55,10 @@ _STATUS: dict[str, InstrumentStatus] = {
     "finalized": "SETTLED",
 }
 
+_DECIDED: frozenset[InstrumentStatus] = frozenset({"DETERMINED", "SETTLED"})
+_STATED = frozenset({"determined", "amended", "finalized"})
+"""A disputed market shows its first result still."""
+
 NO_SUCH_MARKET = "the venue has no open market of this name"
 
 
@@ -183,6 +187,8 @@ class KalshiNormaliser:
             return []
         bands = [(band.start, band.end, band.step) for band in life.price_ranges]
         reason = life.event_type
+        # `settled` mostly repeats neither: what was determined stands.
+        payout_e6 = rules.payout_e6(life.result, life.settlement_value) if status in _DECIDED else -1
         if life.settlement_value is not None:
             reason += f" at {life.settlement_value}e-4"
         return [
@@ -194,6 +200,7 @@ class KalshiNormaliser:
                 reason=reason,
                 result=life.result,
                 bands=bands,
+                payout_e6=payout_e6,
             )
         ]
 
@@ -230,6 +237,7 @@ def _status(
     reason: str,
     result: str = "",
     bands: list[tuple[int, int, int]] | None = None,
+    payout_e6: int = -1,
 ) -> market.Status:
     return market.Status(
         instrument=instrument,
@@ -242,6 +250,7 @@ def _status(
         tick_to=[end for _, end, _ in bands or []],
         tick_step=[step for _, _, step in bands or []],
         result=result,
+        payout_e6=payout_e6,
         reason=reason,
         venue_ts_ns=venue_ts_ns,
         recv_ts_ns=frame.recv_ts_ns,
@@ -284,6 +293,7 @@ def describe(description: raw.Description) -> market.Instrument:
         open_ts_ns=stated_ns(ours.open_ns),
         close_ts_ns=stated_ns(ours.close_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
+        payout_e6=rules.payout_e6(ours.result, ours.settlement_value) if ours.status in _STATED else -1,
         exclusive=event is not None and event.mutually_exclusive,
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,

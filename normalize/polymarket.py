@@ -16,7 +16,7 @@ import msgspec
 
 from core.domain.errors import MalformedFrame, Reject, Retry, UnknownInstrument
 from core.domain.trust import TICK_SIZE, UNPARSEABLE, because
-from core.domain.units import ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Tables
 from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
 from normalize.rest_books import stated
@@ -230,7 +230,14 @@ class PolymarketNormaliser:
         result = {place.yes: "yes", place.no: "no"}.get(event.winning_asset_id, event.winning_outcome)
         records.append(
             self._status(
-                place, frame, len(records), event.time_ns, reason="market_resolved", status="SETTLED", result=result
+                place,
+                frame,
+                len(records),
+                event.time_ns,
+                reason="market_resolved",
+                status="SETTLED",
+                result=result,
+                payout_e6={place.yes: MICRO, place.no: 0}.get(event.winning_asset_id, -1),
             )
         )
 
@@ -245,6 +252,7 @@ class PolymarketNormaliser:
         status: InstrumentStatus = "UNKNOWN",
         result: str = "",
         tick: int = 0,
+        payout_e6: int = -1,
     ) -> market.Status:
         return market.Status(
             instrument=place.instrument,
@@ -257,6 +265,7 @@ class PolymarketNormaliser:
             tick_to=[ONE_DOLLAR_E4 - tick] if tick else [],
             tick_step=[tick] if tick else [],
             result=result,
+            payout_e6=payout_e6,
             reason=reason,
             venue_ts_ns=stated_ns(venue_ts_ns),
             recv_ts_ns=frame.recv_ts_ns,
@@ -328,6 +337,7 @@ def describe(description: raw.Description) -> market.Instrument:
         open_ts_ns=stated_ns(ours.open_ns),
         close_ts_ns=stated_ns(ours.end_ns),
         rules_hash=sha256(rules_text.encode()).hexdigest(),
+        payout_e6=ours.payout_e6,
         exclusive=ours.neg_risk,
         grows=ours.event_neg_risk_augmented,
         recv_ts_ns=description.recv_ts_ns,
@@ -336,6 +346,8 @@ def describe(description: raw.Description) -> market.Instrument:
 
 
 def _status_of(ours: rest.GammaMarket) -> InstrumentStatus:
+    if ours.payout_e6 >= 0:
+        return "SETTLED"
     if ours.closed or ours.archived:
         return "CLOSED"
     if not (ours.active and ours.enable_order_book):

@@ -1,7 +1,8 @@
 """Fills, settlements and positions in PostgreSQL: each fill moves a position once, a failed one never did.
 
 Two gateways may write the same fill, and the end of a settlement may be heard before the fill: the first word of each
-counts, as in the accounts' own ledger. A failure makes its instrument's position anew from the fills that stand.
+counts, as in the accounts' own ledger. A failure makes its instrument's position anew from the fills that stand, and so
+does an entry that takes another back; the two may be read in any order. What is only provisional moves nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ ON CONFLICT (incarnation, account, instrument) DO UPDATE SET size_e6 = excluded.
     at = greatest(position.at, excluded.at)
 """
 _ENTRY = """
-INSERT INTO entry (incarnation, id, account, kind, instrument, outcome, size_e6, cash_e6, reason, at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id
+INSERT INTO entry (incarnation, id, account, kind, instrument, outcome, size_e6, cash_e6, reason, phase, reverses, payout,
+    payout_e6, held_e6, expected_e6, yes_cash_e6, fee_e6, at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id
 """
 
 
@@ -90,6 +92,7 @@ class FillBook:
             cursor.executemany(_FILL, [self._values(*found, failed=key in failed) for key, found in fresh.items()])
         anew = self._fail(connection, failed - fresh.keys())
         entries = [entry for entry in self.entries if self._add_entry(connection, entry)]
+        anew |= {(entry.account, entry.instrument) for entry in entries if entry.reverses and moves(entry)}
         self._move(connection, [found[0] for key, found in fresh.items() if key not in failed], anew, entries)
         return len(fresh) + len(self.finals) + len(entries)
 
@@ -136,13 +139,15 @@ class FillBook:
     def _add_entry(self, connection: Connection[Any], entry: Entry) -> bool:
         values = (
             *(self.incarnation, entry.id, entry.account, entry.kind, entry.instrument, entry.outcome, entry.size),
-            *(entry.cash_e6, entry.reason, moment(entry.now_ns)),
+            *(entry.cash_e6, entry.reason, entry.phase, entry.reverses, entry.payout, entry.payout_e6, entry.held),
+            *(entry.expected_e6, entry.yes_cash_e6, entry.fee_e6, moment(entry.now_ns)),
         )
         return connection.execute(_ENTRY, values).fetchone() is not None
 
     def _move(self, connection: Connection[Any], fills: list[Fill], anew: set[Key], entries: list[Entry]) -> None:
         """Move the positions that fills and entries touch; those in `anew` are made of all that stands."""
-        entries = [entry for entry in entries if entry.instrument and entry.kind not in NOT_TRADED]
+        entries = [entry for entry in entries if moves(entry)]
+        taken_back = self._taken_back(connection, entries)
         times = [((fill.account, fill.instrument), fill.venue_ts_ns or fill.ts_ns) for fill in fills]
         times += [((entry.account, entry.instrument), entry.now_ns) for entry in entries]
         moved: dict[Key, int] = dict.fromkeys(anew, 0)
@@ -156,10 +161,12 @@ class FillBook:
                 positions.setdefault(key, Position()).book(size, cash, fill.fee_e6, no)
         for entry in entries:
             key = (entry.account, entry.instrument)
-            if key not in anew:
-                apply_entry(
-                    positions.setdefault(key, Position()), entry.account, entry.outcome, entry.size, entry.cash_e6
-                )
+            if key not in anew and entry.id not in taken_back:
+                position = positions.setdefault(key, Position())
+                if entry.payout:
+                    position.trade(entry.size, entry.yes_cash_e6)
+                else:
+                    apply_entry(position, entry.account, entry.outcome, entry.size, entry.cash_e6)
         for key in anew:
             positions[key] = self._from_all(connection, key)
         with connection.cursor() as cursor:
@@ -173,6 +180,14 @@ class FillBook:
                     for key, p in positions.items()
                 ],
             )
+
+    def _taken_back(self, connection: Connection[Any], entries: list[Entry]) -> set[str]:
+        """Return those entries that another one, read before, takes back."""
+        found = connection.execute(
+            "SELECT reverses FROM entry WHERE incarnation = %s AND reverses = ANY(%s)",
+            (self.incarnation, [entry.id for entry in entries]),
+        )
+        return {name for (name,) in found}
 
     def _positions(self, connection: Connection[Any], keys: set[Key]) -> dict[Key, Position]:
         return {
@@ -193,13 +208,22 @@ class FillBook:
         ):
             no = 0 if outcome != "NO" else size if side == "BUY" else -size
             position.book(yes_size, yes_cash, fee, no)
-        for outcome, size, cash in connection.execute(
-            "SELECT outcome, size_e6, cash_e6 FROM entry WHERE incarnation = %s AND account = %s AND instrument = %s "
-            "AND NOT kind = ANY(%s) ORDER BY at, id",
+        for outcome, size, cash, payout, yes_cash in connection.execute(
+            "SELECT outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM entry e WHERE incarnation = %s AND account = %s "
+            "AND instrument = %s AND NOT kind = ANY(%s) AND phase <> 'PROVISIONAL' AND reverses = '' AND NOT EXISTS "
+            "(SELECT FROM entry r WHERE r.incarnation = e.incarnation AND r.reverses = e.id) ORDER BY at, id",
             (self.incarnation, *key, list(NOT_TRADED)),
         ):
-            apply_entry(position, key[0], outcome, size, cash)
+            if payout:
+                position.trade(size, yes_cash)
+            else:
+                apply_entry(position, key[0], outcome, size, cash)
         return position
+
+
+def moves(entry: Entry) -> bool:
+    """Say whether an entry moves a position."""
+    return bool(entry.instrument) and entry.kind not in NOT_TRADED and entry.phase != "PROVISIONAL"
 
 
 def apply_entry(position: Position, account: str, outcome: str, size_e6: int, cash_e6: int) -> None:

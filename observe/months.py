@@ -20,7 +20,7 @@ from core.domain.errors import Misconfigured
 from core.domain.units import from_fixed
 from core.runtime.clock import Clock, SystemClock
 from observe.lots import Trade, lots
-from observe.performance import payout_e6
+from observe.performance import payout_e6, stated_e6
 from observe.postgres import Postgres, Row, moment
 
 Format = Literal["csv", "parquet"]
@@ -112,13 +112,24 @@ SHEETS = (
         "WHERE s.incarnation = %(incarnation)s AND s.at >= %(begin)s AND s.at < %(end)s ORDER BY 1, 2, 3",
     ),
     Sheet(
+        "payouts",
+        (
+            *(("at", "time"), ("entry", "text"), ("account", "text"), ("instrument", "text"), ("phase", "text")),
+            *(("outcome", "text"), ("held", "e6"), ("payout", "e6"), ("expected", "e6"), ("paid", "e6")),
+            *(("fees_stated", "e6"), ("reverses", "text"), ("stands", "flag"), ("statement", "text")),
+        ),
+        "SELECT at, id, account, instrument, phase, outcome, CASE phase WHEN 'PROVISIONAL' THEN held_e6 ELSE -size_e6 END, "
+        "nullif(payout_e6, -1), expected_e6, cash_e6, fee_e6, reverses, stands, payout FROM payout "
+        "WHERE incarnation = %(incarnation)s AND at >= %(begin)s AND at < %(end)s ORDER BY 1, 2",
+    ),
+    Sheet(
         "entries",
         (
             *(("at", "time"), ("entry", "text"), ("account", "text"), ("kind", "text"), ("instrument", "text")),
             *(("outcome", "text"), ("size", "e6"), ("cash", "e6"), ("reason", "text")),
         ),
         "SELECT at, id, account, kind, instrument, outcome, size_e6, cash_e6, reason FROM entry "
-        "WHERE incarnation = %(incarnation)s AND at >= %(begin)s AND at < %(end)s ORDER BY 1, 2",
+        "WHERE incarnation = %(incarnation)s AND phase <> 'PROVISIONAL' AND at >= %(begin)s AND at < %(end)s ORDER BY 1, 2",
     ),
 )
 LOTS = Sheet(
@@ -217,12 +228,13 @@ def _trades(database: Postgres, incarnation: int, end: datetime) -> list[Trade]:
             span,
         )
     ]
-    for entry, account, instrument, at, outcome, size, cash in database.rows(
-        "SELECT id, account, instrument, at, outcome, size_e6, cash_e6 FROM entry WHERE incarnation = %(incarnation)s "
-        "AND at < %(end)s AND kind = 'SETTLEMENT' AND instrument <> ''",
+    # One that was taken back later never was: the books of a month are those of what stands when they are written.
+    for entry, account, instrument, at, outcome, size, cash, stated, yes_cash in database.rows(
+        "SELECT id, account, instrument, at, outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM payout "
+        "WHERE incarnation = %(incarnation)s AND at < %(end)s AND stands AND phase <> 'PROVISIONAL'",
         span,
     ):
-        paid = payout_e6(account, outcome, size, cash)
+        paid = stated_e6(size, yes_cash) if stated else payout_e6(account, outcome, size, cash)
         if paid is not None:
             found.append(((at, 1, 0, 0), Trade(account, instrument, entry, at, 0, 0, payout_e6=paid)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]

@@ -71,13 +71,20 @@ class Book:
         day.volume_e6 += abs(trade.cash_e6)
         day.fees_e6 += trade.fee_e6
 
-    def unrealised(self, marks: Mapping[str, Mark]) -> dict[Who, tuple[int, int]]:
-        """Return (profit of what is open at its closing price, positions without one) by account and strategy."""
+    def unrealised(
+        self, marks: Mapping[str, Mark], payouts: Mapping[tuple[str, str], int] | None = None
+    ) -> dict[Who, tuple[int, int]]:
+        """Return (profit of what is open at its closing price, positions without one) by account and strategy.
+
+        `payouts`: what determined markets are to pay (`provisional`): it counts before any price.
+        """
         found: dict[Who, tuple[int, int]] = {}
         for (account, strategy, instrument), position in self.positions.items():
             if position.size_e6:
                 gain, missing = found.get((account, strategy), (0, 0))
-                price = marks[instrument].closing_e6(position.size_e6) if instrument in marks else None
+                price = (payouts or {}).get((account, instrument))
+                if price is None and instrument in marks:
+                    price = marks[instrument].closing_e6(position.size_e6)
                 if price is None:
                     missing += 1
                 else:
@@ -114,8 +121,12 @@ SELECT at, account, strategy, instrument, event_group, yes_size_e6, yes_cash_e6,
 FROM fill_of WHERE incarnation = %(incarnation)s AND NOT failed AND at < %(until)s
 """
 _PAYOUTS = """
-SELECT at, account, instrument, outcome, size_e6, cash_e6 FROM entry
-WHERE incarnation = %(incarnation)s AND kind = 'SETTLEMENT' AND instrument <> '' AND at < %(until)s
+SELECT at, account, instrument, outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM payout
+WHERE incarnation = %(incarnation)s AND stands AND phase <> 'PROVISIONAL' AND at < %(until)s
+"""
+_PROVISIONAL = """
+SELECT account, instrument, payout_e6 FROM payout
+WHERE incarnation = %(incarnation)s AND stands AND phase = 'PROVISIONAL'
 """
 
 
@@ -129,11 +140,26 @@ def trades(database: Postgres, incarnation: int, until: datetime) -> list[Trade]
     found: list[tuple[tuple[Any, ...], Trade]] = []
     for at, account, strategy, instrument, event, size, cash, fee, partition, offset in database.rows(_FILLS, wanted):
         found.append(((at, 0, partition, offset), Trade(at, account, strategy, instrument, event, size, cash, fee)))
-    for at, account, instrument, outcome, size, cash in database.rows(_PAYOUTS, wanted):
-        payout = payout_e6(account, outcome, size, cash)
-        if payout is not None:
-            found.append(((at, 1, 0, 0), Trade(at, account, "", instrument, "", 0, 0, payout_e6=payout)))
+    for at, account, instrument, outcome, size, cash, stated, yes_cash in database.rows(_PAYOUTS, wanted):
+        paid = stated_e6(size, yes_cash) if stated else payout_e6(account, outcome, size, cash)
+        if paid is not None:
+            found.append(((at, 1, 0, 0), Trade(at, account, "", instrument, "", 0, 0, payout_e6=paid)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]
+
+
+def provisional(database: Postgres, incarnation: int) -> dict[tuple[str, str], int]:
+    """Return what one YES is to pay by account and instrument, of markets that are determined and have not paid.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer.
+    """
+    found = database.rows(_PROVISIONAL, {"incarnation": incarnation})
+    return {(account, instrument): payout for account, instrument, payout in found}
+
+
+def stated_e6(size_e6: int, yes_cash_e6: int) -> int | None:
+    """Return what one YES was paid by a venue's statement; None if it paid for nothing."""
+    return abs(yes_cash_e6) * MICRO // abs(size_e6) if size_e6 else None
 
 
 def payout_e6(account: str, outcome: str, size_e6: int, cash_e6: int) -> int | None:
@@ -175,13 +201,16 @@ class Performance:
             self._seen = (*seen, *paid)
         book = self._book
         held = {instrument for (_, _, instrument), position in book.positions.items() if position.size_e6}
-        open_now = book.unrealised(self.marks.latest(held) if held else {})
+        expected = provisional(self.database, self.incarnation) if held else {}
+        open_now = book.unrealised(self.marks.latest(held) if held else {}, expected)
         rows = [
             (self.incarnation, *key, day.fills, day.volume_e6, day.fees_e6, day.realised_e6, day.open_cost_e6)
             for key, day in book.days.items()
         ]
         with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(_DAY, rows)
+            days = [list(column) for column in zip(*book.days, strict=True)] or [[], [], []]
+            cursor.execute(_NOTHING, (self.incarnation, *days))
             cursor.execute(_NONE_OPEN, (self.incarnation, now.date()))
             cursor.executemany(
                 _OPEN,
@@ -199,6 +228,12 @@ INSERT INTO performance (incarnation, day, account, strategy, fills, volume_e6, 
 ON CONFLICT (incarnation, day, account, strategy) DO UPDATE SET fills = excluded.fills, volume_e6 = excluded.volume_e6,
     fees_e6 = excluded.fees_e6, realised_e6 = excluded.realised_e6, open_cost_e6 = excluded.open_cost_e6, noted_at = now()
 """
+_NOTHING = """
+UPDATE performance SET fills = 0, volume_e6 = 0, fees_e6 = 0, realised_e6 = 0 WHERE incarnation = %s
+AND (fills <> 0 OR realised_e6 <> 0)
+AND NOT (day, account, strategy) IN (SELECT * FROM unnest(%s::date[], %s::text[], %s::text[]))
+"""
+"""Of days on which nothing happened after all: what made them was taken back."""
 _NONE_OPEN = "UPDATE performance SET unrealised_e6 = 0, unmarked = 0 WHERE incarnation = %s AND day = %s"
 _OPEN = """
 INSERT INTO performance (incarnation, day, account, strategy, fills, volume_e6, fees_e6, realised_e6, open_cost_e6,

@@ -154,7 +154,7 @@ LEDGER = Insert(
     "ledger",
     (
         *("id", "account", "instrument", "outcome", "size_e6", "cash_e6", "reserved_e6", "fees_e6", "cost_e6"),
-        *("known", "log_partition", "log_offset", "at"),
+        *("provisional_e6", "known", "log_partition", "log_offset", "at"),
     ),
     ("id",),
     newer=("log_partition", "log_offset"),
@@ -323,7 +323,7 @@ class Rows:
             LEDGER,
             (
                 *(record.id, record.account, record.instrument, record.outcome, record.size, record.cash_e6),
-                *(record.reserved_e6, record.fees_e6, record.cost_e6, record.known),
+                *(record.reserved_e6, record.fees_e6, record.cost_e6, record.provisional_e6, record.known),
                 *(record.log_partition, record.log_offset, moment(record.now_ns)),
             ),
         )

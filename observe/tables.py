@@ -382,6 +382,7 @@ TABLES: tuple[Table, ...] = (
     Table(order.OrderUpdate, "recv_ts_ns", ("event_id",)),
     Table(order.Fill, "recv_ts_ns", ("event_id",)),
     Table(order.Settled, "recv_ts_ns", ("event_id",)),
+    Table(order.Payout, "recv_ts_ns", ("event_id",)),
     Table(order.VenueReport, "ts_ns", ("account",)),
     Table(order.Alive, "ts_ns", ("account", "writer")),
     Table(order.VenueCall, "sent_ts_ns", ("account", "order_id", "path")),
@@ -398,7 +399,7 @@ NESTED: Mapping[type[Record], tuple[str, Table]] = {
 BY_KIND: Mapping[type[Record], Table] = {table.kind: table for table in TABLES}
 
 
-FIRST_HEARD = frozenset(BY_KIND[kind].name for kind in (order.OrderUpdate, order.Fill, order.Settled))
+FIRST_HEARD = frozenset(BY_KIND[kind].name for kind in (order.OrderUpdate, order.Fill, order.Settled, order.Payout))
 """Tables of events that two gateways may write under one id with receive times of their own (`observe/first.py`)."""
 
 

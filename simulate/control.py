@@ -6,13 +6,16 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from core.domain.units import to_fixed
 from simulate.faults import NAMES, BadFault, parse
 from simulate.flow import Flow
 from simulate.injection import Injector
 from simulate.journal import Journal
+from simulate.kalshi import resolution as kalshi_end
 from simulate.kalshi.exchange import account_state as kalshi_state
 from simulate.kalshi.rest import KalshiServer
 from simulate.matching import Matcher, Side
+from simulate.polymarket import resolution as polymarket_end
 from simulate.polymarket.clob import ClobServer
 from simulate.polymarket.ledger import account_state as polymarket_state
 from simulate.sockets import Connection
@@ -52,6 +55,7 @@ class ControlServer:
         app.router.add_post("/sim/flow", self.set_flow)
         app.router.add_post("/sim/edge", self.edge)
         app.router.add_post("/sim/market", self.market)
+        app.router.add_post("/sim/resolve", self.resolve)
         app.router.add_post("/sim/drop", self.drop)
         app.router.add_post("/sim/faults", self.faults)
         app.router.add_get("/sim/faults", _known_faults)
@@ -167,6 +171,26 @@ class ControlServer:
             self.kalshi.exchange.set_status(body["ticker"], body["status"])
         if "condition_id" in body:
             self.clob.exchange.set_tick(body["condition_id"], int(body["tick_e4"]))
+        return _reply({})
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        """Take a market towards its end; 409: not from where it stands.
+
+        `{"ticker", "do": determine|dispute|amend|reopen|settle|correct, "result", "value"}`, or
+        `{"condition_id", "do": propose|reopen|resolve|redeem, "value"}`; `value`, dollars as text: what one YES pays.
+        """
+        body = orjson.loads(await request.read())
+        value = body.get("value")
+        value_e4 = None if value is None else to_fixed(str(value), -4)
+        try:
+            if "ticker" in body:
+                kalshi_end.resolve(
+                    self.kalshi.exchange, body["ticker"], body["do"], str(body.get("result", "")), value_e4
+                )
+            else:
+                polymarket_end.resolve(self.clob.exchange, body["condition_id"], body["do"], value_e4)
+        except (kalshi_end.NotNow, polymarket_end.NotNow) as late:
+            return _reply({"error": str(late)}, 409)
         return _reply({})
 
     async def drop(self, request: web.Request) -> web.Response:

@@ -48,6 +48,7 @@ class CancelReason(StrEnum):
     SELF_TRADE = "self_trade"
     EXPIRED = "expired"
     VENUE = "venue"
+    CLOSED = "closed"
 
 
 class Order:

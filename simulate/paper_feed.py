@@ -8,16 +8,18 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from core.domain.units import PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
+from core.domain.units import MICRO, ONE_DOLLAR_E4, PREDICTION_PRICE_EXP, PREDICTION_SIZE_EXP
 from core.runtime.flow import Input
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Instrument, Status, Trade
 from schemas.record import Record
+from simulate.kalshi import resolution as kalshi_end
 from simulate.kalshi.exchange import KalshiExchange
 from simulate.kalshi.market import KalshiMarket
 from simulate.matching import CancelReason, Event, Filled, Order, Side
 from simulate.paper_listing import NotListed, bands_of, kalshi_market, polymarket_market, set_grid
 from simulate.paper_market import Evidence, PaperMarket
+from simulate.polymarket import resolution as polymarket_end
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.market import PolymarketMarket
 
@@ -51,6 +53,8 @@ class Seat:
         self.is_open = instrument.status == "OPEN"
         self.told_ns = instrument.recv_ts_ns
         """When its state and grid were heard, from the stream or the catalogue."""
+        self.paid_e6 = -1
+        """What one YES paid here, once the live market said that it has settled."""
         self.known: set[tuple[int, int, int]] = set()
         self.newest: deque[tuple[int, int, int]] = deque()
 
@@ -110,6 +114,7 @@ class PaperFeed:
             if instrument.recv_ts_ns >= seat.told_ns:
                 seat.told_ns = instrument.recv_ts_ns
                 self._state(seat, instrument.status)
+                self._end(seat, instrument)
                 self._regrid(seat, instrument.tick_from, instrument.tick_to, instrument.tick_step)
                 self._judge(seat)
             return
@@ -161,6 +166,7 @@ class PaperFeed:
                 seat.told_ns = record.recv_ts_ns
                 if record.status != "UNKNOWN":
                     self._state(seat, record.status)
+                self._end(seat, record)
                 if record.tick_from:
                     self._regrid(seat, record.tick_from, record.tick_to, record.tick_step)
                 self._judge(seat)
@@ -198,6 +204,22 @@ class PaperFeed:
             for own in [own for own in account.resting.values() if own.market is seat.market]:
                 self._kalshi.apply(seat.market, seat.book.cancel(own.engine, CancelReason.VENUE))
 
+    def _end(self, seat: Seat, said: Instrument | Status) -> None:
+        """End a market that has settled live: Kalshi pays what it pays there, and again when that changes.
+
+        Tokens are redeemed by their holder, and on paper nobody does: they stay, at what they would be redeemed for.
+        """
+        if said.status != "SETTLED" or said.payout_e6 < 0 or said.payout_e6 == seat.paid_e6:
+            return
+        value_e4 = said.payout_e6 * ONE_DOLLAR_E4 // MICRO
+        if isinstance(seat.market, KalshiMarket):
+            word = {MICRO: "yes", 0: "no"}.get(said.payout_e6, "scalar")
+            for step in ("determine", "settle") if seat.paid_e6 < 0 else ("correct",):
+                kalshi_end.resolve(self._kalshi, seat.market.ticker, step, word, value_e4)
+        elif seat.paid_e6 < 0:
+            polymarket_end.resolve(self._polymarket, seat.market.condition_id, "resolve", value_e4)
+        seat.paid_e6 = said.payout_e6
+
     def _judge(self, seat: Seat) -> None:
         """Open or close a market by what is known of its live book."""
         seat.is_fresh = self._now_ns() - self._ticks.get(seat.partition, 0) < self._tick_age_max_ns
@@ -210,6 +232,8 @@ class PaperFeed:
 
         Why it is closed is not the venue's business here: only one that the live venue had paused cancels (`_state`).
         """
+        if seat.paid_e6 >= 0:
+            return
         if isinstance(seat.market, KalshiMarket):
             seat.market.status = "active" if seat.book.is_trusted else "inactive"
         else:

@@ -145,12 +145,14 @@ DECISION_ACCOUNT = Topic(
         decision.Ruling,
         decision.Profile,
         market.Instrument,
+        market.Status,
         derived.Quote,
         derived.Tick,
         order.Submitting,
         order.OrderUpdate,
         order.Fill,
         order.Settled,
+        order.Payout,
         order.VenueReport,
         order.Alive,
     ),
@@ -177,7 +179,15 @@ DECISION_CHECKPOINT = Topic(
 
 ORDER_EVENT = Topic(
     "order.event",
-    (order.Submitting, order.OrderUpdate, order.Fill, order.Settled, order.VenueReport, order.Alive),
+    (
+        order.Submitting,
+        order.OrderUpdate,
+        order.Fill,
+        order.Settled,
+        order.Payout,
+        order.VenueReport,
+        order.Alive,
+    ),
     "venue account",
     retention_ms=-1,
 )

@@ -70,14 +70,14 @@ def grouped(desk: Desk, by: str) -> list[dict[str, Any]]:
     Raises:
         Unavailable: PostgreSQL does not answer.
     """
-    from observe.performance import fold, trades
+    from observe.performance import fold, provisional, trades
 
     (now,) = desk.database.rows("SELECT now() + interval '1 day'")[0]
     book = fold(trades(desk.database, desk.incarnation, now))
     if by == "day":
         return _by_day(book)
     marks = desk.marks(instrument for (_, _, instrument), held in book.positions.items() if held.size_e6)
-    return _by_part(book, by, marks)
+    return _by_part(book, by, marks, provisional(desk.database, desk.incarnation))
 
 
 def mark_outs(desk: Desk) -> list[dict[str, Any]]:
@@ -110,7 +110,8 @@ def _by_day(book: Book) -> list[dict[str, Any]]:
     ]
 
 
-def _by_part(book: Book, by: str, marks: dict[str, Mark]) -> list[dict[str, Any]]:
+def _by_part(book: Book, by: str, marks: dict[str, Mark], payouts: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Fold positions; `provisional_e6` is the part of what is unrealised that determined markets are to pay."""
     rows: dict[str, dict[str, Any]] = {}
     for (account, strategy, instrument), position in sorted(book.positions.items()):
         names = {"account": account, "strategy": strategy, "instrument": instrument, "event": book.events[instrument]}
@@ -118,7 +119,10 @@ def _by_part(book: Book, by: str, marks: dict[str, Mark]) -> list[dict[str, Any]
             names[by],
             {
                 by: names[by],
-                **dict.fromkeys(("fills", "fees_e6", "realised_e6", "open_cost_e6", "unrealised_e6", "unmarked"), 0),
+                **dict.fromkeys(
+                    ("fills", "fees_e6", "realised_e6", "open_cost_e6", "unrealised_e6", "provisional_e6", "unmarked"),
+                    0,
+                ),
             },
         )
         row["fills"] += position.fills
@@ -126,7 +130,11 @@ def _by_part(book: Book, by: str, marks: dict[str, Mark]) -> list[dict[str, Any]
         row["realised_e6"] += position.realised_e6
         row["open_cost_e6"] += position.cost_e6
         if position.size_e6:
-            price = marks[instrument].closing_e6(position.size_e6) if instrument in marks else None
+            price = payouts.get((account, instrument))
+            if price is not None:
+                row["provisional_e6"] += position.unrealised_e6(price)
+            elif instrument in marks:
+                price = marks[instrument].closing_e6(position.size_e6)
             row["unmarked"] += price is None
             row["unrealised_e6"] += 0 if price is None else position.unrealised_e6(price)
     for row in rows.values():

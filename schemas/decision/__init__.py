@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from schemas.enums import EdgePhase, EntryKind, LegOrder, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, Side, StrategyStatus, TimeInForce, TradingState, Verdict
+from schemas.enums import EdgePhase, EntryKind, LegOrder, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, SettlementPhase, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
 __all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Requote", "Ruling", "Saga", "Standing", "Strategy"]
@@ -186,6 +186,22 @@ class Entry(Record, frozen=True, kw_only=True, gc=False):
     """change of the holding, at -6"""
     cash_e6: int = 0
     """change of cash"""
+    phase: SettlementPhase = "UNKNOWN"
+    """of a SETTLEMENT; PROVISIONAL moves neither cash nor holding"""
+    reverses: str = ""
+    """id of the entry this one takes back, its figures negated"""
+    payout: str = ""
+    """the venue's own statement (event_id of an order.Payout); empty: its reports showed it"""
+    payout_e6: int = -1
+    """what one YES pays; -1: not known"""
+    held: int = 0
+    """PROVISIONAL: what is held, at -6; signed where the venue nets"""
+    expected_e6: int = 0
+    """PROVISIONAL: cash the venue is to pay"""
+    yes_cash_e6: int = 0
+    """of a statement: signed cash at the price of YES, without the dollars that lie in contracts short"""
+    fee_e6: int = 0
+    """fees of the market as the statement has them; charged with the fills, so not in cash_e6"""
     reason: str = ""
     as_of_ns: int = 0
     """the venue's own time"""
@@ -353,6 +369,8 @@ class Ledger(Record, frozen=True, kw_only=True, gc=False):
     """paid so far"""
     cost_e6: int = 0
     """paid for what is held"""
+    provisional_e6: int = 0
+    """what markets that are determined are to pay for it: not in cash, not usable"""
     known: bool = False
     """the venue's first report was seen"""
     now_ns: int

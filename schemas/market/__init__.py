@@ -182,6 +182,8 @@ class Instrument(Record, frozen=True, kw_only=True, gc=False):
     """0: not stated"""
     rules_hash: str = ""
     """of the resolution rules' text"""
+    payout_e6: int = -1
+    """what one YES pays, as the venue says now; -1: it does not say, or not any more"""
     exclusive: bool = False
     """the venue says that at most one outcome of its event pays"""
     grows: bool = False
@@ -212,6 +214,8 @@ class Status(Record, frozen=True, kw_only=True, gc=False):
     tick_to: list[int] = field(default_factory=list)
     tick_step: list[int] = field(default_factory=list)
     result: str = ""
+    payout_e6: int = -1
+    """what one YES pays, as the venue says now; -1: it does not say"""
     reason: str = ""
     venue_ts_ns: int = 0
     """the venue's own time, 0 where it states none"""

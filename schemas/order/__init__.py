@@ -7,7 +7,7 @@ from msgspec import field
 from schemas.enums import Liquidity, OrderStatus, Outcome, Settlement, Side
 from schemas.record import Record
 
-__all__ = ["Alive", "Fill", "Holding", "OrderUpdate", "PrivateFrame", "Settled", "Submitting", "VenueCall", "VenueReport"]
+__all__ = ["Alive", "Fill", "Holding", "OrderUpdate", "Payout", "PrivateFrame", "Settled", "Submitting", "VenueCall", "VenueReport"]
 
 class Alive(Record, frozen=True, kw_only=True, gc=False):
     """A gateway can trade this account."""
@@ -83,6 +83,37 @@ class OrderUpdate(Record, frozen=True, kw_only=True, gc=False):
     """when it was learnt"""
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Payout(Record, frozen=True, kw_only=True, gc=False):
+    """What a settled market paid an account, as the venue lists it. One that says otherwise of the same market is a correction."""
+
+    schema_name: ClassVar[str] = "crossbook.order.Payout"
+    has_trail: ClassVar[bool] = True
+
+    event_id: str
+    """hashed from all that is stated"""
+    account: str
+    instrument: str
+    result: str = ""
+    """the venue's word"""
+    yes_size: int
+    """at -6"""
+    no_size: int
+    """at -6; what was paid is the net position, YES less NO"""
+    revenue_e6: int
+    """cash that came"""
+    fee_e6: int = 0
+    """all fees of the market, charged with its fills"""
+    payout_e6: int = -1
+    """what one YES paid; -1: not stated"""
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    ts_ns: int
+    recv_ts_ns: int
+    """when the answer that said so was read from the socket"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 

@@ -34,6 +34,7 @@ _REASON_TEXT = {
     CancelReason.SELF_TRADE: "SelfTradeCancel",
     CancelReason.EXPIRED: "ExpiryCancel",
     CancelReason.VENUE: "HaltCancel",
+    CancelReason.CLOSED: "CloseCancel",
 }
 
 
@@ -137,11 +138,12 @@ class KalshiExchange:
         self._rested(own.engine)
         self._stream.user_order(own.account, own)
         if own.engine.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}:
-            self._withdraw(own, CancelReason.VENUE)
+            self.withdraw(own, CancelReason.VENUE)
         else:
-            asyncio.get_running_loop().call_later(delay_ms / 1_000, self._withdraw, own, CancelReason.VENUE)
+            asyncio.get_running_loop().call_later(delay_ms / 1_000, self.withdraw, own, CancelReason.VENUE)
 
-    def _withdraw(self, own: OwnOrder, reason: CancelReason) -> None:
+    def withdraw(self, own: OwnOrder, reason: CancelReason) -> None:
+        """Take out an order that counts as resting and stands on no book."""
         if own.resting:
             self._canceled(Canceled(own.engine, own.engine.remaining, NEVER_RESTED, reason), time.time_ns())
             self._stream.user_order(own.account, own)
@@ -156,7 +158,7 @@ class KalshiExchange:
             raise OrderRefused(404, "not_found")
         reduced = own.engine.remaining
         self.apply(own.market, own.market.matcher.cancel(own.engine))
-        self._withdraw(own, CancelReason.USER)
+        self.withdraw(own, CancelReason.USER)
         body = {
             "order_id": own.engine.order_id,
             "reduced_by": count_text(reduced),
@@ -219,6 +221,14 @@ class KalshiExchange:
         market.status = status
         event_type = {"active": "activated", "inactive": "deactivated"}.get(status, status)
         self._stream.lifecycle(market, {"event_type": event_type, "is_deactivated": status != "active"})
+
+    def tell_lifecycle(self, market: KalshiMarket, fields: dict[str, Any]) -> None:
+        """Tell what happened in a market's life."""
+        self._stream.lifecycle(market, fields)
+
+    def tell_position(self, account: KalshiAccount, market: KalshiMarket) -> None:
+        """Tell an account its position."""
+        self._stream.position(account, market)
 
     def set_structure(self, market: KalshiMarket, structure: str) -> None:
         """Change a market's price grid and tell it; resting orders stay, as the venue keeps them on a refinement."""

@@ -96,6 +96,18 @@ class Fill(msgspec.Struct, frozen=True):
     at_ns: int
 
 
+class Payment(msgspec.Struct, frozen=True):
+    """What a market paid an account: the signed position, and the cash in whole cents."""
+
+    result: str
+    size_e6: int
+    revenue_cents: int
+    cost_e6: int
+    fees_e6: int
+    value_e4: int
+    at_ns: int
+
+
 class KalshiAccount:
     """One member."""
 
@@ -113,6 +125,8 @@ class KalshiAccount:
         self.by_client_id: dict[str, OwnOrder] = {}
         self.attempts: dict[str, int] = {}
         self.fills: list[Fill] = []
+        self.settlements: dict[str, Payment] = {}
+        """What each market paid, as last corrected."""
 
     def as_of(self) -> "KalshiAccount":
         """Return a copy that stays as the account is now."""
@@ -121,6 +135,7 @@ class KalshiAccount:
         taken.resting = {name: taken.orders[name] for name in self.resting}
         taken.positions = {ticker: copy.copy(position) for ticker, position in self.positions.items()}
         taken.fills = list(self.fills)
+        taken.settlements = dict(self.settlements)
         return taken
 
     def position(self, ticker: str) -> Position:

@@ -30,6 +30,9 @@ class KalshiMarket:
         self.matcher = matcher if matcher is not None else Matcher()
         self.history = History()
         self.status = "active"
+        self.result = ""
+        self.value_e4: int | None = None
+        """What one YES pays, once it is determined."""
         self.exchange_index = 0
         """The shard it trades on."""
         self.last_price_e4 = 0

@@ -21,6 +21,7 @@ from simulate.kalshi.exchange import KalshiExchange, OrderRefused
 from simulate.kalshi.ledger import KalshiAccount
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_row, order_row, position_row
+from simulate.kalshi.resolution import settlement_row
 from simulate.kalshi.stream import KalshiStream
 from simulate.kalshi.subscriptions import Client
 from simulate.kalshi.text import Stamp, price_text
@@ -51,7 +52,12 @@ ENDPOINT_COSTS = (
     {"method": "GET", "path": f"{BASE}/portfolio/orders/:order_id", "cost": 2},
 )
 _STAMP = Stamp()
-_STATUS_FILTER = {"open": "active", "paused": "inactive", "closed": "closed", "settled": "finalized"}
+_STATUS_FILTER = {
+    "open": {"active"},
+    "paused": {"inactive"},
+    "closed": {"closed", "determined", "disputed", "amended"},
+    "settled": {"finalized"},
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SignedHandler = Callable[[web.Request, KalshiAccount], Awaitable[web.StreamResponse]]
@@ -107,6 +113,7 @@ class KalshiServer:
             ("GET", "/portfolio/balance", self.balance),
             ("GET", "/portfolio/positions", self.positions),
             ("GET", "/portfolio/fills", self.fills),
+            ("GET", "/portfolio/settlements", self.settlements),
             ("GET", "/portfolio/orders", self.orders),
             ("GET", "/portfolio/orders/{order_id}", self.order),
             ("POST", "/portfolio/events/orders", self.create),
@@ -148,7 +155,7 @@ class KalshiServer:
         if query.get("series_ticker"):
             rows = [market for market in rows if market.linked.kalshi_series == query["series_ticker"]]
         if query.get("status"):
-            rows = [market for market in rows if market.status == _STATUS_FILTER.get(query["status"])]
+            rows = [market for market in rows if market.status in _STATUS_FILTER.get(query["status"], ())]
         page, cursor = _page(rows, int(limit) or 100, query.get("cursor", ""))
         return reply({"cursor": cursor, "markets": [market_row(market) for market in page]})
 
@@ -240,6 +247,22 @@ class KalshiServer:
         ]
         page, cursor = _page(rows, _limit(request), query.get("cursor", ""))
         return reply({"cursor": cursor, "fills": [fill_row(fill) for fill in page]})
+
+    async def settlements(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        """List what markets paid, newest first."""
+        query = request.query
+        account = self.mishaps.as_read(account)
+        since = _seconds(query.get("min_ts")) * 1_000_000_000
+        names = [
+            ticker
+            for ticker, paid in account.settlements.items()
+            if (not query.get("ticker") or ticker == query["ticker"]) and paid.at_ns >= since
+        ]
+        names.sort(key=lambda ticker: -account.settlements[ticker].at_ns)
+        page, cursor = _page(names, _limit(request), query.get("cursor", ""))
+        events = {ticker: self.exchange.by_ticker[ticker].linked.kalshi_event for ticker in page}
+        rows = [settlement_row(account, ticker, event) for ticker, event in events.items()]
+        return reply({"cursor": cursor, "settlements": rows})
 
     async def orders(self, request: web.Request, account: KalshiAccount) -> web.Response:
         query = request.query

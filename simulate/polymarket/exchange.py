@@ -143,7 +143,7 @@ class PolymarketExchange:
             own.status = "DELAYED" if order_type.is_market else "LIVE"
             account.open[order_id] = own
             self._stream.order(own, "PLACEMENT")
-            self._later(withdrawn["delay_ms"], self._withdraw, own, "INVALID")
+            self._later(withdrawn["delay_ms"], self.withdraw, own, "INVALID")
             return _answer(own, own.status.lower(), [])
         if not post_only and marketable(amounts.price_e4):
             delay = self.mishaps.strike("taker_delay", account.name, market.condition_id)
@@ -155,7 +155,7 @@ class PolymarketExchange:
                 return _answer(own, "delayed", [])
         return self._answered(own)
 
-    def _withdraw(self, own: OwnOrder, status: str) -> None:
+    def withdraw(self, own: OwnOrder, status: str) -> None:
         """Take an order out that is open and stands on no book."""
         if own.account.open.get(own.order_id) is own:
             self._canceled(own, Canceled(own.engine, own.engine.remaining, NEVER_RESTED, CancelReason.VENUE), status)
@@ -172,7 +172,7 @@ class PolymarketExchange:
                 not_canceled[order_id] = "order is delayed"
             else:
                 self.apply(own.market, own.market.matcher.cancel(own.engine))
-                self._withdraw(own, "CANCELED")
+                self.withdraw(own, "CANCELED")
                 canceled.append(order_id)
         return {"canceled": canceled, "not_canceled": not_canceled}
 
@@ -191,6 +191,10 @@ class PolymarketExchange:
         market.set_tick(tick_e4)
         self._stream.tick_size_change(market, old_e4)
         self._stream.books(market)
+
+    def tell_resolved(self, market: PolymarketMarket) -> None:
+        """Tell the winner of a market that is resolved."""
+        self._stream.market_resolved(market)
 
     # ------------------------------------------------------------------ what happened, out
     # hot: each change of each book
@@ -327,6 +331,8 @@ class PolymarketExchange:
             own.status, kind = "CANCELED", "UPDATE"
         elif event.reason is CancelReason.EXPIRED:
             own.status = "CANCELED_EXPIRED_ORDER"
+        elif event.reason is CancelReason.CLOSED:
+            own.status = "CANCELED_MARKET_RESOLVED"
         else:
             own.status = "CANCELED"
         self._truth.note(

@@ -55,8 +55,8 @@ class GammaServer:
     def _filtered(self, request: web.Request) -> list[PolymarketMarket]:
         query = request.query
         rows = self.exchange.markets
-        if query.get("closed") == "true":
-            return []
+        # Open markets unless it is asked for the closed ones.
+        rows = [market for market in rows if market.closed is (query.get("closed") == "true")]
         conditions = set(query.getall("condition_ids", []))
         if conditions:
             rows = [market for market in rows if market.condition_id in conditions]
@@ -83,7 +83,7 @@ def market_row(market: PolymarketMarket) -> dict[str, Any]:
     question = question_of(linked.key)
     if linked.inverted:
         question = question.replace("happen?", "fail to happen?")
-    middle = (bid + ask) // 2
+    middle = (bid + ask) // 2 if market.paid_e4 is None else market.paid_e4
     return {
         "id": str(linked.place + 1),
         "question": question,
@@ -99,7 +99,7 @@ def market_row(market: PolymarketMarket) -> dict[str, Any]:
         "outcomePrices": f'["{PRICES[middle]}", "{PRICES[10_000 - middle]}"]',
         "clobTokenIds": f'["{yes}", "{no}"]',
         "active": True,
-        "closed": False,
+        "closed": market.closed,
         "archived": False,
         "acceptingOrders": market.accepting,
         "acceptingOrdersTimestamp": START,
@@ -127,7 +127,8 @@ def market_row(market: PolymarketMarket) -> dict[str, Any]:
         "bestAsk": orjson.Fragment(PRICES[ask]),
         "lastTradePrice": orjson.Fragment(market.last_price or "0"),
         "spread": orjson.Fragment(PRICES[max(ask - bid, 0)]),
-        "umaResolutionStatuses": "[]",
+        "umaResolutionStatuses": '["proposed"]' if market.resolution else "[]",
+        **({"umaResolutionStatus": market.resolution} if market.resolution else {}),
         "clearBookOnStart": False,
         "rfqEnabled": False,
         "rewardsMinSize": 50,

@@ -40,6 +40,11 @@ class PolymarketMarket:
         self.matcher = matcher if matcher is not None else Matcher()
         self.history = History()
         self.accepting = True
+        self.closed = False
+        self.resolution = ""
+        """The oracle's word: proposed, then resolved."""
+        self.paid_e4: int | None = None
+        """What one YES token is redeemed for, once it is resolved."""
         self.last_price = ""
         """Of whichever token traded last, with three decimals at least; never complemented for the other token."""
 

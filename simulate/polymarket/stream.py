@@ -131,6 +131,24 @@ class PolymarketStream:
                     ).encode()
                     client.connection.send(Frame("tick_size_change", market.condition_id, now_ms, payload))
 
+    def market_resolved(self, market: PolymarketMarket) -> None:
+        """Tell those followers who asked for it which token won."""
+        now_ms = self.clock.ms()
+        winner = market.tokens[0 if market.paid_e4 else 1]
+        message = {
+            "event_type": "market_resolved",
+            "id": str(market.linked.place + 1),
+            "market": market.condition_id,
+            "assets_ids": list(market.tokens),
+            "winning_asset_id": winner,
+            "winning_outcome": market.outcome(winner),
+            "timestamp": str(now_ms),
+            "tags": [],
+        }
+        for client in self._followers.get(market.condition_id, ()):
+            if client.custom_features:
+                client.connection.send(Frame("market_resolved", market.condition_id, now_ms, orjson.dumps(message)))
+
     # ------------------------------------------------------------------ market commands
     def market_command(self, client: MarketClient, text: str) -> None:
         """Handle one text frame of `/ws/market`; there are no acknowledgements."""

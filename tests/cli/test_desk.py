@@ -10,6 +10,7 @@ from core.domain.units import MICRO
 from infra.cli import EXIT_REFUSED, export, pnl, tickets
 from infra.cli.app import run
 from observe.months import month_of
+from schemas import decision
 from tests.observe.conftest import database, postgres_stack  # noqa: F401 - fixtures
 from tests.observe.desk_records import (
     T0,
@@ -108,6 +109,22 @@ def test_mark_outs_are_added_up_by_strategy_and_horizon(writer, capsys):
     ]  # fmt: skip
 
 
+def test_what_determined_markets_are_to_pay_is_shown_by_strategy_and_moves_no_account(writer, capsys):
+    expected = decision.Entry(
+        id="p1", account="kalshi:a", kind="SETTLEMENT", instrument="kalshi:M", outcome="YES", phase="PROVISIONAL",
+        payout_e6=MICRO, held=MICRO, expected_e6=MICRO, now_ns=T0 + S, log_partition=0, log_offset=1,
+    )  # fmt: skip
+    writer.write(expected)
+    facts = json.loads(told(capsys, "pnl", "--check", "--json").out)
+    made = {
+        row["strategy"]: (row["provisional_e6"], row["unrealised_e6"], row["unmarked"]) for row in facts["by_strategy"]
+    }
+    # Two were bought at 0.40 by the one, and one was sold at 0.45 by the other: one YES is to pay a dollar.
+    assert made == {"arb": (1_200_000, 1_200_000, 0), "momentum": (-550_000, -550_000, 0)}
+    assert all(line["matches"] for line in facts["accounts"])
+    assert "provisional" in told(capsys, "pnl", "--by", "instrument").out
+
+
 def test_a_run_made_again_begins_empty(writer, capsys):
     Writer(writer.database, 78)
     assert json.loads(told(capsys, "tickets", "--json").out) == []
@@ -129,7 +146,7 @@ def test_a_month_is_exported_to_the_last_unit_and_again_byte_for_byte(writer, ca
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == [
         *("entries.csv", "fees.csv", "fills.csv", "lots.csv", "manifest.json", "manual_tickets.csv", "orders.csv"),
-        *("settlements.csv", "tickets.csv"),
+        *("payouts.csv", "settlements.csv", "tickets.csv"),
     ]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert "fills.csv" in out

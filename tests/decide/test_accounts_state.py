@@ -61,6 +61,8 @@ CODECS = {
     "risk": accounts_state._RISKS,
     "mark": accounts_state._MARKS,
     "ticks": accounts_state._TICKS,
+    "paid": accounts_state._PAID,
+    "word": accounts_state._WORDS,
 }
 
 

@@ -8,6 +8,7 @@ from schemas.decision import Entry, Grant, Saga, Standing
 from tests.decide.conftest import KALSHI, ONE, POLY
 
 ACCOUNT = "kalshi:main"
+TOKENS = "polymarket:main"
 CASH = 1_000 * ONE
 
 
@@ -186,14 +187,14 @@ def test_a_fill_that_comes_after_its_effect_was_healed_is_booked_and_evens_out(m
 )  # fmt: skip
 def test_a_settled_market_pays_whatever_its_size_and_ends_its_position(make, side, paid, profit):
     log = world(make, heal=0)
-    hold(make, log, side=side)
+    log.settle(hold(make, log, POLY, side=side), "hold-1")
     left = CASH - (4 if side == "BUY" else 6) * ONE
-    assert log.ledger(ACCOUNT).cash_e6 == left
-    log.feed(make.instrument(KALSHI, status="SETTLED"))
-    (entry,) = kinds(report(log, left + paid), Entry)
-    assert (entry.kind, entry.cash_e6, abs(entry.size)) == ("SETTLEMENT", paid, 10 * ONE)
-    assert log.ledger(ACCOUNT).cash_e6 == left + paid
-    assert log.ledger(f"{ACCOUNT}|{KALSHI}|YES").size == 0
+    assert log.ledger(TOKENS).cash_e6 == left
+    log.feed(make.instrument(POLY, status="SETTLED"))
+    (entry,) = kinds(report(log, left + paid, account=TOKENS), Entry)
+    assert (entry.kind, entry.phase, entry.cash_e6, entry.size) == ("SETTLEMENT", "FINAL", paid, -10 * ONE)
+    assert log.ledger(TOKENS).cash_e6 == left + paid
+    assert log.ledger(f"{TOKENS}|{POLY}|{'YES' if side == 'BUY' else 'NO'}").size == 0
     book = log.task._sets["main"].positions.books["s1"]
     assert (book.open, book.flow_e6) == ({}, profit)
 
@@ -211,25 +212,25 @@ def test_a_no_token_that_won_pays_its_dollar(make):
 
 def test_several_settled_at_once_are_told_apart_by_what_they_paid(make):
     log = world(make, heal=0)
-    other = "kalshi:KX-2"
+    other = "polymarket:0xc2"
     log.feed(make.instrument(other))
-    hold(make, log)
-    hold(make, log, other, size=3 * ONE, number=2)
-    left = log.ledger(ACCOUNT).cash_e6
-    for name in (KALSHI, other):
+    log.settle(hold(make, log, POLY), "hold-1")
+    log.settle(hold(make, log, other, size=6 * ONE, number=2), "hold-2")
+    left = log.ledger(TOKENS).cash_e6
+    for name in (POLY, other):
         log.feed(make.instrument(name, status="SETTLED"))
-    entries = kinds(report(log, left + 3 * ONE), Entry)
-    assert {entry.instrument: entry.cash_e6 for entry in entries} == {KALSHI: 0, other: 3 * ONE}
+    entries = kinds(report(log, left + 6 * ONE, account=TOKENS), Entry)
+    assert {entry.instrument: entry.cash_e6 for entry in entries} == {POLY: 0, other: 6 * ONE}
 
 
 def test_what_no_way_of_winning_explains_freezes(make):
     log = world(make, heal=0)
-    hold(make, log)
-    left = log.ledger(ACCOUNT).cash_e6
-    log.feed(make.instrument(KALSHI, status="SETTLED"))
-    report(log, left + 11 * ONE)
+    log.settle(hold(make, log, POLY), "hold-1")
+    left = log.ledger(TOKENS).cash_e6
+    log.feed(make.instrument(POLY, status="SETTLED"))
+    report(log, left + 11 * ONE, account=TOKENS)
     assert log.all(Entry) == []
-    assert stands(log, f"main|INSTRUMENT|{KALSHI}") == ("REDUCING", "DIFFERS")
+    assert stands(log, f"main|INSTRUMENT|{POLY}") == ("REDUCING", "DIFFERS")
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,6 +16,8 @@ from ingest.listing import Listed
 from ingest.rest import RestClient
 from ingest.venues import catalogue_base, listing_of
 from normalize.stage import DESCRIBERS
+from simulate.kalshi.resolution import resolve as kalshi_resolve
+from simulate.polymarket.resolution import resolve
 
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
 
@@ -106,6 +108,56 @@ def test_a_market_that_closes_is_described_as_it_is_before_it_leaves(in_world, d
             written = [record for key, record, _ in log.topics["raw.instrument-kalshi"] if key == instrument]
             assert json.loads(written[-2].payload)["status"] == "finalized"
             assert written[-1] is None
+
+        await with_rest(venues, "kalshi", look)
+
+    in_world(body)
+
+
+def test_a_polymarket_market_is_followed_until_it_says_what_it_pays(in_world, doubles) -> None:
+    async def body(venues) -> None:
+        async def look(listing) -> None:
+            catalogue, log = catalogue_on(doubles, "polymarket", listing)
+            await catalogue.look()
+            exchange = venues.world.clob.exchange
+            market = exchange.markets[2]
+            instrument = f"polymarket:{market.condition_id}"
+
+            def said():
+                ours = [record for key, record, _ in log.topics["raw.instrument-polymarket"] if key == instrument]
+                return [None if one is None else DESCRIBERS["polymarket"](one) for one in ours]
+
+            resolve(exchange, market.condition_id, "propose")
+            for _ in range(MISSES_MAX + 2):
+                await catalogue.look()
+            assert [(one.status, one.payout_e6) for one in said()] == [("OPEN", -1), ("CLOSED", -1)]
+            resolve(exchange, market.condition_id, "resolve", 5_000)
+            await catalogue.look()
+            *_, resolved, gone = said()
+            assert (resolved.status, resolved.payout_e6, gone) == ("SETTLED", 500_000, None)
+
+        await with_rest(venues, "polymarket", look)
+
+    in_world(body)
+
+
+def test_a_kalshi_market_is_described_with_its_payout_its_dispute_and_its_end(in_world, doubles) -> None:
+    async def body(venues) -> None:
+        async def look(listing) -> None:
+            catalogue, log = catalogue_on(doubles, "kalshi", listing)
+            await catalogue.look()
+            exchange = venues.world.kalshi.exchange
+            ticker = exchange.markets[4].ticker
+            for step, result in (("determine", "yes"), ("dispute", ""), ("amend", "no"), ("settle", "")):
+                kalshi_resolve(exchange, ticker, step, result)
+                for _ in range(MISSES_MAX):
+                    await catalogue.look()
+            ours = [record for key, record, _ in log.topics["raw.instrument-kalshi"] if key == f"kalshi:{ticker}"]
+            assert ours.pop() is None
+            told = [DESCRIBERS["kalshi"](one) for one in ours]
+            assert [(one.status, one.payout_e6) for one in told[1:]] == [
+                ("DETERMINED", 1_000_000), ("DETERMINED", -1), ("DETERMINED", 0), ("SETTLED", 0),
+            ]  # fmt: skip
 
         await with_rest(venues, "kalshi", look)
 
@@ -231,5 +283,25 @@ def test_run_polls_until_it_is_stopped_and_survives_failures(doubles) -> None:
             catalogue.stop()
             await task
         assert len(standing(log, "kalshi")) == 3
+
+    asyncio.run(body())
+
+
+def test_a_market_whose_end_is_never_stated_is_forgotten_after_many_looks(doubles, monkeypatch) -> None:
+    monkeypatch.setattr("ingest.catalogue.LOOKS_MAX", 6)
+
+    async def body() -> None:
+        listing = Scripted("kalshi:A", "kalshi:B", "kalshi:C")
+        catalogue, log = catalogue_on(doubles, "kalshi", listing)
+        await catalogue.look()
+        listing.instruments.remove("kalshi:C")
+        for _ in range(5):
+            await catalogue.look()
+        assert "kalshi:C" in standing(log, "kalshi")
+        await catalogue.look()
+        assert "kalshi:C" not in standing(log, "kalshi")
+        looks = len(listing.looked_up)
+        await catalogue.look()
+        assert len(listing.looked_up) == looks
 
     asyncio.run(body())

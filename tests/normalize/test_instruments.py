@@ -223,3 +223,72 @@ def test_market_with_three_tokens_is_rejected(instruments, captures):
 def test_broken_series_is_rejected(instruments, captures):
     refused(instruments, "kalshi", KALSHI, kalshi_market(captures), b"{")
     refused(instruments, "kalshi", KALSHI, kalshi_market(captures), b"[]")
+
+
+@pytest.mark.parametrize(
+    ("changes", "payout_e6"),
+    [
+        ({"status": "determined", "result": "yes", "settlement_value_dollars": "1.0000"}, 1_000_000),
+        ({"status": "amended", "result": "no", "settlement_value_dollars": "0.0000"}, 0),
+        ({"status": "finalized", "result": "scalar", "settlement_value_dollars": "0.4100"}, 410_000),
+        ({"status": "disputed", "result": "yes", "settlement_value_dollars": "1.0000"}, -1),
+        ({"status": "determined", "result": "scalar"}, -1),
+        ({"status": "closed", "result": ""}, -1),
+        ({"status": "active", "result": "yes", "settlement_value_dollars": "1.0000"}, -1),
+    ],
+)
+def test_kalshi_says_what_a_market_pays_while_that_is_not_disputed(instruments, captures, changes, payout_e6):
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures, **changes), SERIES)
+    assert ours.payout_e6 == payout_e6
+
+
+def test_recorded_kalshi_payouts(instruments, captures):
+    found = {}
+    for name in ("markets__status_settled", "markets__high_temp", "markets__status_open"):
+        for body in json.loads((captures / "kalshi" / f"{name}.json").read_bytes())["markets"]:
+            ours = described(instruments, "kalshi", f"kalshi:{body['ticker']}", json.dumps(body).encode(), SERIES)
+            key = (ours.status, body["result"], ours.payout_e6)
+            found[key] = found.get(key, 0) + 1
+    decided = {key for key in found if key[0] in {"DETERMINED", "SETTLED"}}
+    assert {(result, payout) for _, result, payout in decided} == {("yes", 1_000_000), ("no", 0)}
+    assert {payout for word, _, payout in found if word == "OPEN"} == {-1}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "payout_e6"),
+    [
+        ("gamma_market__closed_binary_accepting_false.json", "SETTLED", 0),
+        # Closed at 1 and 0, but not said to be resolved: those may be its last quotes.
+        ("gamma_market__closed_binary_accepting_true.json", "CLOSED", -1),
+        ("gamma_market__closed_nonbinary_legacy.json", "CLOSED", -1),
+        ("gamma_market__closed_zero_zero_legacy.json", "CLOSED", -1),
+        ("gamma_market__full.json", "OPEN", -1),
+    ],
+)
+def test_recorded_polymarket_payouts(instruments, captures, name, status, payout_e6):
+    ours = described(instruments, "polymarket", *gamma(captures, name))
+    assert (ours.status, ours.payout_e6) == (status, payout_e6)
+
+
+@pytest.mark.parametrize(
+    ("prices", "payout_e6"),
+    [
+        ('["1", "0"]', 1_000_000),
+        ('["0.5", "0.5"]', 500_000),
+        (["0", "1"], 0),
+        ('["0.3333333", "0.6666667"]', -1),
+        ('["0", "0"]', -1),
+        ('["0.4", "0.5"]', -1),
+        ("[]", -1),
+        (None, -1),
+    ],
+)
+def test_polymarket_prices_are_payouts_once_a_market_is_resolved(instruments, captures, prices, payout_e6):
+    changes = {"closed": True, "outcomePrices": prices}
+    for word in ("proposed", "disputed", None):
+        ours = described(instruments, "polymarket", *gamma(captures, **changes, umaResolutionStatus=word))
+        assert (ours.status, ours.payout_e6) == ("CLOSED", -1)
+    ours = described(instruments, "polymarket", *gamma(captures, **changes, umaResolutionStatus="resolved"))
+    assert (ours.status, ours.payout_e6) == ("SETTLED" if payout_e6 >= 0 else "CLOSED", payout_e6)
+    not_closed = gamma(captures, **changes | {"closed": False}, umaResolutionStatus="resolved")
+    assert described(instruments, "polymarket", *not_closed).payout_e6 == -1

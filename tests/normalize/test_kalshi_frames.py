@@ -239,3 +239,23 @@ def test_public_rest_trades_of_the_capture_are_no_frames(kalshi, captures):
     assert type(error) is MalformedFrame
     assert json.loads(body)
     assert outputs[0].record.instruments == []
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "payout_e6"),
+    [
+        ("determined", {"result": "yes"}, 1_000_000),
+        ("determined", {"result": "no", "settlement_value": "0.0000"}, 0),
+        ("determined", {"result": "scalar", "settlement_value": "0.3725"}, 372_500),
+        ("determined", {"result": "void", "settlement_value": "0.5000"}, 500_000),
+        ("determined", {"result": "void"}, -1),
+        ("determined", {"result": "scalar"}, -1),
+        ("determined", {"result": "yes", "settlement_value": "0.5000"}, -1),
+        ("settled", {"settled_ts": 1}, -1),
+        ("activated", {"result": "yes"}, -1),
+    ],
+)
+def test_what_a_market_pays_is_said_as_the_venue_states_it_and_never_guessed(kalshi, event, fields, payout_e6):
+    message = {"market_ticker": TICKER, "event_type": event} | fields
+    (status,) = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
+    assert status.payout_e6 == payout_e6

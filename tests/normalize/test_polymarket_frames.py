@@ -191,8 +191,11 @@ def test_resolution_names_the_winner_in_our_words(polymarket):
         "timestamp": "1766790415550",
     }
     (status,) = polymarket.say(message)
-    assert (status.status, status.result) == ("SETTLED", "no")
-    assert polymarket.say(message | {"winning_asset_id": YES})[0].result == "yes"
+    assert (status.status, status.result, status.payout_e6) == ("SETTLED", "no", 0)
+    won = polymarket.say(message | {"winning_asset_id": YES})[0]
+    assert (won.result, won.payout_e6) == ("yes", 1_000_000)
+    # Without a winner it does not say what is paid: the catalogue will.
+    assert polymarket.say(message | {"winning_asset_id": "", "winning_outcome": ""})[0].payout_e6 == -1
 
 
 def test_what_changes_nothing_is_counted(polymarket):

@@ -430,3 +430,43 @@ def test_gateways_cannot_be_pointed_at_production_and_paper_writes_no_live_run()
         serve(PaperSettings(run="paper", _env_file=None))
     with pytest.raises(ValueError, match="only the run live writes live topics"):
         PaperSettings(run="live", read_run="demo", _env_file=None)
+
+
+@pytest.mark.parametrize("told", ["by the stream", "by a catalogue"])
+def test_a_market_that_settles_live_pays_on_kalshi_and_leaves_tokens_to_be_redeemed(run, told):
+    async def scenario(live):
+        kalshi, client = live.venues.kalshi, live.venues.polymarket
+        await kalshi.order(TICKER, "bid", "0.5000", "40.00", time_in_force="immediate_or_cancel")
+        assert (await kalshi.order(TICKER, "bid", "0.4500", "5.00"))[0] == 201
+        await client.call("POST", "/order", client.body(YES, "BUY", 5_000_000, 10_000_000))
+        await asyncio.sleep(0.15)
+        before = [(await live.account(venue))["cash_e6"] for venue in ("kalshi", "polymarket")]
+
+        def say(payout_e6, recv_ts_ns, status="SETTLED"):
+            for name in (KALSHI, POLYMARKET):
+                if told == "by a catalogue":
+                    live.feed.describe(instrument(name, status=status, payout_e6=payout_e6, recv_ts_ns=recv_ts_ns))
+                else:
+                    place = {"instrument": name, "epoch": 1, "frame_no": recv_ts_ns, "index": 0, "price_exp": -4}
+                    live.hear(Status(status=status, payout_e6=payout_e6, recv_ts_ns=recv_ts_ns, **place))
+
+        # What is only determined live pays nothing, here neither.
+        say(370_000, 2, "DETERMINED")
+        assert (await live.account("kalshi"))["cash_e6"] == before[0]
+        for _ in range(2):
+            say(370_000, 3)
+            live.tick()
+            live.book(KALSHI)
+        account = await live.account("kalshi")
+        assert account["cash_e6"] == before[0] + 14_800_000
+        assert (account["open_orders"], account["positions"][TICKER]["size_e6"]) == ([], 0)
+        assert (await kalshi.order(TICKER, "bid", "0.5000", "1.00"))[0] == 400
+        (row,) = (await kalshi.call("GET", "/portfolio/settlements?min_ts=0"))[1]["settlements"]
+        assert (row["revenue"], row["market_result"], row["yes_count_fp"]) == (1_480, "scalar", "40.00")
+        account = await live.account("polymarket")
+        assert (account["cash_e6"], account["tokens"]) == (before[1], {YES: 10 * E6})
+        # It is corrected live, and so it is here.
+        say(0, 4)
+        assert (await live.account("kalshi"))["cash_e6"] == before[0]
+
+    run(scenario)

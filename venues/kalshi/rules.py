@@ -218,6 +218,19 @@ def request_cost(method: str, path: str) -> int:
     return COST_DEFAULT
 
 
+def payout_e6(result: str, value: int | None) -> int:
+    """Return what one YES pays by a result and a settlement value (1e-4, None: not stated); -1 where that is not said.
+
+    A value that is stated is the payout, whatever the word (scalar, void, or one to come); a plain yes or no needs none.
+    Two that contradict each other say nothing.
+    """
+    plain = {"yes": MICRO, "no": 0}.get(result)
+    if value is None:
+        return -1 if plain is None else plain
+    stated = value * MICRO // ONE_DOLLAR_E4
+    return stated if plain in {None, stated} else -1
+
+
 def is_write(method: str) -> bool:
     """Say which of the two buckets a request draws on."""
     return method != "GET"

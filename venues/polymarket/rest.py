@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from core.domain.errors import MalformedFrame
+from core.domain.errors import MalformedFrame, NotExact
+from core.domain.units import MICRO
 from venues.polymarket.events import Book
 from venues.polymarket.wire import decode_frame, fee_exponent, money, price, size
 from venues.text import decode, excerpt, instant_ns, scalar_text
@@ -22,7 +23,7 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True):
 
     `tick` and `size_min` 0: not stated, the market has no book. `fee_rate_e6` None: the market charges fees it does not
     state, so nothing is to be traded on it. `event_neg_risk_augmented`: outcomes can be added, so the named ones do not
-    exhaust the event.
+    exhaust the event. `payout_e6`: what the primary token pays once the market is resolved, -1 before.
     """
 
     id: str
@@ -55,6 +56,7 @@ class GammaMarket(msgspec.Struct, frozen=True, kw_only=True):
     event_slug: str
     event_title: str
     event_neg_risk_augmented: bool
+    payout_e6: int = -1
 
     @property
     def is_binary(self) -> bool:
@@ -142,6 +144,8 @@ class _Gamma(msgspec.Struct, rename="camel"):
     end_date: str | None = None
     game_start_time: str | None = None
     events: list[_Event] | None = None
+    outcome_prices: msgspec.Raw = msgspec.Raw()
+    uma_resolution_status: str | None = None
 
 
 class _Page(msgspec.Struct):
@@ -239,7 +243,20 @@ def decode_gamma_market(description: bytes) -> GammaMarket:
         event_slug=event.slug,
         event_title=event.title,
         event_neg_risk_augmented=bool(event.negRiskAugmented),
+        payout_e6=_payout_e6(raw, where),
     )
+
+
+def _payout_e6(raw: _Gamma, where: str) -> int:
+    """Return what the primary token pays, by the prices of a market that says it is resolved; before, they are quotes."""
+    if not raw.closed or (raw.uma_resolution_status or "").lower() != "resolved":
+        return -1
+    try:
+        paid = [money(text, where) for text in _texts(raw.outcome_prices, where)]
+    except NotExact:
+        # Old markets have prices of many digits: nothing a token is paid.
+        return -1
+    return paid[0] if len(paid) == 2 and sum(paid) == MICRO else -1
 
 
 def _fees(raw: _Gamma, where: str) -> tuple[int | None, int]:
