@@ -221,7 +221,8 @@ class Saga:
         if (index == 0 and not self.goes_together) or self.state not in {"FIRST_LEG", "SECOND_LEG"}:
             return 0
         leading = self.legs if self.goes_together else self.legs[:1]
-        is_known = all(leg.orders and leg.is_complete for leg in leading)
+        # What completes a leg lifts no other's reach.
+        is_known = all(leg.orders and leg.orders[0].complete for leg in leading)
         return max((self.reach if is_known else self.size) - self.legs[index].exposure, 0)
 
 

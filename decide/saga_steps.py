@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
-from decide.saga import SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step, Together
+from decide.saga import HEDGE_WAIT_NS, SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step, Together
 from schemas.enums import Side
 
 HEDGE_ATTEMPTS_MAX = 2
@@ -88,18 +88,21 @@ def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
     if any(leg.unwound for leg in saga.legs):
         return None
     target = saga.reach
-    later = range(1, len(saga.legs))
-    shortest_first = sorted(range(len(saga.legs)), key=lambda index: (saga.legs[index].exposure, index))
-    for index in shortest_first if saga.goes_together else later:
-        if target <= 0:
-            return None
-        leg = saga.legs[index]
-        if target > leg.exposure:
-            place = _hedge(saga, index, target - leg.exposure, now_ns)
-            if place is not None:
-                return place
-            target = leg.exposure
+    while target > 0:
+        short = _short(saga, target)
+        places = [_hedge(saga, index, target - saga.legs[index].exposure, now_ns) for index in short]
+        given_up = [index for index, place in zip(short, places, strict=True) if place is None]
+        first = next((place for place in places if place is not None), None)
+        if not given_up or (first is not None and not saga.goes_together and first.leg < given_up[0]):
+            return first
+        target = saga.legs[given_up[0]].exposure
     return None
+
+
+def _short(saga: Saga, target: int) -> list[int]:
+    """Return the legs that have less than `target`, in the order in which they are completed."""
+    short = [index for index, leg in enumerate(saga.legs) if leg.exposure < target]
+    return sorted(short, key=lambda index: saga.legs[index].exposure) if saga.goes_together else short
 
 
 def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
@@ -115,15 +118,36 @@ def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
         return None
     if attempts >= HEDGE_ATTEMPTS_MAX or leg.refusals("HEDGE") >= REFUSALS_MAX:
         return None
-    if leg.hedge_until_ns and now_ns > leg.hedge_until_ns:
+    until_ns = leg.hedge_until_ns or _until_ns(saga)
+    if until_ns and now_ns > until_ns:
         return None
     if attempts == 0:
         return Place(index, "HEDGE", wanted.side, wanted.price, size, "SECOND_LEG", 0)
     price = _worst_hedge(saga, index, size)
     if price is None:
         return None
-    loss_e6 = max(_hedge_loss_e6(saga, index, price, size), 0)
-    return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", loss_e6)
+    return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", _hedge_cost_e6(saga, index, price, size))
+
+
+def _until_ns(saga: Saga) -> int:
+    """Return until when a leg that was not hedged yet may be: 0 for ever, as its turn only comes.
+
+    Of legs that left together every turn has come. What is heard long after the last order ended is taken back.
+    """
+    return max(order.ended_ns for order in saga.orders) + HEDGE_WAIT_NS if saga.goes_together else 0
+
+
+def _hedge_cost_e6(saga: Saga, index: int, price: int, size: int) -> int:
+    """Return what of the budget a hedge uses up: what it loses, without what was charged for the other legs' hedges.
+
+    Their prices are part of what the whole loses now, as far as this many of them go.
+    """
+    charged = 0
+    for place, leg in enumerate(saga.legs):
+        if place != index and leg.entered > 0:
+            spent = sum(order.spent_e6 for order in leg.orders if order.grant.purpose == "HEDGE")
+            charged += spent * min(size, leg.entered) // leg.entered
+    return max(_hedge_loss_e6(saga, index, price, size) - charged, 0)
 
 
 def _hedge_loss_e6(saga: Saga, index: int, price: int, size: int) -> int:
@@ -148,10 +172,11 @@ def _worst_hedge(saga: Saga, index: int, size: int) -> int | None:
     """Return the worst price within budget and slip, at least one step worse than the leg's own."""
     leg, instrument = saga.legs[index].leg, saga.legs[index].instrument
     found: int | None = None
-    left_e6 = saga.budget_left_e6
+    # Others that are short share the budget: what this one finds dear is not to leave them nothing.
+    left_e6 = saga.budget_left_e6 // max(len(_short(saga, saga.reach)), 1)
     price = worse_price(instrument, leg.side, leg.price, 1)
     while price is not None and abs(price - leg.price) <= SLIP_E4_MAX:
-        if _hedge_loss_e6(saga, index, price, size) > left_e6:
+        if _hedge_cost_e6(saga, index, price, size) > left_e6:
             break
         found = price
         price = worse_price(instrument, leg.side, price, 1)

@@ -92,7 +92,7 @@ class Ours:
         """Return how far the requests of entries are apart that left together: of each saga all of whose entries left."""
         granted: dict[str, list[str]] = {}
         for order, grant in self.grants.items():
-            if grant.purpose == "ENTRY":
+            if grant.purpose == "ENTRY" and grant.attempt == 1:  # a quote that is granted anew is the same leg
                 granted.setdefault(grant.intent, []).append(order)
         sent = (
             [self.calls[order].sent_ts_ns for order in entries]

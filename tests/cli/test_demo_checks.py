@@ -203,6 +203,14 @@ def test_legs_that_left_together_are_apart_by_their_first_and_last_request():
     known = ours(*together, *alone, *torn, *calls, grant("g4", purpose="HEDGE", intent="saga"), call("g4", 90_000))
     # Of the torn one a leg never left.
     assert known.spreads_us(0) == [2_000.0]
+    # A quote that was granted anew is no second leg.
+    quote = [
+        grant("q1", intent="quote"),
+        grant("q2", intent="quote", attempt=2),
+        call("q1", 100),
+        call("q2", 5_000_000),
+    ]
+    assert ours(*quote).spreads_us(0) == []
     assert known.spreads_us(T + 10**9) == []
 
 

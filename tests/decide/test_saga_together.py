@@ -364,3 +364,59 @@ def test_records_that_come_twice_change_nothing(make):
         log.feed(item.record)
     assert log.all(Grant) == grants
     assert log.last(Saga) == saga
+
+
+def test_leg_given_up_bounds_the_others_also_where_its_hedge_lifted_it_above_them(make):
+    log, _ = entered(make, 10, 6, 2)
+    answer(log, later(log)[0], 5)
+    # Seven stand of the third leg and nothing more is to be had: the second needs no more than seven.
+    second = later(log)[1]
+    assert (second.leg, second.purpose, second.size) == (1, "HEDGE", ONE)
+    answer(log, second, 1)
+    (unwind,) = later(log)[2:]
+    assert (unwind.leg, unwind.purpose, unwind.size) == (0, "UNWIND", 3 * ONE)
+    answer(log, unwind, 3)
+    assert ends(log) == ("DONE", "UNWOUND", [7, 7, 7])
+
+
+@pytest.mark.parametrize("budget_e6", [300_000, 500_000])
+def test_two_short_legs_share_the_budget(make, budget_e6):
+    log = started(make, KALSHIS, limits=make.limit(unwind_budget_e6=budget_e6))
+    log.feed(wanted(make, prices=(3_100, 3_200, 3_200)))
+    first, *others = log.all(Grant)
+    log.fill(first, 10 * ONE, 3_100, fee=155_000)
+    log.update(first, "FILLED", 10 * ONE)
+    for grant in others:
+        answer(log, grant, 0)
+    for place in range(2):
+        hedge = later(log)[place]
+        assert (hedge.leg, hedge.purpose, hedge.size) == (place + 1, "HEDGE", 10 * ONE)
+        log.fill(hedge, 10 * ONE, 3_300, fee=155_000)
+        log.update(hedge, "FILLED", 10 * ONE)
+    assert ends(log) == ("DONE", "FILLED", [10, 10, 10])
+    saga = log.last(Saga)
+    # By hand: 9.70 and fees of .465 for what pays ten dollars.
+    assert saga.cash_e6 - saga.fees_e6 == -10_165_000
+    assert 0 <= log.task._sets["main"].sagas["event-1"].budget_left_e6 <= budget_e6 - 165_000
+
+
+def test_fill_heard_of_long_after_the_end_is_taken_back(make):
+    log, entries = entered(make, 6, 6, 6)
+    assert ends(log) == ("DONE", "UNDERFILLED", [6, 6, 6])
+    log.clock(3_600_000)
+    log.alive("kalshi:main")
+    log.fill(entries[0], 2 * ONE, 3_000)
+    assert [(one.leg, one.purpose, one.side, one.size) for one in later(log)] == [(0, "UNWIND", "SELL", 2 * ONE)]
+
+
+def test_what_completes_a_leg_reserves_nothing_of_the_others(make):
+    log, entries = entered(make, 6, 4)
+    log.alive("kalshi:main", ready=False)
+    answer(log, entries[2], 6)
+    assert log.task.reserved_e6() == 600_000 + 40_000
+    log.alive("kalshi:main")
+    log.clock(100)
+    (hedge,) = later(log)
+    assert (hedge.leg, hedge.size, hedge.price) == (1, 2 * ONE, 3_500)
+    # By hand: two at .35 and a fee of .04 (.07 x 2 x .2275, up to the cent).
+    assert log.task.reserved_e6() == 700_000 + 40_000
