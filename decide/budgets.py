@@ -9,6 +9,7 @@ Exits bind nothing. Pure.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
 from decide.account_set import AccountSet
 from decide.links import instruments_of
@@ -131,7 +132,7 @@ class View:
         self._risk = accounts.risk
         self._accounts = accounts
         self._known = known
-        self._bound = list(_bound(accounts))
+        self._bound = list(_bound(accounts, known))
         events = any(scope == "EVENT" for scope, _ in self._risk.budgets)
         in_force = (link for _, link in sorted(known.links.items()) if is_in_force(link, now_ns))
         self._in_force = list(in_force) if events else []
@@ -234,9 +235,13 @@ class View:
         return described.event_group if described is not None and described.event_group else instrument
 
 
-def _bound(accounts: AccountSet) -> Iterator[Bound]:
+def _bound(accounts: AccountSet, known: Knowledge) -> Iterator[Bound]:
     for strategy, book in accounts.positions.books.items():
         for (_, instrument), position in book.open.items():
+            described = known.instruments.get(instrument)
+            lost_e6 = 0 if position.size > 0 else MICRO
+            if described is not None and described.status == "SETTLED" and described.payout_e6 == lost_e6:
+                continue  # its tokens may stay for ever, as nobody redeems them
             yield Bound(strategy, instrument, position.cost_e6, 0)
     for account in sorted(accounts.ledgers):
         for name, money_e6 in accounts.ledgers[account].reserved.items():

@@ -80,6 +80,8 @@ class Account:
     """of the last report with nothing in flight, if it differed"""
     waited: int = 0
     """reports in a row that show a market settled whose payout is not stated"""
+    taken: dict[str, int] = field(default_factory=dict)
+    """settled instrument -> as-of time of the report whose figures a human took before its payout was stated"""
     said: tuple[bool, int, int, int, int] = (False, 0, 0, 0, 0)
     """what was written down last: known, cash, reserved, fees, provisional"""
     provisional: dict[HoldingKey, Provisional] = field(default_factory=dict)

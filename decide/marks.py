@@ -13,6 +13,8 @@ from core.runtime.clock import NS_PER_S
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument, Status
 
+_SHOWN = frozenset({"LIVE", "DEGRADED"})
+"""States whose quotes have prices."""
 TICK_AGE_NS_MAX = 5 * NS_PER_S
 """Ticks reach the accounts' log once a second."""
 FILL_AGE_NS_MAX = 15 * NS_PER_S
@@ -50,6 +52,8 @@ class Words:
     def hear(self, said: Instrument | Status) -> bool:
         """Take what a description or a life-cycle message says of a payout; return whether that is news.
 
+        So is that it is settled at what it said before: nothing is to come of it any more.
+
         Determined without a value (a dispute) or traded again takes a word back. A market that is settled says no more
         of it by being closed, or settled without a value: it keeps what it said.
         """
@@ -64,7 +68,7 @@ class Words:
             return False
         self.by_instrument[said.instrument] = Word(payout_e6, said.recv_ts_ns, is_settled)
         self.changed.add(said.instrument)
-        return known is None or known.payout_e6 != payout_e6
+        return known is None or known.payout_e6 != payout_e6 or known.is_settled != is_settled
 
     def payout_e6(self, instrument: str) -> int:
         """Return what one YES is to pay, -1 if that is not known."""
@@ -89,8 +93,12 @@ class Marks:
         known = self.by_instrument.get(quote.instrument)
         if known is not None and known.version > version:
             return
-        bid = quote.bid_price if quote.bid_size > 0 else 0
-        ask = quote.ask_price if quote.ask_size > 0 else 0
+        if quote.state in _SHOWN:
+            bid = quote.bid_price if quote.bid_size > 0 else 0
+            ask = quote.ask_price if quote.ask_size > 0 else 0
+        else:
+            # It shows no price: the last one stands, and is not to be believed.
+            bid, ask = (known.bid, known.ask) if known is not None else (0, 0)
         self.by_instrument[quote.instrument] = Mark(bid, ask, quote.state == "LIVE", partition, version, now_ns)
         self.changed.add(quote.instrument)
 
@@ -118,11 +126,13 @@ class Marks:
         """Return what a signed quantity of YES is worth: at the bid, or, sold, what buying it back costs, at the ask.
 
         The last mark counts however old it is; without any, or without that side, the worst price does. What a
-        determined market is to pay counts where it is less: it is not paid yet, but nobody will pay more.
+        determined market is to pay counts where it is less, as it is not paid yet, and where nobody bids any more.
         """
         mark = self.by_instrument.get(instrument, Mark())
-        price_e6 = mark.bid * E4_TO_E6 if size > 0 else (mark.ask * E4_TO_E6 or MICRO)
+        price_e6 = (mark.bid if size > 0 else mark.ask) * E4_TO_E6
         payout_e6 = self.words.payout_e6(instrument)
-        if payout_e6 >= 0:
+        if not price_e6:
+            price_e6 = payout_e6 if payout_e6 >= 0 else 0 if size > 0 else MICRO
+        elif payout_e6 >= 0:
             price_e6 = min(price_e6, payout_e6) if size > 0 else max(price_e6, payout_e6)
         return size * price_e6 // MICRO

@@ -75,6 +75,7 @@ def reconcile(
     if found is None:
         if ledger.seen_difference is None:
             ledger.waited = 0
+            accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
         return []
     if ledger.states_payouts:
         settled: Sequence[Healed] = []
@@ -84,17 +85,19 @@ def reconcile(
     else:
         settled = _settled(ledger, found, instruments, words)
         # What did not add up is not healed, however small: it would be a payout of nothing.
-        awaited, waits = _gone(ledger, found, instruments, _SETTLES) if not settled else [], False
+        awaited, waits = _gone_for_good(ledger, found, instruments) if not settled else [], False
     verdicts: list[Verdict] = list(settled)
     cash_e6 = found.cash_e6 - sum(one.cash_e6 for one in settled)
     done = {(one.instrument, one.outcome) for one in settled}
     for key, size in sorted(found.sizes.items()):
         if key in awaited:
-            verdicts += [] if waits else [_judge_settled(accounts, ledger, key, size)]
+            verdicts += [] if waits else [_judge_settled(accounts, ledger, key, size, words)]
         elif key not in done:
             verdicts.append(_judge(accounts, limit.heal_max_e6, key, size))
     if cash_e6 and not waits:
-        verdicts.append(_judge_cash(accounts, limit.heal_max_e6, ledger, cash_e6))
+        # What a market may have paid is no small difference, however small it is.
+        is_payout = any(isinstance(verdict, Frozen) and verdict.instrument for verdict in verdicts) and bool(awaited)
+        verdicts.append(_judge_cash(accounts, -1 if is_payout else limit.heal_max_e6, ledger, cash_e6))
     for verdict in verdicts:
         if isinstance(verdict, Healed):
             _apply(accounts, ledger, verdict)
@@ -102,6 +105,9 @@ def reconcile(
             accounts.risk.stop(("INSTRUMENT", verdict.instrument), "REDUCING", verdict.reason)
         else:
             accounts.risk.stop(WHOLE, "REDUCING", verdict.reason)
+            accounts.risk.differing[ledger.name] = True
+        if isinstance(verdict, Healed) and (verdict.instrument, verdict.outcome) in awaited:
+            ledger.taken[verdict.instrument] = report.as_of_ns
     if any(isinstance(verdict, Healed) for verdict in verdicts):
         ledger.seen_difference = None
     return verdicts
@@ -114,16 +120,17 @@ def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int) -
     return Healed("EXTERNAL", instrument, outcome, size, 0, "stated by two reports with nothing in flight")
 
 
-def _judge_settled(accounts: AccountSet, ledger: Account, key: HoldingKey, size: int) -> Verdict:
+def _judge_settled(accounts: AccountSet, ledger: Account, key: HoldingKey, size: int, words: Words) -> Verdict:
     instrument, outcome = key
     if accounts.risk.accepted.pop(instrument, False):
-        return Healed("EXTERNAL", instrument, outcome, size, 0, "settled, and taken as the venue has it by a human")
+        why, paid_e6 = "settled, and taken as the venue has it by a human", words.payout_e6(instrument)
+        return Healed("EXTERNAL", instrument, outcome, size, 0, why, payout_e6=paid_e6)
     why = NOT_STATED if ledger.states_payouts else "settled, and the cash is not what its payout explains"
     return Frozen(instrument, f"{DIFFERS}: {why}")
 
 
 def _judge_cash(accounts: AccountSet, heal_max_e6: int, ledger: Account, cash_e6: int) -> Verdict:
-    if abs(cash_e6) > heal_max_e6 and not accounts.risk.accepted.pop("", False):
+    if abs(cash_e6) > heal_max_e6 and not accounts.risk.accepted.pop(ledger.name, False):
         return Frozen("", f"{DIFFERS}: {ledger.name} states {cash_e6}e-6 more cash than we count")
     return Healed("EXTERNAL", "", "NONE", 0, cash_e6, "stated by two reports with nothing in flight")
 
@@ -161,6 +168,13 @@ def _gone(
     ]
 
 
+def _gone_for_good(ledger: Account, found: Difference, instruments: Mapping[str, Instrument]) -> list[HoldingKey]:
+    """Return the holdings that are gone of markets that are determined, by their descriptions or by their words."""
+    gone = {*_gone(ledger, found, instruments, _SETTLES)}
+    gone |= {key for key in ledger.provisional if found.sizes.get(key) == -ledger.holding(*key).size}
+    return sorted(gone)
+
+
 def _awaited(
     ledger: Account, found: Difference, instruments: Mapping[str, Instrument], as_of_ns: int
 ) -> list[HoldingKey]:
@@ -180,8 +194,7 @@ def _settled(
     ledger: Account, found: Difference, instruments: Mapping[str, Instrument], words: Words
 ) -> Sequence[Healed]:
     """Return the settlements that explain what is gone of settled markets, none if nothing does so alone."""
-    gone = {*_gone(ledger, found, instruments, _SETTLES)}
-    gone |= {key for key in ledger.provisional if found.sizes.get(key) == -ledger.holding(*key).size}
+    gone = {*_gone_for_good(ledger, found, instruments)}
     stated = {key: words.payout_e6(key[0]) for key in sorted(gone) if words.payout_e6(key[0]) >= 0}
     known = [_settlement(key, found.sizes[key], ledger.expected_e6(key, yes), yes) for key, yes in stated.items()]
     left_e6 = found.cash_e6 - sum(one.cash_e6 for one in known)

@@ -9,7 +9,7 @@ time is the log's, and silence is counted in steps no longer than `SILENT_STEP_N
 written for a while is not taken for gateways that were silent.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -66,7 +66,9 @@ class Risk:
     Attributes:
         commands: the last one of each place.
         stopped: by a limit, by silence for too long, by reconciliation.
-        accepted: instruments ("": cash) whose next lasting difference is healed whatever its size: a human resumed.
+        accepted: instruments, and accounts for their cash, whose lasting difference is healed whatever its size, as a
+            human resumed them; until their reports agree.
+        differing: accounts whose cash stopped the whole set.
         silent_ns: venue account -> for how long nothing was heard of its gateway.
         day: days since the epoch, of the last judgement.
         begun: profit of each strategy when the day began; 0 for one that had not traded.
@@ -79,6 +81,7 @@ class Risk:
     commands: dict[Place, Command] = field(default_factory=dict)
     stopped: dict[Place, Stop] = field(default_factory=dict)
     accepted: dict[str, bool] = field(default_factory=dict)
+    differing: dict[str, bool] = field(default_factory=dict)
     silent_ns: dict[str, int] = field(default_factory=dict)
     clock_ns: int = 0
     judged_ns: int = 0
@@ -101,9 +104,17 @@ class Risk:
         if record.state == "RUNNING":
             stopped = self.stopped.pop(place, RUNNING)
             if stopped.cause.startswith(DIFFERS):
-                self.accepted[record.name] = True
+                self.accepted |= self.differing if place == WHOLE else {record.name: True}
+            if place == WHOLE:
+                self.differing.clear()
             if place == WHOLE:
                 self.silent_ns = dict.fromkeys(self.silent_ns, 0)
+
+    def agreed(self, account: str, instruments: Iterable[str]) -> None:
+        """Note that an account is as its venue says: what was accepted of it is over, and no word for what comes."""
+        self.differing.pop(account, None)
+        for name in (account, *instruments):
+            self.accepted.pop(name, None)
 
     def budget(self, record: Budget) -> None:
         """Take a budget."""

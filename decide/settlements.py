@@ -78,6 +78,19 @@ class Settlements:
         for _, accounts in sorted(sets.items()):
             for _, ledger in sorted(accounts.ledgers.items()):
                 self.follow(ledger, [instrument], turn)
+                self._end_netted(accounts, ledger, instrument, turn)
+
+    def _end_netted(self, accounts: AccountSet, ledger: Account, instrument: str, turn: Turn) -> None:
+        """End, at what a settled market said, positions that cancel out: the venue pays nothing for them and states nothing."""
+        word = self._words.by_instrument.get(instrument)
+        if word is None or not word.is_settled or word.payout_e6 < 0 or not ledger.nets or not ledger.known:
+            return
+        if ledger.holding(instrument, "YES").size or ledger.has_paid(instrument):
+            return
+        if accounts.positions.settle(ledger.name, instrument, word.payout_e6):
+            reason = "the market is settled, and what strategies hold of it cancels out"
+            said = Said("SETTLEMENT", instrument, "YES", reason, word.said_ns, phase="FINAL", payout_e6=word.payout_e6)
+            write_entry(ledger, said, turn)
 
     def follow(self, ledger: Account, instruments: Iterable[str], turn: Turn) -> None:
         """Book what is expected for what is held of instruments now, and take back what was expected before."""
@@ -139,7 +152,9 @@ class Settlements:
             return
         known = ledger.paid(payout.instrument)
         if known is None:
-            in_opening = ledger.known and payout.venue_ts_ns <= ledger.opened_ns
+            # Or in the figures of a report that a human took meanwhile.
+            since_ns = max(ledger.opened_ns, ledger.taken.get(payout.instrument, -1))
+            in_opening = ledger.known and payout.venue_ts_ns <= since_ns
             ledger.note_paid(Paid(payout, (payout.event_id,), in_opening=in_opening))
             self._book(accounts, ledger, payout.instrument, turn)
             return

@@ -264,13 +264,13 @@ class Journal:
         event = record.event_id
         if event in self._written or event in self._orders.event_ids:
             return
-        self._written.add(event)
         kind = record.status if isinstance(record, OrderUpdate) else type(record).__name__
         metrics.EVENTS.labels("execute", f"order_{kind.lower()}").inc()
         if len(self._backlog) >= BACKLOG_MAX:
             # Reading on would lose words of the venue: they can be had again by looking up, after a restart.
             queues.at_bound("order events unsaid", "refused")
             raise Retry(f"order.event takes nothing: {BACKLOG_MAX} events wait; restart the gateway when Kafka is back")
+        self._written.add(event)
         self._backlog.append(record)
         self.flush()
 

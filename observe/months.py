@@ -20,7 +20,7 @@ from core.domain.errors import Misconfigured
 from core.domain.units import from_fixed
 from core.runtime.clock import Clock, SystemClock
 from observe.lots import Trade, lots
-from observe.performance import payout_e6, stated_e6
+from observe.performance import paid_e6
 from observe.postgres import Postgres, Row, moment
 
 Format = Literal["csv", "parquet"]
@@ -229,12 +229,12 @@ def _trades(database: Postgres, incarnation: int, end: datetime) -> list[Trade]:
         )
     ]
     # One that was taken back later never was: the books of a month are those of what stands when they are written.
-    for entry, account, instrument, at, outcome, size, cash, stated, yes_cash in database.rows(
-        "SELECT id, account, instrument, at, outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM payout "
+    for entry, account, instrument, at, outcome, size, cash, stated, yes_cash, word in database.rows(
+        "SELECT id, account, instrument, at, outcome, size_e6, cash_e6, payout, yes_cash_e6, payout_e6 FROM payout "
         "WHERE incarnation = %(incarnation)s AND at < %(end)s AND stands AND phase <> 'PROVISIONAL'",
         span,
     ):
-        paid = stated_e6(size, yes_cash) if stated else payout_e6(account, outcome, size, cash)
+        paid = paid_e6(account, outcome, size, cash, stated, yes_cash, word)
         if paid is not None:
             found.append(((at, 1, 0, 0), Trade(account, instrument, entry, at, 0, 0, payout_e6=paid)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]

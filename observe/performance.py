@@ -121,7 +121,7 @@ SELECT at, account, strategy, instrument, event_group, yes_size_e6, yes_cash_e6,
 FROM fill_of WHERE incarnation = %(incarnation)s AND NOT failed AND at < %(until)s
 """
 _PAYOUTS = """
-SELECT at, account, instrument, outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM payout
+SELECT at, account, instrument, outcome, size_e6, cash_e6, payout, yes_cash_e6, payout_e6 FROM payout
 WHERE incarnation = %(incarnation)s AND stands AND phase <> 'PROVISIONAL' AND at < %(until)s
 """
 _PROVISIONAL = """
@@ -140,8 +140,8 @@ def trades(database: Postgres, incarnation: int, until: datetime) -> list[Trade]
     found: list[tuple[tuple[Any, ...], Trade]] = []
     for at, account, strategy, instrument, event, size, cash, fee, partition, offset in database.rows(_FILLS, wanted):
         found.append(((at, 0, partition, offset), Trade(at, account, strategy, instrument, event, size, cash, fee)))
-    for at, account, instrument, outcome, size, cash, stated, yes_cash in database.rows(_PAYOUTS, wanted):
-        paid = stated_e6(size, yes_cash) if stated else payout_e6(account, outcome, size, cash)
+    for at, account, instrument, outcome, size, cash, stated, yes_cash, word in database.rows(_PAYOUTS, wanted):
+        paid = paid_e6(account, outcome, size, cash, stated, yes_cash, word)
         if paid is not None:
             found.append(((at, 1, 0, 0), Trade(at, account, "", instrument, "", 0, 0, payout_e6=paid)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]
@@ -155,6 +155,18 @@ def provisional(database: Postgres, incarnation: int) -> dict[tuple[str, str], i
     """
     found = database.rows(_PROVISIONAL, {"incarnation": incarnation})
     return {(account, instrument): payout for account, instrument, payout in found}
+
+
+def paid_e6(
+    account: str, outcome: str, size_e6: int, cash_e6: int, statement: str, yes_cash_e6: int, word_e6: int
+) -> int | None:
+    """Return what one YES was paid by one entry; None if it says nothing of that.
+
+    Of positions that cancel out nothing is paid: they end at the market's own word.
+    """
+    if not size_e6 and word_e6 >= 0:
+        return word_e6
+    return stated_e6(size_e6, yes_cash_e6) if statement else payout_e6(account, outcome, size_e6, cash_e6)
 
 
 def stated_e6(size_e6: int, yes_cash_e6: int) -> int | None:

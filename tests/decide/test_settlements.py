@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decide.budgets import View
+from decide.positions import Book
 from decide.reconciliation import NOT_STATED, PAYOUT_REPORTS_MAX
 from schemas import market, order
 from schemas.decision import Entry, Grant, Ledger
@@ -173,6 +175,22 @@ def test_what_is_to_be_paid_bounds_what_a_holding_is_worth(make):
     assert marks.value_e6(KALSHI, 10 * ONE) == 0
 
 
+def test_a_quote_without_prices_leaves_the_last_mark(make):
+    log = world(make)
+    marks = log.task._state.marks
+    shown = make.quote(make.depth(KALSHI, 1, [(3_900, ONE)], [(4_100, ONE)]), version_offset=1)
+    marks.quote(shown, 0, log.now_ns)
+    nothing = {"bid_price": 0, "bid_size": 0, "ask_price": 0, "ask_size": 0}
+    marks.quote(make.replace(shown, version_offset=2, state="STALE", **nothing), 0, log.now_ns)
+    assert not marks.is_young(KALSHI, log.now_ns)
+    assert (marks.value_e6(KALSHI, ONE), marks.value_e6(KALSHI, -ONE)) == (390_000, -410_000)
+    # Shown, but nobody bids: the worst price, until the market says what it pays.
+    marks.quote(make.replace(shown, version_offset=3, **nothing), 0, log.now_ns)
+    assert (marks.value_e6(KALSHI, ONE), marks.value_e6(KALSHI, -ONE)) == (0, -ONE)
+    determine(log, payout=700_000)
+    assert (marks.value_e6(KALSHI, ONE), marks.value_e6(KALSHI, -ONE)) == (700_000, -700_000)
+
+
 # --- final, as the venue states it
 
 
@@ -243,6 +261,107 @@ def test_what_is_never_stated_freezes_after_some_reports_and_is_taken_by_a_human
     report(log, after)
     ledger = account_of(log)
     assert (ledger.cash_e6, ledger.holding(KALSHI, "YES").size, ledger.provisional) == (after, 0, {})
+
+
+def resume(make, log, *parts):
+    for part in parts:
+        log.feed(make.command("RUNNING", *part, ts_ns=log.now_ns))
+
+
+@pytest.mark.parametrize(("word", "revenue", "profit"), [(ONE, 10 * ONE, 6 * ONE), (0, 0, -4 * ONE)])
+def test_what_a_human_took_is_not_booked_again_when_the_statement_comes(make, word, revenue, profit):
+    log = world(make, heal=5 * ONE)
+    hold(make, log)
+    determine(log, payout=word)
+    at_ns, after = log.now_ns, LEFT["BUY"] + revenue
+    report(log, after, times=PAYOUT_REPORTS_MAX + 2)
+    resume(make, log, ("INSTRUMENT", KALSHI), ("SET", ""))
+    report(log, after)
+    assert entries(log.feed(payout(log, revenue, value=word, at_ns=at_ns)), "FINAL") == []
+    assert kinds(report(log, after, times=3), Entry) == []
+    ledger = account_of(log)
+    assert (ledger.cash_e6, ledger.holding(KALSHI, "YES").size) == (after, 0)
+    assert log.task._sets["main"].positions.books["s1"].open == {}
+    assert flow(log) == profit
+    # A correction of it moves the difference.
+    log.feed(payout(log, 3 * ONE, value=300_000))
+    assert log.ledger(ACCOUNT).cash_e6 == LEFT["BUY"] + 3 * ONE
+
+
+def test_cash_of_a_payout_that_is_never_stated_is_not_healed_beside_it_however_small(make):
+    log = world(make, heal=1_000 * ONE)
+    hold(make, log)
+    determine(log)
+    at_ns, after = log.now_ns, LEFT["BUY"] + 10 * ONE
+    assert kinds(report(log, after, times=PAYOUT_REPORTS_MAX + 2), Entry) == []
+    log.feed(payout(log, 10 * ONE, value=ONE, at_ns=at_ns))
+    assert kinds(report(log, after, times=3), Entry) == []
+    assert log.ledger(ACCOUNT).cash_e6 == after
+
+
+def test_a_resume_that_nothing_needed_any_more_accepts_nothing_later(make):
+    log = world(make, heal=5 * ONE)
+    hold(make, log)
+    determine(log)
+    at_ns, after = log.now_ns, LEFT["BUY"] + 10 * ONE
+    report(log, after, times=PAYOUT_REPORTS_MAX + 2)
+    log.feed(payout(log, 10 * ONE, value=ONE, at_ns=at_ns))
+    report(log, after)
+    resume(make, log, ("INSTRUMENT", KALSHI), ("SET", ""))
+    report(log, after, times=2)
+    assert kinds(report(log, after - 500 * ONE, times=2), Entry) == []
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+def test_another_accounts_agreement_does_not_take_back_what_a_human_accepted(make):
+    log = world(make, heal=5 * ONE)
+    report(log, CASH + 50 * ONE, times=2)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+    resume(make, log, ("SET", ""))
+    report(log, log.ledger(TOKENS).cash_e6, account=TOKENS, times=2)
+    (healed,) = kinds(report(log, CASH + 50 * ONE, times=2), Entry)
+    assert (healed.kind, healed.cash_e6) == ("EXTERNAL", 50 * ONE)
+
+
+@pytest.mark.parametrize("word", [ONE, 0])
+def test_positions_that_cancel_out_end_with_their_market_though_it_pays_nothing(make, word):
+    log = world(make, heal=5 * ONE)
+    hold(make, log)
+    positions = log.task._sets["main"].positions
+    positions.books.setdefault("s2", Book()).trade((ACCOUNT, KALSHI), -10 * ONE, 5 * ONE)
+    ledger = account_of(log)
+    ledger.holdings[KALSHI, "YES"].size = 0
+    assert entries(determine(log, payout=word), "FINAL") == []
+    (final,) = entries(determine(log, payout=word, status="SETTLED"), "FINAL")
+    assert figures(final) == (0, 0, word, False)
+    assert [book.open for _, book in sorted(positions.books.items())] == [{}, {}]
+    profit = {name: book.flow_e6 for name, book in positions.books.items()}
+    assert profit == {"s1": -4 * ONE + 10 * word, "s2": 5 * ONE - 10 * word}
+    assert entries(determine(log, payout=word, status="SETTLED"), "FINAL") == []
+
+
+def test_tokens_that_lost_bind_no_budget_once_their_market_is_settled(make):
+    log = world(make, heal=5 * ONE)
+    log.feed(make.budget("STRATEGY", "s1", notional_max_e6=5 * ONE))
+    log.settle(hold(make, log, POLY), "hold-1")
+
+    def used():
+        return View(log.task._sets["main"], log.task._state.known, log.now_ns).usage("STRATEGY", "s1").notional_e6
+
+    assert used() == 4 * ONE
+    determine(log, POLY, 0, "DETERMINED")
+    assert used() == 4 * ONE
+    determine(log, POLY, 0, "SETTLED")
+    assert used() == 0
+
+
+def test_tokens_that_are_gone_before_their_cash_are_not_healed_for_nothing(make):
+    log = world(make, heal=1_000 * ONE)
+    log.settle(hold(make, log, POLY), "hold-1")
+    status(log, "DETERMINED", ONE, POLY)
+    left = log.ledger(TOKENS).cash_e6
+    assert kinds(report(log, left, account=TOKENS), Entry) == []
+    assert stands(log, f"main|INSTRUMENT|{POLY}") == ("REDUCING", "DIFFERS")
 
 
 def test_a_market_whose_close_has_passed_is_waited_for_though_nobody_said_that_it_settled(make):

@@ -256,7 +256,8 @@ def _payout_e6(raw: _Gamma, where: str) -> int:
     except NotExact:
         # Old markets have prices of many digits: nothing a token is paid.
         return -1
-    return paid[0] if len(paid) == 2 and sum(paid) == MICRO else -1
+    # Another value may be a last quote that the word "resolved" has overtaken.
+    return paid[0] if len(paid) == 2 and sum(paid) == MICRO and paid[0] in {0, MICRO // 2, MICRO} else -1
 
 
 def _fees(raw: _Gamma, where: str) -> tuple[int | None, int]:
