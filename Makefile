@@ -6,7 +6,7 @@ DEMO_S ?=
 KILLS ?=
 CHAOS_S ?=
 SEED ?=
-WORKERS ?= 3
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official test test-fast demo chaos bench lock
