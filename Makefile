@@ -9,7 +9,7 @@ SEED ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official test test-fast demo chaos bench lock
+.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official archives test test-fast demo chaos bench lock
 
 help:
 	@printf 'venue -> raw -> market -> derived -> decision -> order -> venue\n\n'
@@ -52,9 +52,11 @@ build/official/.stamp: tests/simulate/official/requirements.lock
 	$(PYTHON) -m venv build/official
 	build/official/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
-test: env official ## all tests, with real servers on free ports
+archives: env ## the servers' archives
 	$(BIN)/python -m infra.stack fetch
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
+
+test: env official archives ## all tests, with real servers on free ports
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15
 
 test-fast: env official ## the tests that need no server
 	$(BIN)/python -m pytest -q -m "not broker"
