@@ -9,7 +9,7 @@ SEED ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official archives test test-fast demo chaos bench lock
+.PHONY: help env dev-stack dev-stack-down dev-stack-reset schemas check style types contracts official archives test test-long test-fast demo chaos bench lock
 
 help:
 	@printf 'venue -> raw -> market -> derived -> decision -> order -> venue\n\n'
@@ -55,8 +55,11 @@ build/official/.stamp: tests/simulate/official/requirements.lock
 archives: env ## the servers' archives
 	$(BIN)/python -m infra.stack fetch
 
-test: env official archives ## all tests, with real servers on free ports
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15
+test: env official archives ## the tests, with real servers on free ports
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15 -m "not long"
+
+test-long: env archives ## the tests that take minutes: each worker struck, brokers killed, scaling, paper
+	$(BIN)/python -m pytest -q -m long
 
 test-fast: env official ## the tests that need no server
 	$(BIN)/python -m pytest -q -m "not broker"

@@ -26,7 +26,7 @@ from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
 from tests.e2e.running import Running, send
 from venues import VENUES
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
 
 RUN = "test-no-order"
 MARKETS = 12

@@ -30,7 +30,7 @@ from schemas.order import Fill
 from tests.e2e.running import Running
 from venues import VENUES
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(400)]
 
 LIVE, PAPER = "demo-followed", "paper-e2e"
 MARKETS = 20

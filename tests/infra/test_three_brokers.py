@@ -198,6 +198,7 @@ def partitions(bootstrap: str, topic: str):
 
 
 @pytest.mark.broker
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(240)
@@ -212,6 +213,7 @@ def test_every_topic_of_a_run_stands_on_three_brokers_and_needs_two(three: Tempo
 
 
 @pytest.mark.broker
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(240)

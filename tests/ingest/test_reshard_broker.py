@@ -11,6 +11,7 @@ S = 1_000_000_000
 
 
 @pytest.mark.broker
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(300)

@@ -38,7 +38,7 @@ PER_SECOND = 800
 SILENCE_S_MAX = 12.0
 """A takeover from a killed or frozen worker: 3 s of session, a heartbeat, a restore; on a loaded machine."""
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def toy():
