@@ -16,6 +16,7 @@ from core.runtime.clock import Clock, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.consumer import LogReader, from_beginning, value_bytes
 from core.runtime.flow import Output
+from core.runtime.offsets import offsets
 from core.runtime.producer import Publisher
 from core.runtime.topics import CONTROL_RUN, TOPICS, Topic
 from schemas.control import Run
@@ -203,8 +204,8 @@ def group_lag(bootstrap: str, run: str) -> dict[str, dict[str, int]]:
         committed = [p for p in places.topic_partitions or [] if p.offset >= 0]
         if not committed:
             continue
-        asked = {TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in committed}  # type: ignore[no-untyped-call] # untyped in the client
-        ends = {(t.topic, t.partition): f.result(_TIMEOUT_S).offset for t, f in admin.list_offsets(asked).items()}
+        asked = [TopicPartition(p.topic, p.partition) for p in committed]
+        ends = offsets(admin, asked, OffsetSpec.latest(), _TIMEOUT_S)  # type: ignore[no-untyped-call] # untyped in the client
         for place in committed:
             lag = max(ends[place.topic, place.partition] - place.offset, 0)
             by_topic = lags.setdefault(group, {})

@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime import offsets
 from core.runtime.client import kafka_at
 from core.runtime.hearing import Hearing
 
@@ -30,6 +31,8 @@ PATIENT_BYTES = 1_048_576
 """A patient consumer is answered before its time when so much waits."""
 
 LARGE_BYTES = 8_388_608
+
+EDGES_TIMEOUT_S = 10.0
 
 
 def consumer_config(
@@ -205,12 +208,18 @@ class LogReader:
         return ""
 
     def edges(self, partition: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
-        """Return (first offset, next offset to be written) of a partition."""
+        """Return (first offset, next offset to be written) of a partition; `cached` as this consumer last heard of them.
+
+        Raises:
+            Unavailable: nobody says so within `EDGES_TIMEOUT_S`.
+        """
         try:
-            low, high = self._consumer.get_watermark_offsets(partition, timeout=10.0, cached=cached)
+            if cached:
+                low, high = self._consumer.get_watermark_offsets(partition, cached=True)
+                return int(low), int(high)
+            return offsets.edges(self._consumer, partition, EDGES_TIMEOUT_S)
         except KafkaException as e:
             raise Unavailable(f"{partition.topic} [{partition.partition}]: offsets cannot be read: {e}") from e
-        return int(low), int(high)
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         """Fetch nothing from these until `resume`."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from core.domain.errors import CrossbookError, Misconfigured, Reject, Unavailable
+from core.runtime import offsets
 from core.runtime.consumer import consumer_config, key_text, value_bytes
 from core.runtime.sequenced import unpack
 from core.runtime.topics import Topic
@@ -121,7 +122,7 @@ class Tail:
                     [TopicPartition(self._name, place.partition, moment) for place in places], TIMEOUT_S
                 )
             for place in places:
-                low, high = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+                low, high = offsets.edges(self._consumer, place, TIMEOUT_S)
                 place.offset = low
                 if start == "end":
                     place.offset = high

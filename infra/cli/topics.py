@@ -10,6 +10,7 @@ from rich.table import Table
 
 from core.domain.errors import Misconfigured, Unavailable
 from core.runtime.client import kafka_at
+from core.runtime.offsets import offsets
 from core.runtime.topics import TOPICS, Topic
 from infra.cli.reach import Reach
 
@@ -37,8 +38,8 @@ def extents(reach: Reach) -> dict[str, list[Extent]]:
     try:
         found = admin.list_topics(timeout=TIMEOUT_S).topics
         places = [TopicPartition(name, number) for name in names & set(found) for number in found[name].partitions]
-        lows = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        highs = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        lows = offsets(admin, places, OffsetSpec.earliest(), TIMEOUT_S)  # type: ignore[no-untyped-call]
+        highs = offsets(admin, places, OffsetSpec.latest(), TIMEOUT_S)  # type: ignore[no-untyped-call]
     except KafkaException as e:
         raise Unavailable(f"Kafka at {reach.bootstrap} does not answer ({e}): `crossbook up`") from e
     logs = reach.stack.data / reach.stack.broker_names[0] / "log"
@@ -122,13 +123,6 @@ def kept(topic: Topic) -> str:
 def _writer(topic: Topic) -> str:
     writers = {"raw": "ingest", "market": "normalize", "derived": "derive", "decision": "decide", "order": "execute"}
     return writers.get(topic.layer, topic.noun.partition(".")[2] if topic.layer == "dead" else topic.layer)
-
-
-def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
-    if not places:
-        return {}
-    futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S)
-    return {(place.topic, place.partition): future.result(TIMEOUT_S).offset for place, future in futures.items()}
 
 
 def _config(reach: Reach, name: str) -> dict[str, str]:

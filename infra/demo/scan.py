@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from core.domain.errors import Unavailable
 from core.runtime.client import kafka_at
 from core.runtime.consumer import consumer_config, value_bytes
+from core.runtime.offsets import offsets
 from core.runtime.topics import Topic
 from infra.cli.reach import Reach
 from schemas.record import Record
@@ -85,10 +86,9 @@ def ends(reach: Reach, topics: Iterable[Topic]) -> dict[str, dict[int, int]]:
     by_name = {topic.name(reach.run): topic for topic in topics}
     known = admin.list_topics(timeout=TIMEOUT_S).topics
     places = [TopicPartition(name, number) for name in by_name if name in known for number in known[name].partitions]
-    futures = admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=TIMEOUT_S)  # type: ignore[no-untyped-call, arg-type]
     found: dict[str, dict[int, int]] = {}
-    for place, future in futures.items():
-        found.setdefault(by_name[place.topic].noun, {})[place.partition] = future.result(TIMEOUT_S).offset
+    for (name, number), end in offsets(admin, places, OffsetSpec.latest(), TIMEOUT_S).items():  # type: ignore[no-untyped-call]
+        found.setdefault(by_name[name].noun, {})[number] = end
     return found
 
 
