@@ -19,8 +19,8 @@ import msgspec
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import Input, TaskContext
 from decide.accounts import AccountsTask
-from decide.strategies.edge_trader import leg_of
 from decide.strategies.exhaustive_event import ExhaustiveEvent
+from decide.strategies.intents import leg_of
 from schemas.decision import Clock, Grant, Intent, Limit, Link, Profile, Saga, Strategy
 from schemas.derived import Depth
 from schemas.enums import LegOrder

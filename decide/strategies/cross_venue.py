@@ -11,7 +11,8 @@ from core.domain.errors import MalformedFrame
 from decide.conduct import is_open
 from decide.edges import payout_floor
 from decide.ports import View
-from decide.strategies.edge_trader import EdgeTrader, Found, Pace, open_leg
+from decide.strategies.edge_trader import EdgeTrader, Found, Pace
+from decide.strategies.intents import open_leg
 from schemas import decision
 from schemas.decision import Link
 from schemas.enums import Side

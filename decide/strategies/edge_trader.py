@@ -16,9 +16,10 @@ from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_MS
 from core.runtime.flow import StateCodec
 from decide.conduct import CONDUCTS
-from decide.edges import OpenLeg, SizedLeg, Walk, annual_e6, levels_of, release_ns, walk
+from decide.edges import OpenLeg, SizedLeg, Walk, annual_e6, release_ns, walk
 from decide.ports import Decision, View
-from schemas.decision import Edge, Intent, Leg, Link, Saga
+from decide.strategies.intents import Cause, intent_of, leg_of
+from schemas.decision import Edge, Intent, Link, Saga
 from schemas.derived import Depth, Quote
 from schemas.enums import EdgePhase, Side
 from schemas.market import Instrument, Trade
@@ -253,46 +254,15 @@ class EdgeTrader(ABC):
             if account is None:
                 return None
             legs.append(leg_of(leg, found.walk.legs[place], found.depths[place], account))
-        return Intent(
-            id=view.new_id(),
-            strategy=view.strategy.id,
-            link=found.link.id,
-            account_set=view.strategy.account_set,
-            edge=self._active[found.link.id].record.id,
-            now_ns=view.now_ns,
-            legs=legs,
+        return intent_of(
+            view,
+            found.link.id,
+            legs,
+            Cause(quote.recv_ts_ns, quote.trail),
             profit_e6=found.walk.profit_e6,
-            input_partition=view.partition,
-            input_offset=view.offset,
-            recv_ts_ns=quote.recv_ts_ns,
+            edge=self._active[found.link.id].record.id,
             leg_order=self.params.leg_order,
-            trail=quote.trail,
         )
-
-
-def open_leg(instrument: Instrument, side: Side, depth: Depth) -> OpenLeg:
-    """Return a leg that may take all of a depth."""
-    return OpenLeg(instrument, side, levels_of(depth, side))
-
-
-def leg_of(leg: OpenLeg, sized: SizedLeg, depth: Depth, account: str) -> Leg:
-    """Return the leg of an intent, with what it takes from each level of the depth."""
-    return Leg(
-        instrument=leg.instrument.instrument,
-        account=account,
-        side=leg.side,
-        price=sized.limit,
-        size=sized.size,
-        price_exp=leg.instrument.price_exp,
-        size_exp=leg.instrument.size_exp,
-        fee_max_e6=sized.fee_max_e6,
-        version_offset=depth.version_offset,
-        version_index=depth.version_index,
-        recv_ts_ns=depth.recv_ts_ns,
-        level_prices=[level.price for level in sized.taken],
-        level_sizes=[level.size for level in sized.taken],
-        reduces=leg.reduces,
-    )
 
 
 def _edge(found: Found, quote: Quote, view: View, *, edge_id: str, phase: EdgePhase, begin_ns: int) -> Edge:

@@ -21,7 +21,8 @@ from core.domain.units import MICRO
 from decide.conduct import CONDUCTS, is_open, unit_cost
 from decide.edges import E4_TO_E6, Table, table_of
 from decide.ports import View
-from decide.strategies.edge_trader import EdgeTrader, Found, Pace, Positive, Wish, open_leg
+from decide.strategies.edge_trader import EdgeTrader, Found, Pace, Positive, Wish
+from decide.strategies.intents import open_leg
 from schemas import decision
 from schemas.decision import Link
 from schemas.derived import Depth

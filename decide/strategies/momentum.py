@@ -22,7 +22,8 @@ from core.runtime.flow import StateCodec
 from decide.conduct import is_open
 from decide.edges import Level, OpenLeg, levels_of, size_leg
 from decide.ports import Decision, View
-from decide.strategies.edge_trader import Natural, Positive, leg_of
+from decide.strategies.edge_trader import Natural, Positive
+from decide.strategies.intents import Cause, intent_of, leg_of
 from schemas import decision
 from schemas.decision import Intent, Saga
 from schemas.derived import Depth, Quote
@@ -135,8 +136,9 @@ class Momentum:
             return
         watch = self.watches.setdefault(name, Watch())
         self._mark(watch, view.now_ns, depth.bid_prices[0] + depth.ask_prices[0])
-        yield from self._leave(name, watch, view, quote.recv_ts_ns, quote.trail)
-        yield from self._enter(name, watch, depth, quote, view)
+        cause = Cause(quote.recv_ts_ns, quote.trail)
+        yield from self._leave(name, watch, view, cause)
+        yield from self._enter(name, watch, depth, view, cause)
 
     def on_trade(self, trade: Trade, view: View) -> Iterable[Decision]:
         """Count what takers do; nothing is decided before the next quote."""
@@ -175,7 +177,7 @@ class Momentum:
     def on_timer(self, view: View) -> Iterator[Decision]:
         """Leave by time where no quote comes."""
         for name in sorted(self.watches):
-            yield from self._leave(name, self.watches[name], view, view.now_ns, [])
+            yield from self._leave(name, self.watches[name], view, Cause(view.now_ns, []))
 
     def on_stop(self, view: View) -> Iterable[Decision]:
         """Keep what is held: DRAINING sells it, STOPPED does not."""
@@ -210,7 +212,7 @@ class Momentum:
 
     # What it does
 
-    def _enter(self, name: str, watch: Watch, depth: Depth, quote: Quote, view: View) -> Iterator[Decision]:
+    def _enter(self, name: str, watch: Watch, depth: Depth, view: View, cause: Cause) -> Iterator[Decision]:
         instrument = view.instrument(name)
         if instrument is None or watch.position or not view.may_trade() or not self._may_act(name, watch, view):
             return
@@ -218,15 +220,13 @@ class Momentum:
         if not sign or depth.ask_prices[0] - depth.bid_prices[0] > self.params.spread_max_e4:
             return
         side: Side = "BUY" if sign > 0 else "SELL"
-        intent = self._intent(
-            instrument, side, self.params.size, depth, view, recv_ts_ns=quote.recv_ts_ns, trail=quote.trail
-        )
+        intent = self._intent(instrument, side, self.params.size, depth, view, cause)
         if intent is not None:
             watch.entry_mid2_e4, watch.entered_ns = watch.marks[-1].mid2_e4, view.now_ns
             self._note(watch, intent.id, sign)
             yield intent
 
-    def _leave(self, name: str, watch: Watch, view: View, recv_ts_ns: int, trail: list[int]) -> Iterator[Decision]:
+    def _leave(self, name: str, watch: Watch, view: View, cause: Cause) -> Iterator[Decision]:
         instrument, depth = view.instrument(name), view.depth(name)
         if not watch.position or instrument is None or depth is None or not view.may_exit():
             return
@@ -239,8 +239,7 @@ class Momentum:
             abs(watch.position),
             depth,
             view,
-            recv_ts_ns=recv_ts_ns,
-            trail=trail,
+            cause,
             is_exit=True,
             reduces=not (watch.is_netted and view.may_trade()),
         )
@@ -272,9 +271,8 @@ class Momentum:
         size: int,
         depth: Depth,
         view: View,
+        cause: Cause,
         *,
-        recv_ts_ns: int,
-        trail: list[int],
         is_exit: bool = False,
         reduces: bool = False,
     ) -> Intent | None:
@@ -286,19 +284,7 @@ class Momentum:
         sized = size_leg(leg, there) if account is not None and is_open(instrument, view.now_ns) else None
         if account is None or sized is None:
             return None
-        return Intent(
-            id=view.new_id(),
-            strategy=view.strategy.id,
-            link=instrument.instrument,
-            account_set=view.strategy.account_set,
-            now_ns=view.now_ns,
-            legs=[leg_of(leg, sized, depth, account)],
-            profit_e6=0,
-            input_partition=view.partition,
-            input_offset=view.offset,
-            recv_ts_ns=recv_ts_ns,
-            trail=trail,
-        )
+        return intent_of(view, instrument.instrument, [leg_of(leg, sized, depth, account)], cause)
 
 
 def _within(levels: list[Level], slip_e4: int) -> list[Level]:

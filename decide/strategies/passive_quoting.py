@@ -26,7 +26,8 @@ from decide.edges import E4_TO_E6
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import Natural, Positive
 from decide.strategies.fair_value import Kind, Top, mirrored, strangers
-from decide.strategies.quote_words import Cause, quote_of, word
+from decide.strategies.intents import Cause
+from decide.strategies.quote_words import quote_of, word
 from decide.strategies.quoted import SIDES, SIGN, Offer, Target, Watch
 from schemas import decision
 from schemas.decision import Saga

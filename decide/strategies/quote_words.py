@@ -1,21 +1,13 @@
 """What a quoting strategy says: the intent of a new quote, and what it wants of those that are out."""
 
-from typing import NamedTuple
-
 from decide.conduct import resting_fee_e6
 from decide.ports import View
+from decide.strategies.intents import Cause, intent_of
 from decide.strategies.quoted import Target
 from schemas.decision import Intent, Leg, Requote
 from schemas.derived import Depth
 from schemas.enums import RequoteAction, Side
 from schemas.market import Instrument
-
-
-class Cause(NamedTuple):
-    """What a decision answers."""
-
-    recv_ts_ns: int
-    trail: list[int]
 
 
 def quote_of(
@@ -50,19 +42,7 @@ def quote_of(
         expires_s=expires_s,
         silence_ms=silence_ms,
     )
-    return Intent(
-        id=view.new_id(),
-        strategy=view.strategy.id,
-        link=instrument.instrument,
-        account_set=view.strategy.account_set,
-        now_ns=view.now_ns,
-        legs=[leg],
-        profit_e6=0,
-        input_partition=view.partition,
-        input_offset=view.offset,
-        recv_ts_ns=cause.recv_ts_ns,
-        trail=cause.trail,
-    )
+    return intent_of(view, instrument.instrument, [leg], cause)
 
 
 def word(

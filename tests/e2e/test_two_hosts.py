@@ -31,7 +31,9 @@ def story(tmp_path_factory):
     """Play the story in a lab of its own, which ends with the process that tells it."""
     reason = why_not()
     if reason:
-        pytest.skip(f"no hosts of our own on this machine: {reason}")
+        # Where the project is judged nothing is left out.
+        leave = pytest.fail if "CROSSBOOK_CI_RUN" in os.environ else pytest.skip
+        leave(f"no hosts of our own on this machine: {reason}")
     fetch()  # in the lab there is no internet
     folder = tmp_path_factory.mktemp("lab")
     servers = folder / "servers"
