@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from decide import leg_order
+from decide import exits, leg_order
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, is_exit, trim
@@ -158,6 +158,8 @@ class AccountsTask:
             if self._watch.clock(accounts, turn):
                 self._cancel_barred(accounts, turn)
             self._go_on(accounts, self._quotes.fallen(accounts, turn.now_ns), turn)
+            for leaving in list(exits.due(accounts, self._known, self._state.marks, turn)):
+                self._on_intent(leaving, turn)
             for intent in list(accounts.waiting):
                 self._advance(accounts, accounts.sagas[intent], turn)
 

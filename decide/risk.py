@@ -59,6 +59,14 @@ class Day(NamedTuple):
     stale: int
 
 
+class Exit(NamedTuple):
+    """Tries to sell a position of a size that did not change by them, and when it may be tried again."""
+
+    size: int = 0
+    tries: int = 0
+    next_ns: int = 0
+
+
 @dataclass
 class Risk:
     """What one account set remembers for its limits.
@@ -73,6 +81,7 @@ class Risk:
         day: days since the epoch, of the last judgement.
         begun: profit of each strategy when the day began; 0 for one that had not traded.
         pending: strategies whose profit at the beginning of the day could not be told yet, for want of marks.
+        exits: <strategy>|<account>|<instrument> -> how often its position was to be sold (`decide/exits.py`).
         due_ns: venue -> when its order rate would be used up no more (`budgets.Rate`).
         said: id of a Standing -> its figures as they were last written.
     """
@@ -90,6 +99,7 @@ class Risk:
     pending: dict[str, bool] = field(default_factory=dict)
     days: dict[str, Day] = field(default_factory=dict)
     due_ns: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, Exit] = field(default_factory=dict)
     said: dict[str, tuple[str, str, int, int, int, int, int, int, int]] = field(default_factory=dict)
 
     # What humans say

@@ -4,7 +4,7 @@ Instruments are forwarded all and from the beginning, links, strategies, profile
 nothing that came before it is lost. Books are forwarded by key and may start at the end: quotes and depths are repeated
 every ten seconds, so a link that is added while the sequencer runs sees its books after the next repeat. Under load
 only the newest quote of each instrument goes on, with its depth; trades and statuses among them all do. Accounts see a
-quote of each instrument they hold once a second, where a loss limit needs it.
+quote of each instrument they hold once a second, where a loss limit or a command to sell needs it.
 """
 
 from typing import get_args
@@ -12,8 +12,9 @@ from typing import get_args
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
+from decide.exits import is_flattening
 from decide.links import instruments_of
-from schemas.decision import Budget, Ledger, Limit, Link, Profile, Strategy
+from schemas.decision import Budget, Command, Ledger, Limit, Link, Profile, Strategy
 from schemas.derived import Quote, Tick
 from schemas.enums import LinkKind
 from schemas.market import Status
@@ -87,9 +88,10 @@ class StrategyPlan:
 
 
 class AccountPlan:
-    """The account sets of one partition: the order events of their venue accounts; where losses are limited, their marks.
+    """The account sets of one partition: the order events of their venue accounts; where they are needed, their marks.
 
-    Marks are the quotes of what is held, and of what was: its orders may still fill. Without a loss limit there are none.
+    Marks are the quotes of what is held, and of what was: its orders may still fill. Without a loss limit, or a command to
+    sell what is held, there are none.
     """
 
     def __init__(self, partition: int, partitions: int) -> None:
@@ -99,7 +101,7 @@ class AccountPlan:
         self._held: dict[bytes, str] = {}
         """instrument -> a venue account that holds it"""
         self._limited: set[str] = set()
-        """ids of limits and budgets of this partition that limit losses"""
+        """ids of limits and budgets of this partition that limit losses, and of commands to sell"""
 
     def learn(self, record: Record) -> None:
         """Take in a venue account of this partition's sets, what limits its losses, and what it holds."""
@@ -109,6 +111,8 @@ class AccountPlan:
             self._note(record.id, is_limited=max(record.day_loss_reduce_e6, record.day_loss_halt_e6) >= 0)
         elif isinstance(record, Budget) and self._is_ours(record.account_set):
             self._note(record.id, is_limited=record.day_loss_max_e6 >= 0)
+        elif isinstance(record, Command) and self._is_ours(record.account_set):
+            self._note(record.id, is_limited=is_flattening(record))
         elif isinstance(record, Ledger) and record.instrument:
             self._held[record.instrument.encode()] = record.account
 

@@ -14,6 +14,7 @@ MONEY_EXP = -6
 """Money of prediction markets: one millionth of a dollar."""
 
 ONE_DOLLAR_E4 = 10_000
+CENT_E4 = 100
 MICRO = 1_000_000
 
 _LONG_MAX = 2**63 - 1

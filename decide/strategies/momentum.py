@@ -21,6 +21,7 @@ from core.runtime.clock import NS_PER_MS
 from core.runtime.flow import StateCodec
 from decide.conduct import is_open
 from decide.edges import Level, OpenLeg, levels_of, size_leg
+from decide.exits import side_of
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import Natural, Positive
 from decide.strategies.intents import Cause, intent_of, leg_of
@@ -154,6 +155,8 @@ class Momentum:
     def on_outcome(self, saga: Saga, view: View) -> Iterable[Decision]:
         """Count what stands of an order; it may be said again when a settlement failed."""
         watch = self.watches.get(saga.link)
+        if watch is not None and saga.id not in watch.orders and (side := side_of(saga)):
+            self._note(watch, saga.id, 1 if side == "BUY" else -1)
         if watch is None or saga.id not in watch.orders:
             return ()
         sign, stood = watch.orders[saga.id]

@@ -23,6 +23,7 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import StateCodec
 from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, tick_at, worse_price
 from decide.edges import E4_TO_E6
+from decide.exits import side_of
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import Natural, Positive
 from decide.strategies.fair_value import Kind, Top, mirrored, strangers
@@ -139,6 +140,8 @@ class PassiveQuoting:
     def on_outcome(self, saga: Saga, view: View) -> Iterable[Decision]:
         """Count what stands of a quote; it may be said again when a settlement failed."""
         watch = self.watches.get(saga.link)
+        if watch is not None and saga.id not in watch.sagas and (moved := side_of(saga)):
+            watch.listen(saga.id, moved)
         if watch is None or saga.id not in watch.sagas:
             return ()
         sign = watch.count(saga.id, saga.standing_e6[0] if saga.standing_e6 else 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from core.domain.units import CENT_E4
 from infra.cli import kill
 from infra.cli.kill import EXIT_OPEN, Accounts, By, Run, Why
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from execute.direct import Said
     from execute.flatten import Flattened
 
-CENT_E4 = 100
 console = Console()
 
 

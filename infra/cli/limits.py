@@ -154,9 +154,18 @@ def reduce_command(
     account_set: Set = "main",
     part: Annotated[str, typer.Option("--part", help="strategy:<id>, venue:<name> or instrument:<id>.")] = "",
     by: By = "",
+    flatten: Annotated[
+        int | None,
+        typer.Option(
+            "--flatten", metavar="CENTS", min=0, max=99, help="Sell what is held, at most so far from the best price."
+        ),
+    ] = None,
 ) -> None:
-    """Take no new risk: hedges, unwinds and exits go on. `crossbook resume` ends it."""
-    _command("REDUCING", run, account_set, part, by, why)
+    """Take no new risk: hedges, unwinds and exits go on. `crossbook resume` ends it.
+
+    With `--flatten` everything that is held there is sold for as long as the command stands: see docs/limits.md.
+    """
+    _command("REDUCING", run, account_set, part, by, why, flatten)
 
 
 def resume_command(
@@ -170,16 +179,22 @@ def resume_command(
     _command("RUNNING", run, account_set, part, by, why)
 
 
-def _command(state: TradingState, run: str, account_set: str, part: str, by: str, why: str) -> None:
+def _command(
+    state: TradingState, run: str, account_set: str, part: str, by: str, why: str, flatten: int | None = None
+) -> None:
     from core.runtime.clock import SystemClock
     from infra.cli.reach import Reach
 
     clock = SystemClock()
     who = by or getpass.getuser()
-    record = command_of(state, account_set, part, Signed(who, "", why), clock.now_ns())
+    record = command_of(state, account_set, part, Signed(who, "", why), clock.now_ns(), flatten)
     reach = Reach.load(run).require_kafka()
     publish(reach, clock, [record])
     console.print(f"{record.id}: {state} by {who}: {why}")
+    if flatten is not None:
+        console.print(
+            "What is held is being sold: `crossbook sagas show --all` and `crossbook pnl` tell how far it is."
+        )
     limit = read(reach, account_set).limit
     if state == "RUNNING" and not part and (limit is None or limit.state != "RUNNING"):
         told = "there is none" if limit is None else f"it says {limit.state}"

@@ -9,7 +9,7 @@ from typing import cast, get_args
 import msgspec
 
 from core.domain.errors import Misconfigured, NotExact, Reject
-from core.domain.units import MONEY_EXP, from_fixed, to_fixed
+from core.domain.units import CENT_E4, MONEY_EXP, from_fixed, to_fixed
 from decide.risk import allows_more, is_signed
 from schemas.decision import Budget, Command, Limit
 from schemas.enums import Scope, TradingState
@@ -120,8 +120,12 @@ def changed_budget(before: Budget | None, part: Part, texts: Sequence[str], sign
     return msgspec.convert(values, Budget, strict=True)
 
 
-def command_of(state: TradingState, account_set: str, part: str, signed: Signed, now_ns: int) -> Command:
+def command_of(
+    state: TradingState, account_set: str, part: str, signed: Signed, now_ns: int, flatten_cents: int | None = None
+) -> Command:
     """Return a command on a whole set (`part` empty) or on `strategy:<id>`, `venue:<name>`, `instrument:<id>`.
+
+    With `flatten_cents` what is held there is sold, at most so far from the best price.
 
     Raises:
         Misconfigured: another part, or no reason.
@@ -135,11 +139,12 @@ def command_of(state: TradingState, account_set: str, part: str, signed: Signed,
         if scope not in {"STRATEGY", "VENUE", "INSTRUMENT"} or not name:
             raise Misconfigured(f"part {part!r}: expected strategy:<id>, venue:<name> or instrument:<id>")
     return Command(
-        id=f"{account_set}|{scope}|{name}",
+        id=f"command|{account_set}|{scope}|{name}",
         account_set=account_set,
         scope=scope,
         name=name,
         state=state,
+        flatten_slip_e4=-1 if flatten_cents is None else flatten_cents * CENT_E4,
         set_by=signed.by,
         reason=signed.why,
         ts_ns=now_ns,

@@ -107,7 +107,7 @@ class Command(Record, frozen=True, kw_only=True, gc=False):
     schema_name: ClassVar[str] = "crossbook.decision.Command"
 
     id: str
-    """<account set>|<scope>|<name>"""
+    """command|<account set>|<scope>|<name>: a budget of the same part has a key of its own"""
     account_set: str
     scope: Scope
     """SET, STRATEGY, VENUE or INSTRUMENT"""
@@ -117,6 +117,8 @@ class Command(Record, frozen=True, kw_only=True, gc=False):
     set_by: str
     reason: str
     ts_ns: int
+    flatten_slip_e4: int = -1
+    """with REDUCING: what is held is sold while the command stands, at most this far from the best price (1e-4 dollar); -1: it is kept"""
 
 
 class Edge(Record, frozen=True, kw_only=True, gc=False):
@@ -624,6 +626,8 @@ class Saga(Record, frozen=True, kw_only=True, gc=False):
     """how its legs leave; UNKNOWN of an intent that was refused"""
     leg_order_reason: str = ""
     """why: AS_ASKED, or what keeps legs from leaving together"""
+    sides: list[str] = field(default_factory=list)
+    """of each leg, in YES terms of its own instrument"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 

@@ -87,7 +87,15 @@ def test_a_budget_has_the_figures_of_its_scope():
 def test_a_command_names_its_part(part, expected):
     made = command_of("HALTED", "main", part, ANN, 7)
     assert (made.scope, made.name) == expected
-    assert (made.id, made.ts_ns) == (f"main|{expected[0]}|{expected[1]}", 7)
+    assert (made.id, made.ts_ns) == (f"command|main|{expected[0]}|{expected[1]}", 7)
+    assert made.flatten_slip_e4 == -1
+    assert command_of("REDUCING", "main", part, ANN, 7, 3).flatten_slip_e4 == 300
+
+
+def test_a_command_and_a_budget_of_one_part_do_not_displace_each_other():
+    # Both stand on a compacted topic under their ids.
+    budget = changed_budget(None, Part("main", "STRATEGY", "arb"), ["notional_max=5"], ANN)
+    assert budget.id != command_of("HALTED", "main", "strategy:arb", ANN, 7).id
 
 
 @pytest.mark.parametrize("part", ["arb", "event:x", "strategy:"])

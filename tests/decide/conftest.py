@@ -126,7 +126,7 @@ def budget(scope: str, name: str = "*", **changes) -> decision.Budget:
 
 def command(state: str, scope: str = "SET", name: str = "", **changes) -> decision.Command:
     fields = dict(
-        id=f"main|{scope}|{name}",
+        id=f"command|main|{scope}|{name}",
         account_set="main",
         scope=scope,
         name=name,

@@ -292,3 +292,15 @@ def test_successor_goes_on_from_a_checkpoint_taken_anywhere(make):
 
 def _new():
     return StrategiesTask(TaskContext(incarnation=77), load_kinds())
+
+
+def test_what_a_human_had_sold_is_not_sold_again(make):
+    log = entered(make)
+    flattened = make.intent(id="flatten/1", strategy="mo-1", link=make.KALSHI)
+    outcome(log, flattened, "FIRST_LEG", sides=["SELL"])
+    outcome(log, flattened, "DONE", 4 * ONE, sides=["SELL"])
+    (exit_,) = book(log, make, 5_600, ms=1_000)
+    assert exit_.legs[0].size == 6 * ONE
+    outcome(log, exit_, "REFUSED", reason="REDUCING")
+    outcome(log, make.intent(id="flatten/2", strategy="mo-1", link=make.KALSHI), "DONE", 6 * ONE, sides=["SELL"])
+    assert book(log, make, 5_600, ms=10_000) == []

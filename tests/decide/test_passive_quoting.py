@@ -486,3 +486,13 @@ def test_defaults_are_within_each_other():
     params = Params()
     assert params.silence_ms < params.life_ms
     assert params.size <= params.inventory_max
+
+
+def test_what_a_human_had_sold_is_not_offered(make):
+    log, bid, _ = quoting(make)
+    said(log, bid, "DONE", 10 * ONE, reason="FILLED")
+    flattened = make.intent(id="flatten/1", strategy="mm-1", link=make.KALSHI)
+    outcome(log, flattened, "DONE", 10 * ONE, "FILLED", sides=["SELL"])
+    (again,) = [record for record in book(log, make, 4_900, 5_100, ms=1_000) if isinstance(record, Intent)]
+    # Nothing is held: the price is that of the first quote.
+    assert (again.legs[0].side, again.legs[0].price) == (bid.legs[0].side, bid.legs[0].price)

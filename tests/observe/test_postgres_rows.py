@@ -128,7 +128,13 @@ def test_who_said_what_and_why_is_kept_word_for_word(writer):
         unwind_budget_e6=4, set_by="ann", approved_by="ben", reason="more",
     )  # fmt: skip
     halt = Command(
-        id="main|SET|", account_set="main", scope="SET", state="HALTED", set_by="ann", reason="storm", ts_ns=T0 + S
+        id="command|main|SET|",
+        account_set="main",
+        scope="SET",
+        state="HALTED",
+        set_by="ann",
+        reason="storm",
+        ts_ns=T0 + S,
     )
     link = Link(
         id="pair", version=2, status="APPROVED", instrument_a="a", instrument_b="b", polarity="SAME", states=[],

@@ -1,0 +1,146 @@
+"""Selling what an account set holds, or a part of it: a command that reduces may ask for that. Pure.
+
+While such a command stands, each open position in its scope is an exit: an intent of one leg that reduces, at the best
+opposite price of a book that is LIVE less the slip, one at a time for each strategy and instrument. It goes through
+admission, grants and gateways like any other. What is part of a saga that is open waits for its end; what is HOLDING
+needs `crossbook sagas unwind`. A position that stays is tried again ever more seldom.
+"""
+
+from collections.abc import Iterator
+
+from core.domain.units import ONE_DOLLAR_E4
+from core.runtime.clock import NS_PER_S
+from decide.account_set import AccountSet
+from decide.admission import Known
+from decide.conduct import on_grid, worse_price
+from decide.marks import Mark, Marks
+from decide.positions import PositionKey
+from decide.risk import Exit
+from decide.turn import Turn
+from schemas.decision import Command, Intent, Leg, Saga
+from schemas.enums import Side
+from schemas.market import Instrument
+
+PREFIX = "flatten/"
+"""of the ids of these intents"""
+RETRY_NS = NS_PER_S
+DOUBLINGS_MAX = 6
+"""A position of which nothing could be sold is tried again after 1, 2, 4 s and so on, after 64 s at the most."""
+
+
+def is_flattening(command: Command) -> bool:
+    """Say whether a command asks for what is held to be sold."""
+    return command.state == "REDUCING" and command.flatten_slip_e4 >= 0
+
+
+def side_of(saga: Saga) -> Side | None:
+    """Return the YES side of an exit that a command asked for, None for a strategy's own saga.
+
+    Strategies count what they hold by the sagas they know: they take up these.
+    """
+    if not saga.id.startswith(PREFIX) or not saga.sides:
+        return None
+    return "BUY" if saga.sides[0] == "BUY" else "SELL"
+
+
+def due(accounts: AccountSet, known: Known, marks: Marks, turn: Turn) -> Iterator[Intent]:
+    """Yield the exits to try now; each is counted as a try."""
+    commands = [command for _, command in sorted(accounts.risk.commands.items()) if is_flattening(command)]
+    tried = accounts.risk.exits
+    if not commands:
+        tried.clear()
+        return
+    busy = {leg.leg.instrument for saga in accounts.open_sagas() for leg in saga.legs}
+    held: set[str] = set()
+    for strategy, book in sorted(accounts.positions.books.items()):
+        for (account, instrument), position in sorted(book.open.items()):
+            slips = [one.flatten_slip_e4 for one in commands if _covers(one, strategy, account, instrument)]
+            if not slips:
+                continue
+            name = f"{strategy}|{account}|{instrument}"
+            held.add(name)
+            last = tried.get(name, Exit())
+            tries = last.tries if last.size == position.size else 0
+            if instrument in busy or (tries and turn.now_ns < last.next_ns):
+                continue
+            intent = _exit(accounts, known, marks, (account, instrument), strategy, position.size, max(slips), turn)
+            tried[name] = Exit(position.size, tries + 1, turn.now_ns + (RETRY_NS << min(tries, DOUBLINGS_MAX)))
+            if intent is not None:
+                yield intent
+    for name in tried.keys() - held:
+        del tried[name]
+
+
+def _covers(command: Command, strategy: str, account: str, instrument: str) -> bool:
+    named = {
+        "SET": "",
+        "STRATEGY": strategy,
+        "VENUE": account.partition(":")[0],
+        "INSTRUMENT": instrument,
+    }
+    return named.get(command.scope) == command.name
+
+
+def _exit(
+    accounts: AccountSet,
+    known: Known,
+    marks: Marks,
+    key: PositionKey,
+    strategy: str,
+    position: int,
+    slip_e4: int,
+    turn: Turn,
+) -> Intent | None:
+    """Return the exit of one position, None where it cannot be sold now."""
+    account, name = key
+    instrument, mark = known.instruments.get(name), marks.by_instrument.get(name)
+    if instrument is None or mark is None or not marks.is_young(name, turn.now_ns):
+        return None
+    side: Side = "SELL" if position > 0 else "BUY"
+    price = _limit(instrument, mark, side, slip_e4)
+    size = min(abs(position), accounts.closable(account, name, side)) // instrument.size_step * instrument.size_step
+    if price is None or size == 0:
+        return None
+    leg = Leg(
+        instrument=name,
+        account=account,
+        side=side,
+        price=price,
+        size=size,
+        price_exp=instrument.price_exp,
+        size_exp=instrument.size_exp,
+        fee_max_e6=0,  # admission reckons it
+        version_offset=mark.version[0],
+        version_index=mark.version[1],
+        recv_ts_ns=turn.now_ns,  # the ticks of its partition say that the book holds still
+        level_prices=[price],
+        level_sizes=[size],
+        reduces=True,
+    )
+    return Intent(
+        id=f"{PREFIX}{turn.new_id()}",
+        strategy=strategy,
+        link=name,
+        account_set=accounts.name,
+        now_ns=turn.now_ns,
+        legs=[leg],
+        profit_e6=0,
+        input_partition=turn.item.partition,
+        input_offset=turn.item.offset,
+        recv_ts_ns=turn.now_ns,
+        trail=turn.trail,
+    )
+
+
+def _limit(instrument: Instrument, mark: Mark, side: Side, slip_e4: int) -> int | None:
+    best = mark.bid if side == "SELL" else mark.ask
+    if not best:
+        return None
+    step = slip_e4 if side == "BUY" else -slip_e4
+    wanted = best + step
+    if on_grid(instrument, wanted):
+        return wanted
+    # Off the grid, or beyond its end: the nearest price that is not further away than was allowed.
+    other: Side = "SELL" if side == "BUY" else "BUY"
+    found = worse_price(instrument, other, max(min(wanted, ONE_DOLLAR_E4), 0), 1)
+    return found if found is not None else best
