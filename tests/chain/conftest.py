@@ -129,6 +129,41 @@ class Reader:
         return found
 
 
+class Normalize:
+    """What stands for the normalizer: it passes on what feeds brought, late where it was frozen, again where it died.
+
+    That it reads frames rightly is tried with its own tasks; here it is a worker on the way.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._waiting: list[tuple[str, Record, int]] = []
+        self._said: list[tuple[str, Record, int]] = []
+
+    def bring(self, key: str, record: Record, partition: int) -> None:
+        """Let a feed bring what is to be said of it."""
+        self._waiting.append((key, record, partition))
+
+    def step(self) -> bool:
+        taken, self._waiting = self._waiting, []
+        self._say(taken)
+        self._said += taken
+        return bool(taken)
+
+    def restart(self, uncommitted: int = 0) -> None:
+        """Say the last records again: they were not committed."""
+        self._say(self._said[max(len(self._said) - uncommitted, 0) :])
+
+    def checkpoint(self) -> None:
+        """Write nothing down."""
+
+    restore = restart
+
+    def _say(self, records: Iterable[tuple[str, Record, int]]) -> None:
+        for key, record, partition in records:
+            self.wire.append(topics.MARKET_EVENT, key, record, partition)
+
+
 class Derive:
     """All partitions of the book task in one process."""
 
@@ -464,9 +499,11 @@ class Chain:
             ),
             lambda: AccountsTask(TaskContext(incarnation=77)),
         )
+        self.normalize = Normalize(self.wire)
         self.derive = Derive(self.wire, limits or {})
         self.gateways = {venue: Gateway(self.wire, venue, keys) for venue in self.epochs}
         self.workers = {
+            "normalize": self.normalize,
             "derive": self.derive,
             "strategies": self.strategies,
             "accounts": self.accounts,
@@ -550,8 +587,8 @@ class Chain:
         return {"epoch": self.epochs[venue], "frame_no": number, "index": 0}
 
     def market(self, record: Record, partition: int = BY_KEY) -> None:
-        """Append a record of normalize and let the workers read."""
-        self.wire.append(topics.MARKET_EVENT, getattr(record, "instrument", ""), record, partition)
+        """Bring the normalizer what it is to say, and let the workers read."""
+        self.normalize.bring(getattr(record, "instrument", ""), record, partition)
         self.settle()
 
     def snapshot(self, name: str, bids: Levels, asks: Levels, **changes: Any) -> None:

@@ -11,7 +11,7 @@ from schemas.order import OrderUpdate
 ONE = 1_000_000
 KALSHI, POLY, TWIN = "kalshi:KX-1", "polymarket:0xc2", "kalshi:KX-3"
 PARAMS = {order: f'{{"cooldown_ms": 100, "leg_order": "{order}"}}' for order in ("ONE_BY_ONE", "TOGETHER")}
-WORKERS = ("derive", "strategies", "accounts", "kalshi", "polymarket")
+WORKERS = ("normalize", "derive", "strategies", "accounts", "kalshi", "polymarket")
 
 TASKS = ("derive", "strategies", "accounts")
 

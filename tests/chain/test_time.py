@@ -9,7 +9,7 @@ from schemas.derived import Quote
 
 ONE = 1_000_000
 KALSHI, POLY = "kalshi:KX-1", "polymarket:0xc2"
-WORKERS = ("derive", "strategies", "accounts", "kalshi", "polymarket")
+WORKERS = ("normalize", "derive", "strategies", "accounts", "kalshi", "polymarket")
 
 
 def refusals(chain):
