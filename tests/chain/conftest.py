@@ -43,6 +43,7 @@ from execute.views import Purse
 from schemas import decision, derived, market, order
 from schemas.record import Record
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
+from tests.checkpoints import keep
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi.auth import Signer
@@ -799,11 +800,7 @@ def _write_down(task: Any, items: dict[str, bytes]) -> bool:
     changes = task.changed()
     if changes is None:
         return False
-    for name, data in changes:
-        if data is None:
-            items.pop(name, None)
-        else:
-            items[name] = data
+    keep(changes, items)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -12,6 +13,9 @@ from decide.accounts import AccountsTask
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
 from schemas import decision, derived, market, order
+
+# Its checks are said as fully as those of a test.
+pytest.register_assert_rewrite("tests.decide.scripted")
 
 SECOND = 1_000_000_000
 START_NS = 1_795_000_000 * SECOND
@@ -197,7 +201,7 @@ class Log:
     """One partition of a sequenced log with its task; `again` feeds a fresh task what was fed so far."""
 
     def __init__(self, make_task) -> None:
-        self._make_task = make_task
+        self.new_task = make_task
         self.task = make_task()
         self.items: list[Input] = []
         self.outputs: list = []
@@ -216,7 +220,7 @@ class Log:
         return self.feed(decision.Clock(now_ns=self.now_ns + ms * 1_000_000), ms=ms)
 
     def again(self) -> list:
-        task = self._make_task()
+        task = self.new_task()
         return [output for item in self.items for output in task.handle(item)]
 
     def all(self, kind) -> list:
@@ -362,6 +366,12 @@ class Strategies(Log):
         source = Source("derived.book", 0, len(self.items))
         self.feed(seen, source=source)
         return self.feed(quote(seen, **changes), source=source)
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the simulated venues keep the test accounts' keys; made once, since RSA keys take their time."""
+    return tmp_path_factory.mktemp("keys") / "credentials.json"
 
 
 @pytest.fixture(scope="session")

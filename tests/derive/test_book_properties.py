@@ -16,6 +16,7 @@ from core.runtime.flow import Input, TaskContext
 from derive.stage import BookTask
 from schemas import derived, market
 from schemas.record import Record
+from tests.checkpoints import keep
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -353,12 +354,7 @@ def test_task_restored_at_random_cuts_says_what_one_that_never_died_says(steps, 
     task, kept = new_task(), {}
     for offset, record in enumerate(log):
         if offset in cuts:
-            # A checkpoint holds what changed since the one before; compaction keeps the newest of each item.
-            for name, state in task.changed():
-                if state is None:
-                    kept.pop(name, None)
-                else:
-                    kept[name] = state
+            keep(task.changed(), kept)
             items = list(kept.items())
             rng.shuffle(items)
             task = new_task()

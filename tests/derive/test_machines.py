@@ -30,6 +30,7 @@ from ingest.kalshi import KalshiConversation
 from normalize.stage import FrameTask
 from schemas import derived, market, raw
 from schemas.record import Record
+from tests.checkpoints import keep
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -318,11 +319,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule()
     def restore_derive(self) -> None:
-        for name, data in self.task.changed():
-            if data is None:
-                self.kept.pop(name, None)
-            else:
-                self.kept[name] = data
+        keep(self.task.changed(), self.kept)
         self.task = BookTask(self.context)
         self.task.restore(list(self.kept.items()))
 
