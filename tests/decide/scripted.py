@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas import order
 from schemas.decision import Grant, Ledger, Saga
+from tests.decide.conftest import settled, submitting, update
 
 seeds = st.integers(0, 2**32)
 ONE = 1_000_000
@@ -34,19 +35,19 @@ class Venues:
             left -= part
         self.fills += fills
         status = "FILLED" if filled == grant.size else dice.choice(STATUSES[:1] if filled else STATUSES)
-        updates = [_submitting(grant, now_ns)]
+        updates = [submitting(grant, now_ns)]
         if dice.random() < 0.3:
-            updates.append(self._update(grant, "OUTCOME_UNKNOWN", 0, now_ns))
+            updates.append(update(grant, "OUTCOME_UNKNOWN", 0, now_ns))
         if dice.random() < 0.5 and status not in {"REJECTED", "EXPIRED_UNSENT"}:
-            updates.append(self._update(grant, "ACCEPTED", sum(fill.size for fill in fills[:1]), now_ns))
-        updates.append(self._update(grant, status, filled, now_ns))
-        settled = []
+            updates.append(update(grant, "ACCEPTED", sum(fill.size for fill in fills[:1]), now_ns))
+        updates.append(update(grant, status, filled, now_ns))
+        ends = []
         for fill in fills if grant.account.startswith("polymarket") else ():
             word = "FAILED" if dice.random() < 0.15 else "CONFIRMED"
             if word == "FAILED":
                 self.failed.add(fill.fill)
-            settled.append([_settled(fill, word, now_ns)])
-        return [updates, *([fill] for fill in fills), *settled]
+            ends.append([settled(grant, fill.fill, word, now_ns)])
+        return [updates, *([fill] for fill in fills), *ends]
 
     def _fill(self, grant: Grant, dice: random.Random, size: int, number: int, now_ns: int) -> order.Fill:
         better = 100 * dice.randrange(0, 4) * (-1 if grant.side == "BUY" else 1)
@@ -72,49 +73,6 @@ class Venues:
             ts_ns=now_ns,
             recv_ts_ns=now_ns,
         )
-
-    def _update(self, grant: Grant, status: str, filled: int, now_ns: int) -> order.OrderUpdate:
-        return order.OrderUpdate(
-            event_id=f"u/{grant.id}/{status}/{filled}",
-            order=grant.id,
-            account=grant.account,
-            instrument=grant.instrument,
-            status=status,
-            terminal=status not in {"ACCEPTED", "OUTCOME_UNKNOWN"},
-            filled=filled,
-            writer="gw",
-            ts_ns=now_ns,
-            recv_ts_ns=now_ns,
-        )
-
-
-def _submitting(grant: Grant, now_ns: int) -> order.Submitting:
-    return order.Submitting(
-        event_id=f"sub/{grant.id}",
-        order=grant.id,
-        account=grant.account,
-        instrument=grant.instrument,
-        writer="gw",
-        method="POST",
-        path="/",
-        body=b"",
-        send_by_ns=grant.send_by_ns,
-        ts_ns=now_ns,
-        recv_ts_ns=now_ns,
-    )
-
-
-def _settled(fill: order.Fill, word: str, now_ns: int) -> order.Settled:
-    return order.Settled(
-        event_id=f"s/{fill.fill}/{word}",
-        order=fill.order,
-        account=fill.account,
-        instrument=fill.instrument,
-        fill=fill.fill,
-        settlement=word,
-        ts_ns=now_ns,
-        recv_ts_ns=now_ns,
-    )
 
 
 def intents(make, now_ns):

@@ -17,6 +17,7 @@ from derive.stage import BookTask
 from schemas import derived, market
 from schemas.record import Record
 from tests.checkpoints import keep
+from tests.records import sides
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -95,10 +96,7 @@ class Venue:
             instrument=book,
             price_exp=-4,
             size_exp=-6,
-            bid_prices=[p for p, _ in bids],
-            bid_sizes=[s for _, s in bids],
-            ask_prices=[p for p, _ in asks],
-            ask_sizes=[s for _, s in asks],
+            **sides(bids, asks),
         )
 
     def _tick(self, feed: Feed, book: str, side: str, price: int, size: int) -> None:

@@ -11,8 +11,7 @@ from execute.kalshi import KalshiVenue
 from execute.polymarket import HOLDINGS_PER_REPORT_MAX, PolymarketVenue
 from execute.ports import Lane, Reply, Request
 from execute.views import Held, Subject
-from schemas.decision import Grant
-from schemas.market import Instrument
+from tests.records import binary, granted
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi.auth import Signer
@@ -22,34 +21,7 @@ from venues.refusal import Outcome
 
 E6 = 1_000_000
 YES, NO = "111", "222"
-GRANT = Grant(
-    id="g",
-    intent="i",
-    account="kalshi:main",
-    account_set="main",
-    instrument="kalshi:T",
-    leg=0,
-    attempt=1,
-    purpose="ENTRY",
-    side="BUY",
-    outcome="YES",
-    token_side="BUY",
-    token=YES,
-    price=5_200,
-    size=E6,
-    price_exp=-4,
-    size_exp=-6,
-    time_in_force="GTC",
-    client_id="c",
-    salt=1,
-    timestamp_ms=1,
-    fee_max_e6=E6,
-    version_offset=1,
-    version_index=0,
-    now_ns=1,
-    send_by_ns=2,
-    recv_ts_ns=1,
-)
+GRANT = granted(token=YES, price=5_200, size=E6, time_in_force="GTC", send_by_ns=2)
 SUBJECT = Subject(
     order="g",
     instrument="kalshi:T",
@@ -83,25 +55,7 @@ def kalshi() -> KalshiVenue:
 @pytest.fixture
 def polymarket() -> PolymarketVenue:
     wallet = Wallet("0x" + "11" * 32)
-    instrument = Instrument(
-        instrument="polymarket:0xm",
-        venue="polymarket",
-        kind="BINARY",
-        status="OPEN",
-        title="t",
-        event_group="g",
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[100],
-        tick_to=[9_900],
-        tick_step=[100],
-        size_min=5 * E6,
-        size_step=10_000,
-        fee_model="CURVE",
-        taker_fee_e6=70_000,
-        tokens=[YES, NO],
-        recv_ts_ns=1,
-    )
+    instrument = binary("polymarket:0xm", tick_from=[100], tick_to=[9_900], taker_fee_e6=70_000, tokens=[YES, NO])
     return PolymarketVenue(
         wallet=wallet,
         credentials=Credentials(api_key="me", secret="AAAA", passphrase="p"),
