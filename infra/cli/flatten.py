@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from infra.cli import kill
-from infra.cli.kill import EXIT_OPEN, Accounts, By, Run, Why
+from infra.cli.kill import EXIT_OPEN, Accounts, By, Why
+from infra.cli.options import Run
 
 if TYPE_CHECKING:
     from core.runtime.clock import Clock
