@@ -130,3 +130,14 @@ class Writer:
             "WHERE incarnation = %(i)s AND account = %(a)s AND instrument = %(n)s",
             {"i": self.incarnation, "a": account, "n": instrument},
         )[0]
+
+
+def contents(database, incarnation, tables):
+    """Return all rows of a run, without its incarnation."""
+    return {
+        table: sorted(
+            repr(row[1:])
+            for row in database.rows(f"SELECT * FROM {table} WHERE incarnation = %(i)s", {"i": incarnation})
+        )
+        for table in tables
+    }
