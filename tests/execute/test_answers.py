@@ -1,5 +1,6 @@
 """What each answer of a venue is taken to mean; recorded bodies where they exist."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -32,6 +33,15 @@ SUBJECT = Subject(
     size=3 * E6,
     submitted_ns=1,
     answered=True,
+)
+SUBMITTED_S = 1_780_000_000
+TAKER = dataclasses.replace(
+    SUBJECT,
+    instrument="polymarket:0xm",
+    client_id="",
+    venue_order="0xtaker",
+    size=20 * E6,
+    submitted_ns=SUBMITTED_S * 10**9,
 )
 CREATE = Request("POST", "/order")
 
@@ -316,18 +326,7 @@ async def test_order_the_venue_lists_no_more_ends_with_what_its_trades_sum_to(po
             "/data/trades": (200, {"data": [json.loads(trade())], "next_cursor": "LTE="}),
         }
     )
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=5_200,
-        size=20 * E6,
-        submitted_ns=1_780_000_000 * 10**9,
-        answered=True,
-    )
-    found = await polymarket.look_up(desk, subject)
+    found = await polymarket.look_up(desk, TAKER)
     assert found.found
     assert found.as_of_ns == 1_780_000_100 * 10**9
     assert (found.views[-1].status, found.views[-1].filled) == ("CANCELLED", 10 * E6)
@@ -342,40 +341,19 @@ async def test_order_the_venue_lists_no_more_ends_with_what_its_trades_sum_to(po
 async def test_order_that_is_not_listed_yet_is_not_ended_before_the_window_is_past(
     polymarket, after_s, statuses
 ) -> None:
-    submitted_s = 1_780_000_000
     desk = Desk(
-        {"/time": (200, str(submitted_s + after_s).encode()), "/data/trades": (200, EMPTY_PAGE)},
+        {"/time": (200, str(SUBMITTED_S + after_s).encode()), "/data/trades": (200, EMPTY_PAGE)},
     )
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=5_200,
-        size=20 * E6,
-        submitted_ns=submitted_s * 10**9,
-        # Answered with `delayed`: the venue knows it, and lists it only when the delay is over.
-        answered=True,
-    )
-    found = await polymarket.look_up(desk, subject)
+    # Answered with `delayed`: the venue knows it, and lists it only when the delay is over.
+    assert TAKER.answered
+    found = await polymarket.look_up(desk, TAKER)
     assert [view.status for view in found.views] == statuses
     assert found.found == bool(statuses)
 
 
 async def test_order_nobody_knows_is_not_found(polymarket) -> None:
     desk = Desk({"/time": (200, b"1780000100"), "/data/trades": (200, EMPTY_PAGE)})
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=1,
-        size=1,
-        submitted_ns=1,
-        answered=False,
-    )
+    subject = dataclasses.replace(TAKER, price=1, size=1, submitted_ns=1, answered=False)
     found = await polymarket.look_up(desk, subject)
     assert not found.found
     assert found.views == ()
