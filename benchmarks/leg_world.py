@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from benchmarks.samples import instrument
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import Input, TaskContext
 from decide.accounts import AccountsTask
@@ -92,7 +93,10 @@ class World:
         """Of its own, so that both orders meet the same edges."""
         self._names = [f"kalshi:KX-BENCH-{number}" for number in range(OUTCOMES)]
         self._markets = {name: Market(self._rng) for name in self._names}
-        self._instruments = {name: _instrument(name) for name in self._names}
+        self._instruments = {
+            name: instrument(name, event_group=LINK, fee_model="QUADRATIC", taker_fee_e6=_FEE_E6, recv_ts_ns=1)
+            for name in self._names
+        }
         self._link = _link(self._names)
         self._strategy = ExhaustiveEvent.from_config(_strategy())
         self._task = AccountsTask(TaskContext(incarnation=1))
@@ -332,27 +336,6 @@ class World:
 
 _OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING"})
 _FEE_E6 = 70_000
-
-
-def _instrument(name: str) -> Instrument:
-    return Instrument(
-        instrument=name,
-        venue="kalshi",
-        kind="BINARY",
-        status="OPEN",
-        title=name,
-        event_group=LINK,
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[0],
-        tick_to=[10_000],
-        tick_step=[100],
-        size_min=10_000,
-        size_step=10_000,
-        fee_model="QUADRATIC",
-        taker_fee_e6=_FEE_E6,
-        recv_ts_ns=1,
-    )
 
 
 def _link(names: list[str]) -> Link:

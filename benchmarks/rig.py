@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks import samples
 from core.domain.errors import Unavailable
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, SystemClock
@@ -183,18 +184,9 @@ class Rig:
         self._tasks = [asyncio.create_task(self._read(reader)) for reader in self._readers]
         for venue in VENUES:
             facts = where["instruments"][venue]
-            self._instruments[venue] = Instrument(
-                venue=venue,
-                kind="BINARY",
-                status="OPEN",
-                title="t",
-                event_group="g",
-                price_exp=-4,
-                size_exp=-6,
-                recv_ts_ns=1,
-                **facts,
-            )
-            self._out.send(topics.MARKET_INSTRUMENT, facts["instrument"], self._instruments[venue])
+            instrument = samples.instrument(facts.pop("instrument"), recv_ts_ns=1, **facts)
+            self._instruments[venue] = instrument
+            self._out.send(topics.MARKET_INSTRUMENT, instrument.instrument, instrument)
             env = {
                 **os.environ,
                 "CROSSBOOK_RUN": self._run,

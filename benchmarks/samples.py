@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import msgspec
 
@@ -110,30 +111,31 @@ def context() -> TaskContext:
         )
         tables.learn_feed(epoch, opened)
         for number, name in enumerate(names):
-            tables.learn_instrument(_instrument(venue, name, number))
+            held = list(tokens(number)) if venue == "polymarket" else []
+            tables.learn_instrument(instrument(name, tokens=held))
     return TaskContext(partitions=4, tables=tables)
 
 
-def _instrument(venue: str, name: str, number: int) -> market.Instrument:
-    return market.Instrument(
-        instrument=name,
-        venue=venue,
-        kind="BINARY",
-        status="OPEN",
-        title="",
-        event_group="",
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[0],
-        tick_to=[10_000],
-        tick_step=[100],
-        size_min=10_000,
-        size_step=10_000,
-        fee_model="NONE",
-        taker_fee_e6=0,
-        tokens=list(tokens(number)) if venue == "polymarket" else [],
-        recv_ts_ns=RECV_NS,
-    )
+def instrument(name: str, **fields: Any) -> market.Instrument:
+    """Return a binary market that trades whole cents and costs no fee, but for what `fields` say."""
+    common: dict[str, Any] = {
+        "venue": name.partition(":")[0],
+        "kind": "BINARY",
+        "status": "OPEN",
+        "title": "",
+        "event_group": "",
+        "price_exp": -4,
+        "size_exp": -6,
+        "tick_from": [0],
+        "tick_to": [10_000],
+        "tick_step": [100],
+        "size_min": 10_000,
+        "size_step": 10_000,
+        "fee_model": "NONE",
+        "taker_fee_e6": 0,
+        "recv_ts_ns": RECV_NS,
+    }
+    return market.Instrument(instrument=name, **{**common, **fields})
 
 
 def raw_records(venue: str, payloads: list[bytes]) -> list[raw.Frame]:

@@ -77,11 +77,6 @@ class Tracked:
         """Say whether it is terminal and every fill the venue counts is known."""
         return self.terminal and self.filled_known >= self.filled
 
-    @property
-    def is_out(self) -> bool:
-        """Say whether it may rest at the venue: bytes may have left and it is not terminal."""
-        return self.submitting is not None and not self.terminal
-
     def subject(self) -> Subject:
         """Return what a venue needs to find it."""
         grant = self.grant

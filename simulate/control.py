@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from core.domain.units import to_fixed
+from simulate.answer import reply
 from simulate.faults import NAMES, BadFault, parse
 from simulate.flow import Flow
 from simulate.injection import Injector
@@ -62,7 +63,7 @@ class ControlServer:
         return app
 
     async def accounts(self, request: web.Request) -> web.Response:
-        return _reply(self.account_states())
+        return reply(self.account_states())
 
     def account_states(self) -> dict[str, Any]:
         """Return all accounts of both venues."""
@@ -72,7 +73,7 @@ class ControlServer:
         }
 
     async def orders(self, request: web.Request) -> web.Response:
-        return _reply(self.order_ids())
+        return reply(self.order_ids())
 
     def order_ids(self) -> dict[str, Any]:
         """Return every order id a client ever used: how often it was sent, how often accepted."""
@@ -93,7 +94,7 @@ class ControlServer:
         return {"kalshi": kalshi, "polymarket": polymarket}
 
     async def books(self, request: web.Request) -> web.Response:
-        return _reply(self.book_states())
+        return reply(self.book_states())
 
     def book_states(self) -> dict[str, Any]:
         """Return every book in YES of its own venue, best first: `[price_e4, size_e6]`."""
@@ -103,7 +104,7 @@ class ControlServer:
         }
 
     async def stats(self, request: web.Request) -> web.Response:
-        return _reply(
+        return reply(
             {
                 "flow": {
                     "running": self.flow.running,
@@ -129,13 +130,13 @@ class ControlServer:
 
     async def paper_figures(self, request: web.Request) -> web.Response:
         """Say which markets follow a live run; 404 where none does."""
-        return _reply(self.paper()) if self.paper is not None else _reply({"error": "not paper trading"}, 404)
+        return reply(self.paper()) if self.paper is not None else reply({"error": "not paper trading"}, 404)
 
     async def frames(self, request: web.Request) -> web.StreamResponse:
         """Send the truth log's frame lines of one venue, of one connection if asked."""
         venue = request.query.get("venue", "")
         if venue not in {"kalshi", "polymarket"}:
-            return _reply({"error": "venue must be kalshi or polymarket"}, 400)
+            return reply({"error": "venue must be kalshi or polymarket"}, 400)
         self.truth.flush()
         path = self.truth.path(f"frames-{venue}.jsonl")
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -153,14 +154,14 @@ class ControlServer:
         body = orjson.loads(await request.read())
         self.flow.running = bool(body.get("running", self.flow.running))
         self.flow.rate = int(body.get("rate_per_s", self.flow.rate))
-        return _reply({"running": self.flow.running, "rate_per_s": self.flow.rate})
+        return reply({"running": self.flow.running, "rate_per_s": self.flow.rate})
 
     async def edge(self, request: web.Request) -> web.Response:
         """Push one venue's view of one market away: `{"index", "venue", "cents", "seconds"}`."""
         body = orjson.loads(await request.read())
         venue = {"kalshi": 0, "polymarket": 1}[body["venue"]]
         self.flow.push(int(body["index"]), venue, float(body["cents"]) / 100, float(body["seconds"]))
-        return _reply({})
+        return reply({})
 
     async def market(self, request: web.Request) -> web.Response:
         """Change a market: `{"ticker", "status"}` or `{"condition_id", "tick_e4"}` or `{"trading": bool}`."""
@@ -171,7 +172,7 @@ class ControlServer:
             self.kalshi.exchange.set_status(body["ticker"], body["status"])
         if "condition_id" in body:
             self.clob.exchange.set_tick(body["condition_id"], int(body["tick_e4"]))
-        return _reply({})
+        return reply({})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """Take a market towards its end; 409: not from where it stands.
@@ -190,8 +191,8 @@ class ControlServer:
             else:
                 polymarket_end.resolve(self.clob.exchange, body["condition_id"], body["do"], value_e4)
         except (kalshi_end.NotNow, polymarket_end.NotNow) as late:
-            return _reply({"error": str(late)}, 409)
-        return _reply({})
+            return reply({"error": str(late)}, 409)
+        return reply({})
 
     async def drop(self, request: web.Request) -> web.Response:
         """Cut connections of a venue without a closing handshake: `{"venue", "connection"?}`."""
@@ -204,7 +205,7 @@ class ControlServer:
         ]
         for connection in chosen:
             connection.abort()
-        return _reply({"dropped": [connection.number for connection in chosen]})
+        return reply({"dropped": [connection.number for connection in chosen]})
 
     async def faults(self, request: web.Request) -> web.Response:
         """Inject a fault: `{"venue", "fault", "seconds"?, "connection"?, "market"?, …}`, see `simulate/faults.py`.
@@ -215,20 +216,20 @@ class ControlServer:
         body = orjson.loads(await request.read())
         if "fault" in body:
             try:
-                return _reply(self.injector.inject(parse(body)))
+                return reply(self.injector.inject(parse(body)))
             except BadFault as bad:
-                return _reply({"error": str(bad)}, 409 if bad.missing else 400)
+                return reply({"error": str(bad)}, 409 if bad.missing else 400)
         mishaps = self.kalshi.mishaps if body["venue"] == "kalshi" else self.clob.mishaps
         mishaps.order_answer_delay_ms = int(body.get("order_answer_delay_ms", mishaps.order_answer_delay_ms))
         mishaps.order_swallow_answer_rate = float(
             body.get("order_swallow_answer_rate", mishaps.order_swallow_answer_rate)
         )
-        return _reply({})
+        return reply({})
 
 
 async def _known_faults(request: web.Request) -> web.Response:
     """Name all faults, what they do, how a client can know, and their parameters."""
-    return _reply({name: fault._asdict() for name, fault in NAMES.items()})
+    return reply({name: fault._asdict() for name, fault in NAMES.items()})
 
 
 def _order_fact(attempts: int, own: Any) -> dict[str, Any]:
@@ -255,7 +256,3 @@ def _connections(connections: list[Connection]) -> list[dict[str, Any]]:
         }
         for connection in connections
     ]
-
-
-def _reply(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -1,15 +1,14 @@
 """What faults do to a venue's HTTP and to its door for new sockets: refusals, errors, maintenance, a limit."""
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from simulate.answer import Handler, reply
 from simulate.journal import Injected
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PAGE = "<html><head><title>{0} {1}</title></head><body><center><h1>{0} {1}</h1></center></body></html>"
 _PHRASES = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 _CODES = {500: "internal_server_error", 502: "bad_gateway", 503: "service_unavailable", 504: "gateway_timeout"}
@@ -87,8 +86,8 @@ class Outage:
     def too_many(self, retry_after_s: int) -> web.Response:
         """Return the venue's 429."""
         if self.venue == "kalshi":
-            return _json({"error": "too many requests"}, 429)
-        answer = _json({"error": "Too Many Requests"}, 429)
+            return reply({"error": "too many requests"}, 429)
+        answer = reply({"error": "Too Many Requests"}, 429)
         answer.headers["Retry-After"] = str(retry_after_s)
         return answer
 
@@ -99,23 +98,19 @@ class Outage:
             return web.Response(status=status, text=PAGE.format(status, phrase), content_type="text/html")
         if self.venue == "kalshi":
             code = _CODES.get(status, "error")
-            return _json({"error": {"code": code, "message": code.replace("_", " ")}}, status)
-        return _json({"error": "Internal server error" if status == 500 else phrase}, status)
+            return reply({"error": {"code": code, "message": code.replace("_", " ")}}, status)
+        return reply({"error": "Internal server error" if status == 500 else phrase}, status)
 
     def _maintenance(self, path: str) -> web.Response:
         if self.venue == "kalshi":
             if path == _KALSHI_STATUS:
-                return _json({"exchange_active": False, "trading_active": False}, 503)
+                return reply({"exchange_active": False, "trading_active": False}, 503)
             return self.broken(503)
         if path.startswith("/order"):
             # The matching engine is restarting; what the body says is not published.
-            return _json({"error": "Too Early"}, 425)
-        return _json({"error": "Trading is currently disabled. Check polymarket.com for updates"}, 503)
+            return reply({"error": "Too Early"}, 425)
+        return reply({"error": "Trading is currently disabled. Check polymarket.com for updates"}, 503)
 
 
 def _starts(path: str, prefixes: Iterable[str]) -> bool:
     return any(path.startswith(prefix) for prefix in prefixes)
-
-
-def _json(body: Any, status: int) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import Json, Run, Yes
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from core.runtime.resent import Letter
@@ -28,7 +29,6 @@ app = typer.Typer(
 )
 
 Letters = Annotated[list[str] | None, typer.Argument(help="Letters by name, such as normalize/12. None: all that fit.")]
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
 Stage = Annotated[list[str] | None, typer.Option("--stage", "-s", help="Stage that could not handle it; repeatable.")]
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Source topic, with or without its run: raw.frame.")]
 Error = Annotated[str, typer.Option("--error", "-e", help="Error or its class: MalformedFrame, REJECT.")]
@@ -40,9 +40,7 @@ Offsets = Annotated[str, typer.Option("--offsets", help="Source offsets: 120 or 
 State = Annotated[
     str, typer.Option("--state", help="waiting (open or again), open, resent, through, again, dropped or all.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON in place of tables.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command("list")

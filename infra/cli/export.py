@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import Run
 
 console = Console()
 
@@ -24,7 +25,7 @@ def export(
         Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder. Default: build/export/<run>-<month>.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
-    run: Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")] = "",
+    run: Run = "",
 ) -> None:
     """Write a month's tickets, orders, fills, fees, lots, settlements and entries, with a manifest."""
     from infra.cli.desk import open_desk

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from core.domain.units import CENT_E4
 from infra.cli import kill
-from infra.cli.kill import EXIT_OPEN, Accounts, By, Run, Why
+from infra.cli.kill import EXIT_OPEN, Accounts, By, Why
+from infra.cli.options import Run
 
 if TYPE_CHECKING:
     from core.runtime.clock import Clock

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import Run
 from venues import VENUES
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
@@ -24,8 +25,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
 
 
 @app.command()

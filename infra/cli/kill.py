@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import Run
 
 if TYPE_CHECKING:
     from execute.kill import Halted
@@ -22,7 +23,6 @@ EXIT_OPEN = 1
 
 console = Console()
 
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
 Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", "-a", help="<venue>:<name>; repeatable. Default: every account that has keys."),

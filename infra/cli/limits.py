@@ -32,6 +32,7 @@ from infra.cli.limits_desk import (
     require_second,
     scope_named,
 )
+from infra.cli.options import By, Run, Why
 from schemas.decision import Budget, Command, Limit, Ruling, Standing
 from schemas.enums import TradingState
 
@@ -45,11 +46,9 @@ app = typer.Typer(
 )
 console = Console()
 
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
 Set = Annotated[str, typer.Option("--set", help="The account set.")]
-By = Annotated[str, typer.Option("--by", help="Who says this. Default: the user of this machine.")]
 Second = Annotated[str, typer.Option("--approved-by", help="The second person, where a raised limit needs one.")]
-Why = Annotated[str, typer.Option("--why", help="Why; kept with the record.")]
+OfSet = Annotated[str, typer.Option("--part", help="strategy:<id>, venue:<name> or instrument:<id>.")]
 Figures = Annotated[list[str], typer.Argument(help="name=value: dollars (day_loss_halt=250), counts, ms, or none.")]
 
 
@@ -152,7 +151,7 @@ def reduce_command(
     why: Why,
     run: Run = "",
     account_set: Set = "main",
-    part: Annotated[str, typer.Option("--part", help="strategy:<id>, venue:<name> or instrument:<id>.")] = "",
+    part: OfSet = "",
     by: By = "",
     flatten: Annotated[
         int | None,
@@ -172,7 +171,7 @@ def resume_command(
     why: Why,
     run: Run = "",
     account_set: Set = "main",
-    part: Annotated[str, typer.Option("--part", help="strategy:<id>, venue:<name> or instrument:<id>.")] = "",
+    part: OfSet = "",
     by: By = "",
 ) -> None:
     """End what `halt`, `reduce`, a loss, silence or a difference from the venue's report had stopped."""

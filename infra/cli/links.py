@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import By, Json, Run, Yes
 
 if TYPE_CHECKING:  # what needs a Kafka client is imported when a command runs
     from core.runtime.clock import Clock
@@ -25,11 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
 Name = Annotated[str, typer.Argument(help="The link's id, as `suggest` and `show` print it.")]
-By = Annotated[str, typer.Option("--by", help="Who says this. Default: the user of this machine.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON in place of tables.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 FOREVER = "never"
 
 

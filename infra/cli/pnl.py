@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import Run
 
 if TYPE_CHECKING:
     from infra.cli.desk import Desk
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pnl(
-    run: Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")] = "",
+    run: Run = "",
     by: Annotated[str, typer.Option("--by", help="strategy, account, instrument, event or day.")] = "strategy",
     check: Annotated[
         bool, typer.Option("--check", help="Exit 1 if an account differs from its venue's report.")

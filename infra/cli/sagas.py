@@ -15,6 +15,7 @@ from rich.table import Table
 
 from core.domain.errors import Misconfigured, NotExact, Reject
 from core.domain.units import MONEY_EXP, ONE_DOLLAR_E4, from_fixed, to_fixed
+from infra.cli.options import By, Run, Why
 from infra.demo.budgets import OPEN
 from schemas.decision import Ruling, Saga
 
@@ -32,9 +33,6 @@ app = typer.Typer(
 )
 console = Console()
 
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
-By = Annotated[str, typer.Option("--by", help="Who says this. Default: the user of this machine.")]
-Why = Annotated[str, typer.Option("--why", help="Why; kept with the record.")]
 Name = Annotated[str, typer.Argument(help="The saga's id, as `crossbook sagas show` says it.")]
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.domain.errors import Misconfigured
+from infra.cli.options import By, Json, Run
 
 if TYPE_CHECKING:
     from infra.cli.desk import Desk
@@ -27,9 +28,6 @@ app = typer.Typer(
 )
 console = Console()
 
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON in place of tables.")]
-By = Annotated[str, typer.Option("--by", help="Who says this. Default: the user of this machine.")]
 
 _LIST = """
 SELECT id, decided_at, strategy, link, legs, profit_e6, coalesce(state, 'NEW') AS state, coalesce(reason, '') AS reason,

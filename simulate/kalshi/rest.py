@@ -8,9 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from aiohttp import WSMsgType, web
 
+from simulate.answer import Handler, reply
 from simulate.buckets import TokenBucket
 from simulate.journal import Journal
 from simulate.kalshi.amend import amend
@@ -59,13 +59,7 @@ _STATUS_FILTER = {
     "settled": {"finalized"},
 }
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SignedHandler = Callable[[web.Request, KalshiAccount], Awaitable[web.StreamResponse]]
-
-
-def reply(body: Any, status: int = 200) -> web.Response:
-    """Return a JSON response."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 class KalshiServer:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from simulate.answer import Handler, reply
 from simulate.buckets import TokenBucket
 from simulate.journal import Journal
 from simulate.mishaps import Mishaps
@@ -35,13 +36,7 @@ BOOKS_MAX = 500
 CURSOR_START = "MA=="
 CURSOR_END = "LTE="
 ALLOWANCE = "115792089237316195423570985008687907853269984665640564039457584007913129639935"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SignedHandler = Callable[[web.Request, PolymarketAccount, Any], Awaitable[web.StreamResponse]]
-
-
-def reply(body: Any, status: int = 200) -> web.Response:
-    """Return a JSON response."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 class ClobServer:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from simulate.answer import reply
 from simulate.outage import Outage
 from simulate.polymarket.exchange import PolymarketExchange
 from simulate.polymarket.market import MIN_ORDER_SIZE, PolymarketMarket
@@ -42,15 +43,15 @@ class GammaServer:
         body: dict[str, Any] = {"markets": [market_row(market) for market in rows[start : start + limit]]}
         if start + limit < len(rows):
             body["next_cursor"] = base64.urlsafe_b64encode(str(start + limit).encode()).decode()
-        return _reply(body)
+        return reply(body)
 
     async def markets(self, request: web.Request) -> web.Response:
         text = request.query.get("offset", "0")
         offset = int(text) if text.isdecimal() else 0
         if offset > OFFSET_MAX:
-            return _reply({"error": "offset too large, use /markets/keyset"}, 422)
+            return reply({"error": "offset too large, use /markets/keyset"}, 422)
         rows = self._filtered(request)[offset : offset + _limit(request)]
-        return _reply([market_row(market) for market in rows])
+        return reply([market_row(market) for market in rows])
 
     def _filtered(self, request: web.Request) -> list[PolymarketMarket]:
         query = request.query
@@ -154,7 +155,3 @@ def _event_row(market: PolymarketMarket, question: str) -> dict[str, Any]:
 def _limit(request: web.Request) -> int:
     limit = request.query.get("limit", "20")
     return min(max(int(limit), 1), PAGE_MAX) if limit.isdecimal() else 20
-
-
-def _reply(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -43,6 +43,9 @@ from execute.views import Purse
 from schemas import decision, derived, market, order
 from schemas.record import Record
 from tests.chain.judge import Seen, Sending, unsound_intents, unsound_sendings
+from tests.checkpoints import keep
+from tests.decide.conftest import limit, link, profile, strategy
+from tests.records import binary, granted, sides
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi.auth import Signer
@@ -514,46 +517,18 @@ class Chain:
     def _configure(self, params: str, *, twin: bool) -> None:
         for name in (KALSHI, POLY, TWIN) if twin else (KALSHI, POLY):
             self.wire.append(topics.MARKET_INSTRUMENT, name, instrument(name))
-        link = decision.Link(
-            id="L1",
-            version=1,
-            status="APPROVED",
-            instrument_a=KALSHI,
-            instrument_b=POLY,
-            polarity="SAME",
-            states=["yes", "no"],
-            payout_a_e6=[ONE, 0],
-            payout_b_e6=[ONE, 0],
-            approved_by="a human",
-            approved_ts_ns=START_NS,
-        )
-        self.wire.append(topics.DECISION_LINK, "L1", link)
-        if twin:
-            self.wire.append(topics.DECISION_LINK, "L2", msgspec.structs.replace(link, id="L2", instrument_b=TWIN))
-        limit = decision.Limit(
-            id="main",
-            state="RUNNING",
-            order_notional_max_e6=1_000 * ONE,
-            market_notional_max_e6=10_000 * ONE,
-            open_sagas_max=10,
-            unwind_budget_e6=2 * ONE,
-            set_by="a human",
-            reason="test",
-        )
-        self.wire.append(topics.DECISION_LIMIT, "main", limit)
+        for name, other in (("L1", POLY), ("L2", TWIN)) if twin else (("L1", POLY),):
+            pair = link(id=name, instrument_a=KALSHI, instrument_b=other, approved_ts_ns=START_NS)
+            self.wire.append(topics.DECISION_LINK, name, pair)
+        self.wire.append(topics.DECISION_LIMIT, "main", limit())
         for venue in self.gateways:
-            profile = decision.Profile(
-                id=f"{venue}:main", venue=venue, account_set="main", entity="Test", currency="USD"
-            )
-            self.wire.append(topics.DECISION_PROFILE, profile.id, profile)
+            account = f"{venue}:main"
+            self.wire.append(topics.DECISION_PROFILE, account, profile(venue))
             report = order.VenueReport(
-                account=profile.id, as_of_ns=START_NS, cash_e6=10_000 * ONE, holdings=[], open_orders=[], ts_ns=START_NS
+                account=account, as_of_ns=START_NS, cash_e6=10_000 * ONE, holdings=[], open_orders=[], ts_ns=START_NS
             )
-            self.wire.append(topics.ORDER_EVENT, profile.id, report)
-        strategy = decision.Strategy(
-            id="arb-1", kind="cross_venue", status="RUNNING", account_set="main", params=params
-        )
-        self.wire.append(topics.DECISION_STRATEGY, strategy.id, strategy)
+            self.wire.append(topics.ORDER_EVENT, account, report)
+        self.wire.append(topics.DECISION_STRATEGY, "arb-1", strategy(params=params))
 
     # Time
 
@@ -597,10 +572,7 @@ class Chain:
             **self.place(name),
             price_exp=-4,
             size_exp=-6,
-            bid_prices=[price for price, _ in bids],
-            bid_sizes=[size for _, size in bids],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(bids, asks),
             venue_ts_ns=self.clock.now_ns(),
             recv_ts_ns=self.clock.now_ns(),
         )
@@ -780,67 +752,32 @@ class Chain:
         fields: dict[str, Any] = dict(
             id=f"bypass{next(self._ids):011d}",
             intent="nobody",
-            account=f"{venue}:main",
-            account_set="main",
             instrument=name,
-            leg=0,
-            attempt=1,
-            purpose="ENTRY",
             side=side,
             outcome=("YES" if side == "BUY" else "NO") if tokens else "NONE",
             token_side="BUY" if tokens else side,
             token=tokens[0 if side == "BUY" else 1] if tokens else "",
             price=price,
-            size=10 * ONE,
-            price_exp=-4,
-            size_exp=-6,
             time_in_force="GTC" if tokens else "IOC",
             client_id=f"client-{next(self._ids)}",
             salt=next(self._ids),
             timestamp_ms=now // NS_PER_MS,
-            fee_max_e6=ONE,
-            version_offset=1,
-            version_index=0,
             now_ns=now,
             send_by_ns=now + 500 * NS_PER_MS,
-            recv_ts_ns=now,
         )
-        return self.gateways[venue].submit(decision.Grant(**(fields | changes)))
+        return self.gateways[venue].submit(granted(**(fields | changes)))
 
 
 def instrument(name: str) -> market.Instrument:
-    is_kalshi = venue_of(name) == "kalshi"
-    return market.Instrument(
-        instrument=name,
-        venue=venue_of(name),
-        kind="BINARY",
-        status="OPEN",
-        title=name,
-        event_group=name,
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[100],
-        tick_to=[9_900],
-        tick_step=[100],
-        size_min=10_000 if is_kalshi else 5 * ONE,
-        size_step=10_000,
-        notional_min_e6=0 if is_kalshi else ONE,
-        fee_model="QUADRATIC" if is_kalshi else "CURVE",
-        taker_fee_e6=70_000 if is_kalshi else 40_000,
-        tokens=[] if is_kalshi else ["111", "222"],
-        recv_ts_ns=START_NS,
-    )
+    tokens = [] if venue_of(name) == "kalshi" else ["111", "222"]
+    return binary(name, tick_from=[100], tick_to=[9_900], tokens=tokens, recv_ts_ns=START_NS)
 
 
 def _write_down(task: Any, items: dict[str, bytes]) -> bool:
     changes = task.changed()
     if changes is None:
         return False
-    for name, data in changes:
-        if data is None:
-            items.pop(name, None)
-        else:
-            items[name] = data
+    keep(changes, items)
     return True
 
 

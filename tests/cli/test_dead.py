@@ -30,6 +30,7 @@ from observe.stage import Sink
 from schemas import market, raw
 from schemas.dead import Dead
 from schemas.decision import Cancel
+from tests.records import binary
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -141,7 +142,7 @@ class Flow:
             "kalshi-0",
             raw.Opened(feed="kalshi-0", venue="kalshi", worker="w", slot=1, instruments=[BOOK], recv_ts_ns=self.t0),
         )
-        self.put(topics.MARKET_INSTRUMENT, BOOK, described(BOOK, self.t0))
+        self.put(topics.MARKET_INSTRUMENT, BOOK, binary(BOOK, recv_ts_ns=self.t0))
 
     def read(self, topic):
         """All records of a topic, decoded, as they stand now."""
@@ -213,14 +214,6 @@ class Flow:
         found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         assert found or code == 0, text
         return code, found
-
-
-def described(instrument, recv_ns):
-    return market.Instrument(
-        instrument=instrument, venue="kalshi", kind="BINARY", status="OPEN", title="", event_group="", price_exp=-4,
-        size_exp=-6, tick_from=[0], tick_to=[10_000], tick_step=[100], size_min=10_000, size_step=10_000,
-        fee_model="NONE", taker_fee_e6=0, tokens=[], recv_ts_ns=recv_ns,
-    )  # fmt: skip
 
 
 def trade(flow, frame_no):

@@ -13,8 +13,9 @@ from infra.demo.budgets import Budgets, leaked, notional_e6
 from infra.demo.capital import Capital
 from infra.demo.options import Options
 from infra.demo.stage import Demo
-from schemas.decision import Budget, Grant, Ledger, Limit, Saga
+from schemas.decision import Budget, Ledger, Limit, Saga
 from schemas.order import Fill, Settled
+from tests.records import granted
 
 T = 1_780_000_000_000_000_000
 
@@ -28,13 +29,8 @@ def limit(**changes):
 
 
 def grant(name="g1", **changes):
-    fields = dict(
-        id=name, intent="i", account="kalshi:main", account_set="main", instrument="kalshi:X", leg=0, attempt=1,
-        purpose="ENTRY", side="BUY", outcome="YES", token_side="BUY", price=5_000, size=200 * MICRO, price_exp=-4,
-        size_exp=-6, time_in_force="IOC", client_id=f"client-{name}", salt=1, timestamp_ms=1, fee_max_e6=1,
-        version_offset=1, version_index=0, now_ns=T, send_by_ns=T, recv_ts_ns=T,
-    )  # fmt: skip
-    return Grant(**(fields | changes))
+    fields = dict(id=name, price=5_000, size=200 * MICRO, client_id=f"client-{name}", now_ns=T)
+    return granted("kalshi:X", **(fields | changes))
 
 
 def saga(name, state, offset):

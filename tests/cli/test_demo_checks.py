@@ -14,10 +14,11 @@ from infra.demo.frames import Feeds, check, digest
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
 from infra.demo.view import Picture, line, percentiles, screen
-from schemas.decision import Edge, Grant, Ledger, Saga, Strategy
+from schemas.decision import Edge, Ledger, Saga, Strategy
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.raw import Closed, FeedTick, Frame
+from tests.records import granted
 from venues import VENUES
 
 T = 1_780_000_000_000_000_000
@@ -89,13 +90,9 @@ def test_chunks_are_put_together_before_they_are_compared():
 
 
 def grant(name="g1", account="kalshi:main", purpose="ENTRY", **changes):
-    fields = dict(
-        id=name, intent="i", account=account, account_set="main", instrument="kalshi:X", leg=0, attempt=1,
-        purpose=purpose, side="BUY", outcome="YES", token_side="BUY", price=1, size=1, price_exp=-4, size_exp=-6,
-        time_in_force="IOC", client_id=f"client-{name}", salt=1, timestamp_ms=1, fee_max_e6=1, version_offset=1,
-        version_index=0, now_ns=T, send_by_ns=T, recv_ts_ns=T, trail=[T + n * 1_000_000 for n in range(1, 6)],
-    )  # fmt: skip
-    return Grant(**(fields | changes))
+    fields = dict(id=name, account=account, purpose=purpose, client_id=f"client-{name}")
+    trail = [T + n * 1_000_000 for n in range(1, 6)]
+    return granted("kalshi:X", **(dict(price=1, size=1, now_ns=T, trail=trail) | fields | changes))
 
 
 def submitting(order="g1", account="kalshi:main", venue_order=""):

@@ -11,7 +11,7 @@ from infra.links import desk
 from infra.links.desk import Approval
 from infra.links.match import Outcomes, Pair
 from infra.links.terms import Terms
-from schemas.market import Instrument
+from tests.records import binary
 
 ONE = 1_000_000
 NOW_NS = 1_795_000_000_000_000_000
@@ -22,12 +22,8 @@ TABLE = (("yes", ONE, ONE), ("no", 0, 0), ("void", ONE // 2, ONE // 2))
 
 
 def instrument(name, **changes):
-    fields = dict(
-        instrument=name, venue=name.partition(":")[0], kind="BINARY", status="OPEN", title=TITLE, event_group="kalshi:EV",
-        price_exp=-4, size_exp=-6, tick_from=[0], tick_to=[10_000], tick_step=[100], size_min=1, size_step=1,
-        fee_model="NONE", taker_fee_e6=0, close_ts_ns=7, rules_hash=RULES.get(name, "c" * 64), recv_ts_ns=1,
-    )  # fmt: skip
-    return Instrument(**{**fields, **changes})
+    said = dict(title=TITLE, event_group="kalshi:EV", close_ts_ns=7, rules_hash=RULES.get(name, "c" * 64))
+    return binary(name, **{**said, **changes})
 
 
 def known(*names, **changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -12,6 +13,10 @@ from decide.accounts import AccountsTask
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
 from schemas import decision, derived, market, order
+from tests.records import binary, sides
+
+# Its checks are said as fully as those of a test.
+pytest.register_assert_rewrite("tests.decide.scripted")
 
 SECOND = 1_000_000_000
 START_NS = 1_795_000_000 * SECOND
@@ -21,28 +26,7 @@ ONE = 1_000_000
 
 
 def instrument(name: str, **changes) -> market.Instrument:
-    is_kalshi = name.startswith("kalshi")
-    fields = dict(
-        instrument=name,
-        venue="kalshi" if is_kalshi else "polymarket",
-        kind="BINARY",
-        status="OPEN",
-        title=name,
-        event_group=name,
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[0],
-        tick_to=[10_000],
-        tick_step=[100],
-        size_min=10_000 if is_kalshi else 5 * ONE,
-        size_step=10_000,
-        notional_min_e6=0 if is_kalshi else ONE,
-        fee_model="QUADRATIC" if is_kalshi else "CURVE",
-        taker_fee_e6=70_000 if is_kalshi else 40_000,
-        tokens=[] if is_kalshi else [f"{name}/yes", f"{name}/no"],
-        recv_ts_ns=START_NS,
-    )
-    return market.Instrument(**{**fields, **changes})
+    return binary(name, **{"recv_ts_ns": START_NS, **changes})
 
 
 def link(**changes) -> decision.Link:
@@ -70,10 +54,7 @@ def depth(name: str, version: int, bids=(), asks=(), *, recv_ns: int = START_NS,
         state="LIVE",
         price_exp=-4,
         size_exp=-6,
-        bid_prices=[price for price, _ in bids],
-        bid_sizes=[size for _, size in bids],
-        ask_prices=[price for price, _ in asks],
-        ask_sizes=[size for _, size in asks],
+        **sides(bids, asks),
         epoch=0,
         recv_ts_ns=recv_ns,
         trail=[recv_ns],
@@ -151,6 +132,19 @@ def profile(venue: str, **changes) -> decision.Profile:
     return decision.Profile(**{**fields, **changes})
 
 
+def holding(account: str, name: str) -> decision.Ledger:
+    return decision.Ledger(
+        id=f"{account}|{name}|YES",
+        account=account,
+        instrument=name,
+        outcome="YES",
+        size=1,
+        now_ns=1,
+        log_partition=0,
+        log_offset=0,
+    )
+
+
 def strategy(**changes) -> decision.Strategy:
     fields = dict(id="arb-1", kind="cross_venue", status="RUNNING", account_set="main", params="{}")
     return decision.Strategy(**{**fields, **changes})
@@ -193,11 +187,56 @@ def intent(**changes) -> decision.Intent:
     return decision.Intent(**{**fields, **changes})
 
 
+def submitting(grant, now_ns: int, writer: str = "gw") -> order.Submitting:
+    return order.Submitting(
+        event_id=f"s/{grant.id}/{writer}",
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        writer=writer,
+        method="POST",
+        path="/",
+        body=b"",
+        send_by_ns=grant.send_by_ns,
+        ts_ns=now_ns,
+        recv_ts_ns=now_ns,
+    )
+
+
+def update(grant, status: str, filled: int, now_ns: int, **changes) -> order.OrderUpdate:
+    fields = dict(
+        event_id=f"u/{grant.id}/{status}/{filled}",
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        status=status,
+        terminal=status not in {"ACCEPTED", "OUTCOME_UNKNOWN"},
+        filled=filled,
+        writer="gw",
+        ts_ns=now_ns,
+        recv_ts_ns=now_ns,
+    )
+    return order.OrderUpdate(**{**fields, **changes})
+
+
+def settled(grant, fill_id: str, settlement: str, now_ns: int) -> order.Settled:
+    return order.Settled(
+        event_id=f"st/{fill_id}/{settlement}",
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        fill=fill_id,
+        settlement=settlement,
+        ts_ns=now_ns,
+        recv_ts_ns=now_ns,
+    )
+
+
 class Log:
     """One partition of a sequenced log with its task; `again` feeds a fresh task what was fed so far."""
 
     def __init__(self, make_task) -> None:
-        self._make_task = make_task
+        self.new_task = make_task
         self.task = make_task()
         self.items: list[Input] = []
         self.outputs: list = []
@@ -216,7 +255,7 @@ class Log:
         return self.feed(decision.Clock(now_ns=self.now_ns + ms * 1_000_000), ms=ms)
 
     def again(self) -> list:
-        task = self._make_task()
+        task = self.new_task()
         return [output for item in self.items for output in task.handle(item)]
 
     def all(self, kind) -> list:
@@ -258,36 +297,12 @@ class Accounts(Log):
         return self.feed(order.Alive(account=account, writer="gw", ready=ready, ts_ns=self.now_ns))
 
     def submitting(self, grant, writer: str = "gw") -> list:
-        return self.feed(
-            order.Submitting(
-                event_id=f"s/{grant.id}/{writer}",
-                order=grant.id,
-                account=grant.account,
-                instrument=grant.instrument,
-                writer=writer,
-                method="POST",
-                path="/",
-                body=b"",
-                send_by_ns=grant.send_by_ns,
-                ts_ns=self.now_ns,
-                recv_ts_ns=self.now_ns,
-            )
-        )
+        return self.feed(submitting(grant, self.now_ns, writer))
 
     def update(self, grant, status: str, filled: int = 0, *, terminal: bool | None = None, **changes) -> list:
-        fields = dict(
-            event_id=f"u/{grant.id}/{status}/{filled}",
-            order=grant.id,
-            account=grant.account,
-            instrument=grant.instrument,
-            status=status,
-            terminal=status not in {"ACCEPTED", "OUTCOME_UNKNOWN"} if terminal is None else terminal,
-            filled=filled,
-            writer="gw",
-            ts_ns=self.now_ns,
-            recv_ts_ns=self.now_ns,
-        )
-        return self.feed(order.OrderUpdate(**{**fields, **changes}))
+        if terminal is not None:
+            changes["terminal"] = terminal
+        return self.feed(update(grant, status, filled, self.now_ns, **changes))
 
     def fill(self, grant, size: int, yes_price: int, *, fee: int = 0, name: str = "", **changes) -> list:
         self._events += 1
@@ -314,18 +329,7 @@ class Accounts(Log):
         return self.feed(order.Fill(**{**fields, **changes}))
 
     def settle(self, grant, fill_id: str, settlement: str = "CONFIRMED") -> list:
-        return self.feed(
-            order.Settled(
-                event_id=f"st/{fill_id}/{settlement}",
-                order=grant.id,
-                account=grant.account,
-                instrument=grant.instrument,
-                fill=fill_id,
-                settlement=settlement,
-                ts_ns=self.now_ns,
-                recv_ts_ns=self.now_ns,
-            )
-        )
+        return self.feed(settled(grant, fill_id, settlement, self.now_ns))
 
     def done(self, grant, size: int, yes_price: int, *, fee: int = 0, name: str = "") -> list:
         """Fill an order and end it: FILLED, or CANCELLED where it was not filled in full."""
@@ -362,6 +366,12 @@ class Strategies(Log):
         source = Source("derived.book", 0, len(self.items))
         self.feed(seen, source=source)
         return self.feed(quote(seen, **changes), source=source)
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the simulated venues keep the test accounts' keys; made once, since RSA keys take their time."""
+    return tmp_path_factory.mktemp("keys") / "credentials.json"
 
 
 @pytest.fixture(scope="session")

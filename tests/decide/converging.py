@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from simulate.faults import BadFault, parse
 from simulate.matching import Order, Side
 from simulate.settings import SimulateSettings
 from simulate.world import World
+from tests.checkpoints import keep
 from tests.decide.conftest import intent, leg, limit, link, profile
 from tests.execute.conftest import Bench, MemoryLog, Running, kalshi_instrument
 from tests.leaping import Process
@@ -31,6 +33,7 @@ from tests.leaping import Process
 E6 = 1_000_000
 NS_PER_MS = 1_000_000
 VENUES = ("kalshi", "polymarket")
+WHO = ("decide", *VENUES)
 OTHER = "kalshi, the other market"
 QUIET_S = 120.0
 """How long everything may take to come to rest once nothing goes wrong any more."""
@@ -149,11 +152,7 @@ class Decide:
             if isinstance(output.record, decision.Saga | decision.Ledger):
                 self.records[type(output.record).__name__, output.record.id] = output.record
         if self.next - self._at >= CHECKPOINT_ITEMS:
-            for name, data in self.task.changed():
-                if data is None:
-                    self._state.pop(name, None)
-                else:
-                    self._state[name] = data
+            keep(self.task.changed(), self._state)
             self._at = self.next
 
     def _publish(self, output: Output) -> None:
@@ -609,7 +608,7 @@ class Whole:
             assert sum(known.values()) == sum(own.engine.filled for own in orders)
 
 
-def new_world(folder: Path, credentials: Path) -> World:
+def _new_world(folder: Path, credentials: Path) -> World:
     """Return both venues with two markets and empty books; Kalshi's two are a pair, too."""
     world = World(
         SimulateSettings(
@@ -628,3 +627,18 @@ def new_world(folder: Path, credentials: Path) -> World:
     )
     world.flow.seed_books = lambda: None  # type: ignore[method-assign]
     return world
+
+
+@contextlib.asynccontextmanager
+async def begun(credentials: Path, seed: int) -> AsyncIterator[Whole]:
+    """Start both venues and all that trades at them; stop everything at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = _new_world(Path(folder), credentials)
+        ready = await world.start()
+        whole = Whole(world, ready, seed)
+        try:
+            await whole.start()
+            yield whole
+        finally:
+            await whole.stop()
+            await world.stop()

@@ -1,4 +1,4 @@
-"""Intents that rest and words on them, for the accounts' log."""
+"""Intents that rest and words on them, for the accounts' log; what becomes of an intent, for the strategies'."""
 
 from schemas import decision
 

@@ -7,45 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.domain.errors import StateUnreadable
-from core.runtime.flow import Checkpointed, TaskContext
+from core.runtime.flow import Checkpointed
 from decide import accounts_state
-from decide.accounts import AccountsTask
 from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
 from schemas.decision import Amend, Cancel, Entry, Grant, Intent, Saga, Standing
 from schemas.enums import SagaState
+from tests.checkpoints import keep, outputs_with_restores, written_at_once
 from tests.decide.quotes import quote_intent, word
 
 ONE = 1_000_000
 seeds = st.integers(0, 2**32)
-
-
-def new_task():
-    return AccountsTask(TaskContext(incarnation=77))
-
-
-def take(task, items):
-    """Write down what changed, as the loop would."""
-    for name, data in task.changed():
-        if data is None:
-            items.pop(name, None)
-        else:
-            items[name] = data
-
-
-def outputs_with_restores(log, cuts, dice):
-    """Feed the log to a task that is written down, thrown away and taken up again at `cuts`."""
-    task, items, outputs = new_task(), {}, []
-    for number, item in enumerate(log.items):
-        if number in cuts:
-            take(task, items)
-            if dice.random() < 0.7:
-                shuffled = list(items.items())
-                dice.shuffle(shuffled)
-                task = new_task()
-                task.restore(shuffled)
-        outputs += task.handle(item)
-    take(task, items)
-    return outputs, items
 
 
 CODECS = {
@@ -275,12 +246,8 @@ def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, 
     log = random_log(make, seed)
     outputs, items = outputs_with_restores(log, cuts, random.Random(dice))
     assert outputs == log.outputs
-    whole, everything = new_task(), {}
-    for item in log.items:
-        whole.handle(item)
-    take(whole, everything)
     # What is written down piece by piece is what is written down at once.
-    assert readable(items) == readable(everything)
+    assert readable(items) == readable(written_at_once(log))
 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
@@ -299,12 +266,8 @@ def test_random_logs_reach_what_they_are_to_cover(make):
         ends |= {saga.reason for saga in quotes if saga.state == "DONE"} | {out.reason for out in log.all(Cancel)}
         amends += len(log.all(Amend))
         again += sum(grant.post_only and grant.attempt > 1 for grant in log.all(Grant))
-        task, items = new_task(), {}
-        for item in log.items:
-            task.handle(item)
-        take(task, items)
-        states |= {saga.state for accounts in task._sets.values() for saga in accounts.sagas.values()}
-        states |= {"REFUSED"} if any(name.startswith("refused/") for name in items) else set()
+        states |= {saga.state for accounts in log.task._sets.values() for saga in accounts.sagas.values()}
+        states |= {"REFUSED"} if any(name.startswith("refused/") for name in written_at_once(log)) else set()
     assert states >= {"FIRST_LEG", "SECOND_LEG", "UNWINDING", "DONE", "HOLDING", "REFUSED", "RESTING"}
     assert grants > 100
     assert ends >= {"FILLED", "SILENT", "WITHDRAWN", "NOT_AMENDED", "REJECTED", "HALTED", "NOT_READY"}, ends
@@ -319,7 +282,7 @@ def test_random_logs_reach_what_they_are_to_cover(make):
 def test_only_what_changed_is_written_again(make):
     log = make.accounts().start()
     items: dict[str, bytes] = {}
-    take(log.task, items)
+    keep(log.task.changed(), items)
     assert set(items) >= {"link/L1", f"instrument/{make.KALSHI}", "set/main", "account/main/kalshi:main"}
     assert list(log.task.changed()) == []
     (grant, *_) = log.feed(make.intent())
@@ -346,10 +309,10 @@ def test_an_order_that_a_halt_took_back_is_not_taken_back_again_after_a_restore(
     (grant,) = [record for record in log.feed(make.intent()) if isinstance(record, Grant)]
     # The order stays with the set that granted it, though its account may belong to another one by now.
     log.feed(make.profile("polymarket", account_set=account_set))
-    take(log.task, items)
+    keep(log.task.changed(), items)
     assert [record.order for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == [grant.id]
-    take(log.task, items)
-    log.task = new_task()
+    keep(log.task.changed(), items)
+    log.task = log.new_task()
     log.task.restore(items.items())
     assert [record for record in log.feed(make.limit(state="HALTED")) if isinstance(record, Cancel)] == []
 
@@ -363,8 +326,8 @@ def test_quotes_that_fall_together_fall_in_the_same_order_after_a_restore(make):
         )
         (grant,) = [record for record in log.feed(quote) if isinstance(record, Grant)]
         log.update(grant, "ACCEPTED")
-    take(log.task, items)
-    reversed_ = new_task()
+    keep(log.task.changed(), items)
+    reversed_ = log.new_task()
     reversed_.restore(list(items.items())[::-1])
     halted = log.items[-1]._replace(record=make.limit(state="REDUCING"), offset=len(log.items))
     expected = list(log.task.handle(halted))
@@ -389,7 +352,7 @@ def test_a_checkpoint_of_another_version_is_not_read(make):
     log = make.accounts().start()
     items = dict(log.task.changed())
     items["set/main"] = b"\x00" + items["set/main"][1:]
-    task = new_task()
+    task = log.new_task()
     assert isinstance(task, Checkpointed)
     with pytest.raises(StateUnreadable, match="version"):
         task.restore(items.items())

@@ -1,8 +1,6 @@
 """Whatever goes wrong between us and the venues, and whoever dies meanwhile: our account ends as the venues' own."""
 
 import asyncio
-import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,36 +8,21 @@ from hypothesis import strategies as st
 
 from core.runtime import topics
 from simulate.order_faults import CHOICES, ORDER_NAMES
-from tests.decide.converging import VENUES, Whole, new_world
+from tests.decide.converging import VENUES, WHO, begun
 from tests.leaping import run
-
-WHO = ("decide", *VENUES)
-
-
-@pytest.fixture(scope="module")
-def credentials(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys") / "credentials.json"
 
 
 def play(credentials, plan, *, seed=0):
     """Play a plan: steps of (ms to wait before, word, arguments)."""
 
     async def main():
-        with tempfile.TemporaryDirectory() as folder:
-            world = new_world(Path(folder), credentials)
-            ready = await world.start()
-            whole = Whole(world, ready, seed)
-            try:
-                await whole.start()
-                for wait_ms, word, arguments in plan:
-                    await asyncio.sleep(wait_ms / 1_000)
-                    await _do(whole, word, arguments)
-                await whole.settle()
-                whole.check_orders()
-                return whole
-            finally:
-                await whole.stop()
-                await world.stop()
+        async with begun(credentials, seed) as whole:
+            for wait_ms, word, arguments in plan:
+                await asyncio.sleep(wait_ms / 1_000)
+                await _do(whole, word, arguments)
+            await whole.settle()
+            whole.check_orders()
+            return whole
 
     return run(main)
 

@@ -8,8 +8,8 @@ from decide.exits import PREFIX
 from decide.risk import Risk
 from decide.sources import AccountPlan
 from schemas.decision import Grant, Saga
+from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, POLY, START_NS
-from tests.decide.test_accounts_state import outputs_with_restores
 
 OTHER = "kalshi:KX-2"
 SLIP = 300

@@ -1,19 +1,17 @@
 """The momentum strategy: what it follows, what it holds, how it leaves; and what the task keeps for it."""
 
 import json
+import random
 
 import pytest
 
 from core.domain.errors import Reject
-from core.runtime.flow import TaskContext
 from decide.sources import StrategyPlan
 from decide.strategies.momentum import MARKS_MAX, ORDERS_MAX, Watch
-from decide.strategies.registry import load_kinds
-from decide.strategies_task import StrategiesTask
 from schemas.decision import Grant, Intent
 from schemas.market import Trade
+from tests.checkpoints import outputs_with_restores
 from tests.decide.quotes import outcome
-from tests.decide.test_strategies_state import take
 
 ONE = 1_000_000
 PARAMS = {"window_ms": 1_000, "move_e4": 200, "size": 10 * ONE, "hold_ms": 5_000, "cooldown_ms": 1_000}
@@ -279,19 +277,8 @@ def test_successor_goes_on_from_a_checkpoint_taken_anywhere(make):
     log = entered(make)
     book(log, make, 5_600, ms=100)
     for cut in range(len(log.items)):
-        task, items = _new(), {}
-        outputs = []
-        for number, item in enumerate(log.items):
-            if number == cut:
-                take(task, items)
-                task = _new()
-                task.restore(list(items.items()))
-            outputs += task.handle(item)
+        outputs, _ = outputs_with_restores(log, {cut}, random.Random(cut), thrown=1.0)
         assert outputs == log.outputs
-
-
-def _new():
-    return StrategiesTask(TaskContext(incarnation=77), load_kinds())
 
 
 def test_what_a_human_had_sold_is_not_sold_again(make):

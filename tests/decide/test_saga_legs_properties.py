@@ -1,15 +1,14 @@
 """Sagas of one, two and three legs side by side: whatever venues do and however we hear of it, nothing is left unsaid."""
 
+import random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.runtime.flow import TaskContext
-from decide.accounts import AccountsTask
-from schemas.decision import Grant, Saga
+from schemas.decision import Saga
+from tests.checkpoints import outputs_with_restores
 from tests.decide.events import ONE, A, B, C, buy_all, event, started
-from tests.decide.test_accounts_properties import exposure, money, newest, run, stated
-
-seeds = st.integers(0, 2**32)
+from tests.decide.scripted import check_money, check_standing, newest, run, seeds
 
 
 def start(make, *, cash):
@@ -38,42 +37,21 @@ def wanted(make, now_ns):
 @given(seeds, seeds)
 def test_money_equals_the_venues_own_and_nothing_stays_reserved(make, seed, shuffle):
     log, venues = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=wanted)
-    counted = {name: figures for name, figures in money(log).items() if figures != (0, 0, 0, 0)}
-    assert counted == stated(venues)
-    assert log.task.reserved_e6() == 0
-    granted = [(grant.intent, grant.leg, grant.attempt) for grant in log.all(Grant)]
-    assert len(set(granted)) == len(granted)
+    check_money(log, venues)
 
 
 @settings(max_examples=50, deadline=None)
 @given(seeds, seeds)
 def test_what_is_done_is_balanced_over_all_legs_and_what_is_not_is_said(make, seed, shuffle):
     log, _ = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=wanted)
-    for saga in newest(log, Saga):
-        grants = {grant.id: grant for grant in log.all(Grant) if grant.intent == saga.id}
-        if saga.id == "exit" or saga.state == "REFUSED":
-            continue
-        stands = [exposure(log, grants, leg) for leg in range(len(saga.standing_e6))]
-        assert saga.standing_e6 == stands
-        if saga.state == "DONE":
-            assert len(set(stands)) == 1
-        else:
-            assert saga.state == "HOLDING"
-            assert saga.reason in {"ATTEMPTS", "OVER_BUDGET", "BELOW_MINIMUM", "OVERSOLD"}
+    check_standing(log, apart={"exit"})
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds, seeds, st.sets(st.integers(0, 150), max_size=8))
 def test_successor_goes_on_from_the_checkpoint_as_from_the_whole_log(make, seed, shuffle, cuts):
     log, _ = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=wanted)
-    task, items, outputs = _new(), {}, []
-    for number, item in enumerate(log.items):
-        if number in cuts:
-            for name, data in task.changed():
-                items.pop(name, None) if data is None else items.update({name: data})
-            task = _new()
-            task.restore(list(items.items()))
-        outputs += task.handle(item)
+    outputs, _ = outputs_with_restores(log, cuts, random.Random(shuffle), thrown=1.0)
     assert outputs == log.outputs
 
 
@@ -89,7 +67,3 @@ def test_random_runs_reach_what_they_are_to_cover(make):
         ("exit", "REFUSED", "NOT_HELD"),
     } <= seen
     assert any(name == "event-1" and state == "HOLDING" for name, state, _ in seen)
-
-
-def _new():
-    return AccountsTask(TaskContext(incarnation=77))

@@ -1,15 +1,15 @@
 """Sagas whose legs leave together, beside others: whatever venues do and however we hear of it, nothing is left unsaid."""
 
+import random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.runtime.flow import TaskContext
-from decide.accounts import AccountsTask
 from schemas.decision import Grant, Saga
+from tests.checkpoints import outputs_with_restores
 from tests.decide.events import KALSHIS, ONE, B, C, buy_all, event, markets, started
-from tests.decide.test_accounts_properties import exposure, money, newest, run, stated
+from tests.decide.scripted import check_money, check_standing, newest, run, seeds
 
-seeds = st.integers(0, 2**32)
 BUDGET_E6 = 300_000
 FOUR, FIVE = "kalshi:KX-K4", "kalshi:KX-K5"
 LONG = (*KALSHIS, FOUR, FIVE)
@@ -64,29 +64,14 @@ orders = st.sampled_from([wanted, one_by_one])
 @given(seeds, seeds, orders)
 def test_money_equals_the_venues_own_and_nothing_stays_reserved(make, seed, shuffle, order):
     log, venues = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=order)
-    counted = {name: figures for name, figures in money(log).items() if figures != (0, 0, 0, 0)}
-    assert counted == stated(venues)
-    assert log.task.reserved_e6() == 0
-    granted = [(grant.intent, grant.leg, grant.attempt) for grant in log.all(Grant)]
-    assert len(set(granted)) == len(granted)
+    check_money(log, venues)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seeds, seeds, orders)
 def test_what_is_done_is_balanced_over_all_legs_and_what_is_not_is_said(make, seed, shuffle, order):
     log, _ = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=order)
-    for saga in newest(log, Saga):
-        grants = {grant.id: grant for grant in log.all(Grant) if grant.intent == saga.id}
-        if saga.state == "REFUSED":
-            assert not grants
-            continue
-        stands = [exposure(log, grants, leg) for leg in range(len(saga.standing_e6))]
-        assert saga.standing_e6 == stands
-        if saga.state == "DONE":
-            assert len(set(stands)) == 1
-        else:
-            assert saga.state == "HOLDING"
-            assert saga.reason in {"ATTEMPTS", "OVER_BUDGET", "BELOW_MINIMUM", "OVERSOLD"}
+    check_standing(log)
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,14 +107,7 @@ def test_entries_that_leave_together_do_so_in_one_turn_or_not_at_all(make, seed,
 @given(seeds, seeds, st.sets(st.integers(0, 200), max_size=8))
 def test_successor_goes_on_from_the_checkpoint_as_from_the_whole_log(make, seed, shuffle, cuts):
     log, _ = run(make, seed, shuffle=shuffle, copies=0.3, start=start, wanted=wanted)
-    task, items, outputs = _new(), {}, []
-    for number, item in enumerate(log.items):
-        if number in cuts:
-            for name, data in task.changed():
-                items.pop(name, None) if data is None else items.update({name: data})
-            task = _new()
-            task.restore(list(items.items()))
-        outputs += task.handle(item)
+    outputs, _ = outputs_with_restores(log, cuts, random.Random(shuffle), thrown=1.0)
     assert outputs == log.outputs
 
 
@@ -153,7 +131,3 @@ def test_random_runs_reach_what_they_are_to_cover(make):
         ("mixed", "ONE_BY_ONE", "MAY_FAIL"),
         ("again", "ONE_BY_ONE", "AS_ASKED"),
     } <= ways
-
-
-def _new():
-    return AccountsTask(TaskContext(incarnation=77))

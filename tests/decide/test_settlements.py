@@ -12,8 +12,8 @@ from decide.positions import Book
 from decide.reconciliation import NOT_STATED, PAYOUT_REPORTS_MAX
 from schemas import market, order
 from schemas.decision import Entry, Grant, Ledger
+from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, POLY, Accounts, command, instrument, limit
-from tests.decide.test_accounts_state import outputs_with_restores
 from tests.decide.test_reconciliation import ACCOUNT, CASH, TOKENS, hold, kinds, report, stands, world
 
 LEFT = {"BUY": CASH - 4 * ONE, "SELL": CASH - 6 * ONE}

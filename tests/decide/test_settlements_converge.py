@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-import tempfile
-from pathlib import Path
 
 import orjson
 import pytest
@@ -17,16 +15,10 @@ from simulate.kalshi.catalogue import market_row as kalshi_row
 from simulate.polymarket import resolution as polymarket_end
 from simulate.polymarket.gamma import market_row as gamma_row
 from tests.decide.conftest import limit
-from tests.decide.converging import E6, Whole, new_world
+from tests.decide.converging import E6, VENUES, WHO, begun
 from tests.leaping import run
 
-WHO = ("decide", "kalshi", "polymarket")
 WAYS = [("yes", 10_000), ("no", 0), ("scalar", 3_700), ("void", 5_000)]
-
-
-@pytest.fixture(scope="module")
-def credentials(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys") / "credentials.json"
 
 
 def describe(whole, venue):
@@ -91,30 +83,22 @@ def test_markets_that_end_while_workers_die_leave_the_venues_own_account(credent
     dice = random.Random(seed)
 
     async def main():
-        with tempfile.TemporaryDirectory() as folder:
-            world = new_world(Path(folder), credentials)
-            ready = await world.start()
-            whole = Whole(world, ready, seed)
-            try:
-                await whole.start()
-                whole.decide.take(
-                    limit(order_notional_max_e6=10_000 * E6, market_notional_max_e6=50_000 * E6, heal_max_e6=0)
-                )
-                whole.open_edge(dice.choice(["buy", "sell"]), dice.randint(5, 30))
-                await asyncio.sleep(3.0)
-                await whole.settle()
-                held = whole.ours("kalshi")["YES"]
-                assert held
-                await asyncio.gather(end_kalshi(whole, dice), end_polymarket(whole, dice))
-                await whole.settle()
-                for venue in ("kalshi", "polymarket"):
-                    ours = whole.ours(venue)
-                    assert ours.keys() == {"cash", "fees"}, "something is still held"
-                    assert whole.decide.records["Ledger", f"{venue}:main"].provisional_e6 == 0
-                said = [one for one in whole.log.read(topics.ORDER_EVENT) if isinstance(one, Payout)]
-                assert {one.yes_size - one.no_size for one in said} == {held}
-            finally:
-                await whole.stop()
-                await world.stop()
+        async with begun(credentials, seed) as whole:
+            whole.decide.take(
+                limit(order_notional_max_e6=10_000 * E6, market_notional_max_e6=50_000 * E6, heal_max_e6=0)
+            )
+            whole.open_edge(dice.choice(["buy", "sell"]), dice.randint(5, 30))
+            await asyncio.sleep(3.0)
+            await whole.settle()
+            held = whole.ours("kalshi")["YES"]
+            assert held
+            await asyncio.gather(end_kalshi(whole, dice), end_polymarket(whole, dice))
+            await whole.settle()
+            for venue in VENUES:
+                ours = whole.ours(venue)
+                assert ours.keys() == {"cash", "fees"}, "something is still held"
+                assert whole.decide.records["Ledger", f"{venue}:main"].provisional_e6 == 0
+            said = [one for one in whole.log.read(topics.ORDER_EVENT) if isinstance(one, Payout)]
+            assert {one.yes_size - one.no_size for one in said} == {held}
 
     run(main)

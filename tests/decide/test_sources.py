@@ -9,7 +9,7 @@ from core.domain.partition import partition_of
 from core.runtime import topics
 from decide.sources import ACCOUNT_SOURCES, STRATEGY_SOURCES, AccountPlan, StrategyPlan
 from decide.strategies import registry
-from schemas.decision import Ledger
+from tests.decide.conftest import holding
 
 
 def test_shard_is_active_once_it_has_a_strategy_and_wants_the_books_of_links(make):
@@ -78,19 +78,6 @@ def test_every_source_record_may_stand_on_its_log(log, sources):
 
 def test_only_books_may_start_at_the_end():
     assert {s.topic.noun for s in (*STRATEGY_SOURCES, *ACCOUNT_SOURCES) if s.may_skip} == {"derived.book"}
-
-
-def holding(account: str, instrument: str) -> Ledger:
-    return Ledger(
-        id=f"{account}|{instrument}|YES",
-        account=account,
-        instrument=instrument,
-        outcome="YES",
-        size=1,
-        now_ns=1,
-        log_partition=0,
-        log_offset=0,
-    )
 
 
 def test_accounts_see_the_quotes_of_what_they_hold_only_where_a_loss_is_limited(make):

@@ -13,9 +13,9 @@ from core.runtime.producer import Publisher
 from core.runtime.sequencer import Sequencer
 from decide.sources import ACCOUNT_SOURCES, AccountPlan
 from infra.mock_cluster import MockCluster
-from schemas.decision import Clock, Ledger, Limit, Profile
+from schemas.decision import Clock, Limit, Profile
 from schemas.derived import Depth, Quote, Tick
-from tests.decide.conftest import KALSHI, POLY, depth, limit, profile, quote
+from tests.decide.conftest import KALSHI, POLY, depth, holding, limit, profile, quote
 
 pytestmark = pytest.mark.mock
 RUN = "test-marks"
@@ -27,19 +27,6 @@ def kafka():
     with MockCluster() as cluster:
         cluster.create_run(RUN, 1)
         yield cluster
-
-
-def holding(instrument: str) -> Ledger:
-    return Ledger(
-        id=f"kalshi:main|{instrument}|YES",
-        account="kalshi:main",
-        instrument=instrument,
-        outcome="YES",
-        size=1,
-        now_ns=1,
-        log_partition=0,
-        log_offset=0,
-    )
 
 
 def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_book_does(kafka):
@@ -54,7 +41,7 @@ def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_boo
     for topic, key, record in (
         (topics.DECISION_PROFILE, "kalshi:main", profile("kalshi")),
         (topics.DECISION_LIMIT, "main", limit(day_loss_halt_e6=5)),
-        (topics.DECISION_LEDGER, f"kalshi:main|{KALSHI}|YES", holding(KALSHI)),
+        (topics.DECISION_LEDGER, f"kalshi:main|{KALSHI}|YES", holding("kalshi:main", KALSHI)),
     ):
         desk.publish(Output(topic, key, record))
     assert desk.wait_acknowledged(WAIT_S)

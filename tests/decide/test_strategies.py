@@ -6,9 +6,10 @@ import pytest
 
 from core.domain.errors import Reject
 from core.runtime.flow import Source
-from schemas.decision import Edge, Intent, Saga
+from schemas.decision import Edge, Intent
 from schemas.derived import Tick
 from schemas.market import Status
+from tests.decide.quotes import outcome
 
 ONE = 1_000_000
 FEES_E6 = 96_000 + 180_000
@@ -18,21 +19,6 @@ def open_edge(log, make, version=10):
     """Kalshi bids .50 for 10, Polymarket asks .40 for 10: an edge of a dollar before fees."""
     log.book(make.KALSHI, version, bids=[(5_000, 10 * ONE)], asks=[(5_200, 10 * ONE)])
     return log.book(make.POLY, version, bids=[(3_800, 10 * ONE)], asks=[(4_000, 10 * ONE)])
-
-
-def saga(intent, state, *, reason=""):
-    return Saga(
-        id=intent.id,
-        strategy=intent.strategy,
-        link=intent.link,
-        account_set="main",
-        state=state,
-        reason=reason,
-        now_ns=intent.now_ns,
-        log_partition=0,
-        log_offset=0,
-        recv_ts_ns=intent.recv_ts_ns,
-    )
 
 
 def test_edge_begins_and_an_intent_names_both_books(make):
@@ -142,9 +128,9 @@ def test_link_is_busy_until_its_saga_ends_and_then_rests(make):
     _, intent = open_edge(log, make)
     log.clock(100)
     open_edge(log, make, version=11)
-    log.feed(saga(intent, "FIRST_LEG"))
+    outcome(log, intent, "FIRST_LEG")
     open_edge(log, make, version=12)
-    log.feed(saga(intent, "DONE"))
+    outcome(log, intent, "DONE")
     log.clock(500)
     log.tick()
     log.clock(499)
@@ -158,8 +144,8 @@ def test_link_is_busy_until_its_saga_ends_and_then_rests(make):
 def test_reopened_saga_makes_its_link_busy_again(make):
     log = make.strategies().start()
     _, intent = open_edge(log, make)
-    log.feed(saga(intent, "DONE"))
-    log.feed(saga(intent, "UNWINDING"))
+    outcome(log, intent, "DONE")
+    outcome(log, intent, "UNWINDING")
     log.clock(900)
     log.tick()
     log.clock(900)
@@ -256,7 +242,7 @@ def test_ticks_do_not_go_back(make):
 def test_feeding_the_log_again_gives_the_same_records(make):
     log = make.strategies().start()
     _, intent = open_edge(log, make)
-    log.feed(saga(intent, "DONE"))
+    outcome(log, intent, "DONE")
     log.clock(1_000)
     log.tick()
     open_edge(log, make, version=12)

@@ -12,26 +12,20 @@ from core.runtime.flow import Source, TaskContext
 from decide.strategies.cross_venue import CrossVenue
 from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
-from schemas.decision import Edge, Intent, Link, Requote, Saga
+from schemas.decision import Edge, Intent, Link, Requote
 from schemas.derived import Tick
 from schemas.market import Status, Trade
+from tests.checkpoints import keep, outputs_with_restores, written_at_once
 from tests.decide.events import event
+from tests.decide.quotes import outcome
 
 ONE = 1_000_000
 OTHER = "kalshi:KX-2"
 seeds = st.integers(0, 2**32)
 
 
-def new_task(kinds=None):
-    return StrategiesTask(TaskContext(incarnation=77), kinds or load_kinds())
-
-
-def take(task, items):
-    for name, data in task.changed():
-        if data is None:
-            items.pop(name, None)
-        else:
-            items[name] = data
+def new_task(kinds):
+    return StrategiesTask(TaskContext(incarnation=77), kinds)
 
 
 def random_log(make, seed):
@@ -69,7 +63,7 @@ def random_log(make, seed):
                 if intent.legs[0].rests:
                     states = ["RESTING", "RESTING", "DONE", "REFUSED"]
                 state, price = dice.choice(states), intent.legs[0].price - dice.choice([0, 0, 100])
-                log.feed(outcome(intent, state, stands, price=price if state == "RESTING" else 0))
+                outcome(log, intent, state, stands, price=price if state == "RESTING" else 0)
             case "clock":
                 log.clock(dice.choice([100, 300, 1_100]))
             case "tick":
@@ -126,11 +120,6 @@ def quoting(make, status="RUNNING", half_spread_e4=100):
     )
 
 
-def outcome(intent, state, stands=0, *, price=0):
-    return Saga(id=intent.id, strategy=intent.strategy, link=intent.link, account_set="main", state=state, reason="", price=price,
-                standing_e6=[stands], now_ns=intent.now_ns, log_partition=0, log_offset=0, recv_ts_ns=intent.recv_ts_ns)  # fmt: skip
-
-
 def status(name, dice, now_ns):
     return Status(instrument=name, price_exp=-4, epoch=1, frame_no=1, index=0,
                   status=dice.choice(["OPEN", "OPEN", "PAUSED", "UNKNOWN"]), venue_ts_ns=now_ns - dice.choice([0, 10**9]),
@@ -144,25 +133,11 @@ def trade(name, now_ns):
 
 @settings(max_examples=60)
 @given(seeds, st.sets(st.integers(0, 140), max_size=12), seeds)
-def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, throws):
-    log, dice = random_log(make, seed), random.Random(throws)
-    task, items, outputs = new_task(), {}, []
-    for number, item in enumerate(log.items):
-        if number in cuts:
-            take(task, items)
-            if dice.random() < 0.7:
-                shuffled = list(items.items())
-                dice.shuffle(shuffled)
-                task = new_task()
-                task.restore(shuffled)
-        outputs += task.handle(item)
+def test_restored_at_any_cuts_it_says_what_the_whole_log_says(make, seed, cuts, dice):
+    log = random_log(make, seed)
+    outputs, items = outputs_with_restores(log, cuts, random.Random(dice))
     assert outputs == log.outputs
-    take(task, items)
-    whole, everything = new_task(), {}
-    for item in log.items:
-        whole.handle(item)
-    take(whole, everything)
-    assert items == everything
+    assert items == written_at_once(log)
 
 
 def test_random_logs_reach_what_they_are_to_cover(make):
@@ -187,7 +162,7 @@ def test_random_logs_reach_what_they_are_to_cover(make):
 def test_only_what_changed_is_written_again(make):
     log = make.strategies().start()
     items = {}
-    take(log.task, items)
+    keep(log.task.changed(), items)
     assert set(items) == {"", f"instrument/{make.KALSHI}", f"instrument/{make.POLY}", "link/L1", "strategy/arb-1"}
     assert list(log.task.changed()) == []
     log.book(make.KALSHI, 10, bids=[(5_000, ONE)])

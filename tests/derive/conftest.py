@@ -8,6 +8,7 @@ from core.runtime.flow import Input, Output, TaskContext
 from derive.stage import BookTask
 from schemas import derived, market
 from schemas.record import Record
+from tests.records import sides
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -56,10 +57,7 @@ class Log:
             **self._place(epoch, frame_no, index),
             price_exp=-4,
             size_exp=-6,
-            bid_prices=[price for price, _ in bids],
-            bid_sizes=[size for _, size in bids],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(bids, asks),
             venue_ts_ns=venue_ts_ns,
             recv_ts_ns=T0 + int(ms * MS),
             trail=[7],
@@ -83,10 +81,7 @@ class Log:
             **self._place(epoch, frame_no, 0),
             price_exp=-4,
             size_exp=-6,
-            bid_prices=[price for price, _ in bids],
-            bid_sizes=[size for _, size in bids],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(bids, asks),
             asked_ts_ns=T0 + int((ms if asked_ms is None else asked_ms) * MS),
             recv_ts_ns=T0 + int(ms * MS),
             trail=[6],

@@ -16,6 +16,8 @@ from core.runtime.flow import Input, TaskContext
 from derive.stage import BookTask
 from schemas import derived, market
 from schemas.record import Record
+from tests.checkpoints import keep
+from tests.records import sides
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -94,10 +96,7 @@ class Venue:
             instrument=book,
             price_exp=-4,
             size_exp=-6,
-            bid_prices=[p for p, _ in bids],
-            bid_sizes=[s for _, s in bids],
-            ask_prices=[p for p, _ in asks],
-            ask_sizes=[s for _, s in asks],
+            **sides(bids, asks),
         )
 
     def _tick(self, feed: Feed, book: str, side: str, price: int, size: int) -> None:
@@ -353,12 +352,7 @@ def test_task_restored_at_random_cuts_says_what_one_that_never_died_says(steps, 
     task, kept = new_task(), {}
     for offset, record in enumerate(log):
         if offset in cuts:
-            # A checkpoint holds what changed since the one before; compaction keeps the newest of each item.
-            for name, state in task.changed():
-                if state is None:
-                    kept.pop(name, None)
-                else:
-                    kept[name] = state
+            keep(task.changed(), kept)
             items = list(kept.items())
             rng.shuffle(items)
             task = new_task()

@@ -30,6 +30,8 @@ from ingest.kalshi import KalshiConversation
 from normalize.stage import FrameTask
 from schemas import derived, market, raw
 from schemas.record import Record
+from tests.checkpoints import keep
+from tests.records import binary
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -95,25 +97,8 @@ class BookMachine(RuleBasedStateMachine):
         self.newest: dict[tuple[int, str], int] = defaultdict(lambda: -1)
 
     def described(self, name: str) -> market.Instrument:
-        return market.Instrument(
-            instrument=name,
-            venue=self.venue,
-            kind="BINARY",
-            status="OPEN",
-            title="",
-            event_group="",
-            price_exp=-4,
-            size_exp=-6,
-            tick_from=[0],
-            tick_to=[10_000],
-            tick_step=[100],
-            size_min=5_000_000,
-            size_step=10_000,
-            fee_model="NONE",
-            taker_fee_e6=0,
-            tokens=[self.token(name), self.token(name) + "0"] if self.venue == "polymarket" else [],
-            recv_ts_ns=T0,
-        )
+        tokens = [self.token(name), self.token(name) + "0"] if self.venue == "polymarket" else []
+        return binary(name, tokens=tokens, recv_ts_ns=T0)
 
     def token(self, name: str) -> str:
         return str(10**20 + self.instruments.index(name))
@@ -318,11 +303,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule()
     def restore_derive(self) -> None:
-        for name, data in self.task.changed():
-            if data is None:
-                self.kept.pop(name, None)
-            else:
-                self.kept[name] = data
+        keep(self.task.changed(), self.kept)
         self.task = BookTask(self.context)
         self.task.restore(list(self.kept.items()))
 

@@ -6,7 +6,8 @@ from core.runtime.flow import Input, TaskContext
 from core.runtime.tables import MemoryTables
 from derive.stage import BookTask
 from normalize.stage import FrameTask
-from schemas import market, raw
+from schemas import raw
+from tests.records import binary
 
 T0 = 1_790_000_000_000_000_000
 MARKET = "0x2f1ab0ffaf465c4acd76b9a4a1f8980db26bfae7d248a6bb289350586028307e"
@@ -21,27 +22,7 @@ def pipeline(venue: str, instrument: str, tokens: list[str]):
     tables.learn_feed(
         0, raw.Opened(feed=f"{venue}-0", venue=venue, worker="w", slot=0, instruments=[instrument], recv_ts_ns=T0)
     )
-    tables.learn_instrument(
-        market.Instrument(
-            instrument=instrument,
-            venue=venue,
-            kind="BINARY",
-            status="OPEN",
-            title="",
-            event_group="",
-            price_exp=-4,
-            size_exp=-6,
-            tick_from=[0],
-            tick_to=[10_000],
-            tick_step=[100],
-            size_min=0,
-            size_step=0,
-            fee_model="NONE",
-            taker_fee_e6=0,
-            tokens=tokens,
-            recv_ts_ns=T0,
-        )
-    )
+    tables.learn_instrument(binary(instrument, tokens=tokens))
     frames, books = FrameTask(TaskContext(tables=tables)), BookTask(TaskContext())
     offsets = {"frame": 0, "event": 0}
 

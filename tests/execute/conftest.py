@@ -28,6 +28,7 @@ from schemas.order import Alive, Fill, OrderUpdate, Submitting
 from simulate.matching import Order, Side
 from simulate.settings import SimulateSettings
 from simulate.world import World
+from tests.records import binary, granted
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi.auth import Signer
@@ -262,34 +263,19 @@ class Bench:
         tokens = self.instrument.tokens
         fields: dict[str, Any] = dict(
             id=f"order{number:013d}",
-            intent="intent",
-            account=self.account,
-            account_set="main",
             instrument=self.instrument.instrument,
-            leg=0,
-            attempt=1,
-            purpose="ENTRY",
-            side="BUY",
             outcome=outcome,
-            token_side="BUY",
             token=tokens[0 if outcome == "YES" else 1] if tokens else "",
-            price=4_500,
-            size=10 * E6,
-            price_exp=-4,
-            size_exp=-6,
             time_in_force="IOC" if self.name == "kalshi" else "GTC",
             client_id=f"client-{number}",
             salt=1_000 + number,
             timestamp_ms=now // NS_PER_MS,
             neg_risk=self.instrument.neg_risk,
-            fee_max_e6=E6,
-            version_offset=1,
-            version_index=0,
             now_ns=now,
             send_by_ns=now + self.life_ms * NS_PER_MS,
             recv_ts_ns=now,
         )
-        grant = Grant(**(fields | changes))
+        grant = granted(**(fields | changes))
         if write:
             self.log.append(topics.DECISION_ORDER, self.account, grant)
         return grant
@@ -445,48 +431,24 @@ class Bench:
 
 def kalshi_instrument(market: Any) -> Instrument:
     bands = market.grid.bands
-    return Instrument(
-        instrument=f"kalshi:{market.ticker}",
-        venue="kalshi",
-        kind="BINARY",
-        status="OPEN",
-        title="t",
-        event_group="g",
-        price_exp=-4,
-        size_exp=-6,
+    return binary(
+        f"kalshi:{market.ticker}",
         tick_from=[band[0] for band in bands],
         tick_to=[band[1] for band in bands],
         tick_step=[band[2] for band in bands],
-        size_min=10_000,
-        size_step=10_000,
-        fee_model="QUADRATIC",
-        taker_fee_e6=70_000,
-        recv_ts_ns=1,
     )
 
 
 def polymarket_instrument(market: Any) -> Instrument:
     tick = market.tick_e4
-    return Instrument(
-        instrument=f"polymarket:{market.condition_id}",
-        venue="polymarket",
-        kind="BINARY",
-        status="OPEN",
-        title="t",
-        event_group="g",
-        price_exp=-4,
-        size_exp=-6,
+    return binary(
+        f"polymarket:{market.condition_id}",
         tick_from=[tick],
         tick_to=[10_000 - tick],
         tick_step=[tick],
-        size_min=5 * E6,
-        size_step=10_000,
-        notional_min_e6=E6,
-        fee_model="CURVE",
         taker_fee_e6=int(market.fee_rate * E6),
         tokens=list(market.tokens),
         neg_risk=market.neg_risk,
-        recv_ts_ns=1,
     )
 
 

@@ -1,5 +1,6 @@
 """What each answer of a venue is taken to mean; recorded bodies where they exist."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from execute.kalshi import KalshiVenue
 from execute.polymarket import HOLDINGS_PER_REPORT_MAX, PolymarketVenue
 from execute.ports import Lane, Reply, Request
 from execute.views import Held, Subject
-from schemas.decision import Grant
-from schemas.market import Instrument
+from tests.records import binary, granted
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
 from venues.kalshi.auth import Signer
@@ -22,34 +22,7 @@ from venues.refusal import Outcome
 
 E6 = 1_000_000
 YES, NO = "111", "222"
-GRANT = Grant(
-    id="g",
-    intent="i",
-    account="kalshi:main",
-    account_set="main",
-    instrument="kalshi:T",
-    leg=0,
-    attempt=1,
-    purpose="ENTRY",
-    side="BUY",
-    outcome="YES",
-    token_side="BUY",
-    token=YES,
-    price=5_200,
-    size=E6,
-    price_exp=-4,
-    size_exp=-6,
-    time_in_force="GTC",
-    client_id="c",
-    salt=1,
-    timestamp_ms=1,
-    fee_max_e6=E6,
-    version_offset=1,
-    version_index=0,
-    now_ns=1,
-    send_by_ns=2,
-    recv_ts_ns=1,
-)
+GRANT = granted(token=YES, price=5_200, size=E6, time_in_force="GTC", send_by_ns=2)
 SUBJECT = Subject(
     order="g",
     instrument="kalshi:T",
@@ -60,6 +33,15 @@ SUBJECT = Subject(
     size=3 * E6,
     submitted_ns=1,
     answered=True,
+)
+SUBMITTED_S = 1_780_000_000
+TAKER = dataclasses.replace(
+    SUBJECT,
+    instrument="polymarket:0xm",
+    client_id="",
+    venue_order="0xtaker",
+    size=20 * E6,
+    submitted_ns=SUBMITTED_S * 10**9,
 )
 CREATE = Request("POST", "/order")
 
@@ -83,25 +65,7 @@ def kalshi() -> KalshiVenue:
 @pytest.fixture
 def polymarket() -> PolymarketVenue:
     wallet = Wallet("0x" + "11" * 32)
-    instrument = Instrument(
-        instrument="polymarket:0xm",
-        venue="polymarket",
-        kind="BINARY",
-        status="OPEN",
-        title="t",
-        event_group="g",
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[100],
-        tick_to=[9_900],
-        tick_step=[100],
-        size_min=5 * E6,
-        size_step=10_000,
-        fee_model="CURVE",
-        taker_fee_e6=70_000,
-        tokens=[YES, NO],
-        recv_ts_ns=1,
-    )
+    instrument = binary("polymarket:0xm", tick_from=[100], tick_to=[9_900], taker_fee_e6=70_000, tokens=[YES, NO])
     return PolymarketVenue(
         wallet=wallet,
         credentials=Credentials(api_key="me", secret="AAAA", passphrase="p"),
@@ -362,18 +326,7 @@ async def test_order_the_venue_lists_no_more_ends_with_what_its_trades_sum_to(po
             "/data/trades": (200, {"data": [json.loads(trade())], "next_cursor": "LTE="}),
         }
     )
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=5_200,
-        size=20 * E6,
-        submitted_ns=1_780_000_000 * 10**9,
-        answered=True,
-    )
-    found = await polymarket.look_up(desk, subject)
+    found = await polymarket.look_up(desk, TAKER)
     assert found.found
     assert found.as_of_ns == 1_780_000_100 * 10**9
     assert (found.views[-1].status, found.views[-1].filled) == ("CANCELLED", 10 * E6)
@@ -388,40 +341,19 @@ async def test_order_the_venue_lists_no_more_ends_with_what_its_trades_sum_to(po
 async def test_order_that_is_not_listed_yet_is_not_ended_before_the_window_is_past(
     polymarket, after_s, statuses
 ) -> None:
-    submitted_s = 1_780_000_000
     desk = Desk(
-        {"/time": (200, str(submitted_s + after_s).encode()), "/data/trades": (200, EMPTY_PAGE)},
+        {"/time": (200, str(SUBMITTED_S + after_s).encode()), "/data/trades": (200, EMPTY_PAGE)},
     )
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=5_200,
-        size=20 * E6,
-        submitted_ns=submitted_s * 10**9,
-        # Answered with `delayed`: the venue knows it, and lists it only when the delay is over.
-        answered=True,
-    )
-    found = await polymarket.look_up(desk, subject)
+    # Answered with `delayed`: the venue knows it, and lists it only when the delay is over.
+    assert TAKER.answered
+    found = await polymarket.look_up(desk, TAKER)
     assert [view.status for view in found.views] == statuses
     assert found.found == bool(statuses)
 
 
 async def test_order_nobody_knows_is_not_found(polymarket) -> None:
     desk = Desk({"/time": (200, b"1780000100"), "/data/trades": (200, EMPTY_PAGE)})
-    subject = Subject(
-        order="g",
-        instrument="polymarket:0xm",
-        client_id="",
-        venue_order="0xtaker",
-        side="BUY",
-        price=1,
-        size=1,
-        submitted_ns=1,
-        answered=False,
-    )
+    subject = dataclasses.replace(TAKER, price=1, size=1, submitted_ns=1, answered=False)
     found = await polymarket.look_up(desk, subject)
     assert not found.found
     assert found.views == ()

@@ -8,10 +8,10 @@ import pytest
 from core.runtime.flow import Input
 from execute.checks import Limits, Market, refuse
 from execute.orders import Orders, notional_e6
-from schemas.decision import Grant
 from schemas.derived import Quote, Tick
-from schemas.market import Instrument, Status
+from schemas.market import Status
 from schemas.order import Submitting
+from tests.records import binary, granted
 
 E6 = 1_000_000
 S = 1_000_000_000
@@ -24,50 +24,14 @@ LIMITS = Limits(
     collar_e4=300,
     quote_age_max_ns=S,
 )
-GRANT = Grant(
-    id="g",
-    intent="i",
-    account="kalshi:main",
-    account_set="main",
-    instrument="kalshi:T",
-    leg=0,
-    attempt=1,
-    purpose="ENTRY",
-    side="BUY",
-    outcome="YES",
-    token_side="BUY",
-    price=4_500,
-    size=10 * E6,
-    price_exp=-4,
-    size_exp=-6,
-    time_in_force="IOC",
-    client_id="c",
-    salt=1,
-    timestamp_ms=1,
-    fee_max_e6=E6,
-    version_offset=1,
-    version_index=0,
-    now_ns=NOW,
-    send_by_ns=NOW + S,
-    recv_ts_ns=NOW,
-)
-INSTRUMENT = Instrument(
-    instrument="kalshi:T",
-    venue="kalshi",
-    kind="BINARY",
-    status="OPEN",
-    title="t",
-    event_group="e",
-    price_exp=-4,
-    size_exp=-6,
+GRANT = granted(now_ns=NOW, send_by_ns=NOW + S)
+INSTRUMENT = binary(
+    "kalshi:T",
     tick_from=[0, 1_000],
     tick_to=[1_000, 10_000],
     tick_step=[10, 100],
     size_min=2 * E6,
-    size_step=10_000,
     notional_min_e6=E6,
-    fee_model="QUADRATIC",
-    taker_fee_e6=70_000,
     close_ts_ns=NOW + 60 * S,
     recv_ts_ns=NOW - 60 * S,
 )

@@ -2,23 +2,13 @@
 
 import pytest
 
-from core.runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
+from core.runtime.clock import NS_PER_MS, NS_PER_S, ManualClock
 from execute.health import START, Health
-
-
-class HandClock(SystemClock):
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.ns = 1_000 * NS_PER_S
-
-    def now_ns(self) -> int:
-        return self.ns
 
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return ManualClock()
 
 
 @pytest.fixture
@@ -29,36 +19,36 @@ def health(clock):
 
 
 def test_clock_that_is_a_little_behind_that_of_accounts_is_usual(health, clock):
-    health.beat(clock.ns + 50 * NS_PER_MS)
+    health.beat(clock.now_ns() + 50 * NS_PER_MS)
     assert health.not_ready_reason() == ""
 
 
 def test_clock_that_is_behind_takes_no_entry_until_it_is_set(health, clock):
-    health.beat(clock.ns + 51 * NS_PER_MS)
+    health.beat(clock.now_ns() + 51 * NS_PER_MS)
     assert "clock is behind that of accounts" in health.not_ready_reason()
     assert health.stop_reason() == ""
-    clock.ns += 60 * NS_PER_MS
-    health.beat(clock.ns)
+    clock.advance(ns=60 * NS_PER_MS)
+    health.beat(clock.now_ns())
     assert health.not_ready_reason() == ""
 
 
 def test_beat_from_the_future_is_no_younger_than_it_was_heard(health, clock):
-    health.beat(clock.ns + 30 * NS_PER_S)
-    clock.ns += 2 * NS_PER_S
+    health.beat(clock.now_ns() + 30 * NS_PER_S)
+    clock.advance(ns=2 * NS_PER_S)
     assert health.stop_reason() == ""
-    clock.ns += 1
+    clock.advance(ns=1)
     assert "last Beat" in health.stop_reason()
 
 
 def test_clock_that_is_ahead_finds_every_beat_late(health, clock):
-    clock.ns += 2 * NS_PER_S + 1
-    health.beat(clock.ns - 2 * NS_PER_S - 1)
+    clock.advance(ns=2 * NS_PER_S + 1)
+    health.beat(clock.now_ns() - 2 * NS_PER_S - 1)
     assert "last Beat" in health.stop_reason()
 
 
 def test_beats_are_not_young_for_as_long_as_the_clock_was_set_back(health, clock):
-    health.beat(clock.ns)
-    clock.ns -= 60 * NS_PER_S
-    health.beat(clock.ns)
-    clock.ns += 2 * NS_PER_S + 1
+    health.beat(clock.now_ns())
+    clock.advance(ns=-60 * NS_PER_S)
+    health.beat(clock.now_ns())
+    clock.advance(ns=2 * NS_PER_S + 1)
     assert "last Beat" in health.stop_reason()

@@ -12,6 +12,15 @@ E6 = 1_000_000
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
 
 
+async def filled_by_successor(bench, grant):
+    """Check that the next gateway tells all that was filled, and that one order was sent."""
+    await bench.start()
+    ended = await bench.terminal(grant.id, timeout_s=10)
+    assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
+    await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
+    assert bench.attempts == len(bench.venue_orders) == 1
+
+
 @BOTH
 async def test_gateway_killed_before_the_answer_leaves_one_order_that_its_successor_finds(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
@@ -25,11 +34,7 @@ async def test_gateway_killed_before_the_answer_leaves_one_order_that_its_succes
         await first.kill()
         assert bench.statuses(grant.id) == []
         bench.faults.order_swallow_answer_rate = 0.0
-        await bench.start()
-        ended = await bench.terminal(grant.id, timeout_s=10)
-        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
-        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
-        assert bench.attempts == len(bench.venue_orders) == 1
+        await filled_by_successor(bench, grant)
 
 
 @BOTH
@@ -119,11 +124,7 @@ async def test_gateway_killed_with_the_answer_in_its_hands_leaves_one_order_that
         await bench.until(lambda: first.gateway.orders[grant.id].answered)
         await first.kill()
         assert bench.statuses(grant.id) == []
-        await bench.start()
-        ended = await bench.terminal(grant.id, timeout_s=10)
-        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
-        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
-        assert bench.attempts == len(bench.venue_orders) == 1
+        await filled_by_successor(bench, grant)
 
 
 @BOTH

@@ -4,37 +4,11 @@ import msgspec
 import pytest
 
 from execute.orders import DAY_NS, Orders
-from schemas.decision import Grant
 from schemas.order import Fill, OrderUpdate, Submitting
+from tests.records import granted
 
 ACCOUNT = "kalshi:main"
-GRANT = Grant(
-    id="o",
-    intent="i",
-    account=ACCOUNT,
-    account_set="main",
-    instrument="kalshi:T",
-    leg=0,
-    attempt=1,
-    purpose="ENTRY",
-    side="BUY",
-    outcome="NONE",
-    token_side="BUY",
-    price=4_500,
-    size=10_000_000,
-    price_exp=-4,
-    size_exp=-6,
-    time_in_force="IOC",
-    client_id="c",
-    salt=1,
-    timestamp_ms=1,
-    fee_max_e6=1,
-    version_offset=1,
-    version_index=0,
-    now_ns=1,
-    send_by_ns=1,
-    recv_ts_ns=1,
-)
+GRANT = granted(id="o", outcome="NONE", fee_max_e6=1)
 
 
 def submitting(writer, event_id="s"):

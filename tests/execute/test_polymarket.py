@@ -9,6 +9,7 @@ from execute.polymarket import PolymarketVenue
 from schemas.decision import Grant
 from schemas.market import Instrument
 from schemas.order import Settled, VenueCall, VenueReport
+from tests.records import binary, granted
 from venues.environment import Environment
 from venues.polymarket import hosts
 from venues.polymarket.auth import Credentials, Wallet
@@ -193,59 +194,33 @@ def test_build_equals_the_official_clients_bodies_and_headers(vectors: dict) -> 
 
 def vector_instrument(inputs: dict, neg_risk: bool) -> Instrument:
     tick = round(float(inputs["tick_size"]) * 10_000)
-    return Instrument(
-        instrument="polymarket:0xvector",
-        venue="polymarket",
-        kind="BINARY",
-        status="OPEN",
-        title="t",
-        event_group="g",
-        price_exp=-4,
-        size_exp=-6,
+    return binary(
+        "polymarket:0xvector",
         tick_from=[tick],
         tick_to=[10_000 - tick],
         tick_step=[tick],
-        size_min=5 * E6,
-        size_step=10_000,
-        fee_model="CURVE",
         taker_fee_e6=0,
         tokens=[inputs["token_id"], "1"],
         neg_risk=neg_risk,
-        recv_ts_ns=1,
     )
 
 
 def vector_grant(vector: dict, instrument: Instrument) -> Grant:
     inputs, order = vector["inputs"], vector["order"]
-    return Grant(
-        id="vector",
-        intent="intent",
-        account="polymarket:main",
-        account_set="main",
-        instrument=instrument.instrument,
-        leg=0,
-        attempt=1,
-        purpose="ENTRY",
+    return granted(
+        instrument.instrument,
         side=inputs["side"],
-        outcome="YES",
         token_side=inputs["side"],
         token=inputs["token_id"],
         price=round(inputs["price"] * 10_000),
         size=round(inputs["size"] * E6),
-        price_exp=-4,
-        size_exp=-6,
         time_in_force=inputs["order_type"],
-        client_id="vector",
         salt=int(order["salt"]),
         timestamp_ms=int(order["timestamp"]),
         expires_s=int(order["expiration"]),
         neg_risk=vector["neg_risk"],
         fee_max_e6=0,
-        version_offset=1,
-        version_index=0,
-        now_ns=1,
         send_by_ns=2,
-        recv_ts_ns=1,
     )
 
 

@@ -286,6 +286,13 @@ class Crew:
         self.tasks.append(asyncio.create_task(worker.run()))
         return worker
 
+    async def feed(self, items: Mapping[str, Record], name: str = "w1") -> Worker:
+        """Start a worker, deal it all partitions and wait until each instrument is fed."""
+        worker = self.hire(name)
+        self.tables[name].deal(list(range(self.partitions)), items)
+        await self.until(lambda: sorted(self.fed()) == sorted(items))
+        return worker
+
     async def dismiss(self) -> None:
         """Stop all workers."""
         for worker in self.workers.values():

@@ -96,9 +96,7 @@ def test_books_are_polled_while_sockets_are_refused_and_no_longer(in_world, new_
             crew = new_worker(venue, impatient(venues), partitions=1)
             behind(crew, address)
             items = venues.descriptions(venue)
-            worker = crew.hire("w1")
-            crew.tables["w1"].deal([0], items)
-            await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+            worker = await crew.feed(items)
             assert not worker.health()["degraded"]
             door.shut()
             await crew.until(lambda: {one.instrument for one in polled(crew.log)} == set(items))

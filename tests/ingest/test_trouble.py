@@ -24,8 +24,9 @@ from ingest.feed import CHUNK_BYTES, FRAME_BYTES_MAX, Feed, FeedEnd, FeedSpec
 from ingest.kalshi import KalshiConversation
 from ingest.polymarket import PolymarketConversation
 from normalize.stage import FrameTask
-from schemas.market import BookSnapshot, Instrument
+from schemas.market import BookSnapshot
 from schemas.raw import Frame, Opened
+from tests.records import binary
 
 MIB = 1024 * 1024
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -256,26 +257,7 @@ def new_task() -> FrameTask:
     tables.learn_feed(
         0, Opened(feed="kalshi-0", venue="kalshi", worker="w", slot=0, instruments=["kalshi:A"], recv_ts_ns=1)
     )
-    tables.learn_instrument(
-        Instrument(
-            instrument="kalshi:A",
-            venue="kalshi",
-            kind="BINARY",
-            status="OPEN",
-            title="",
-            event_group="",
-            price_exp=-4,
-            size_exp=-6,
-            tick_from=[],
-            tick_to=[],
-            tick_step=[],
-            size_min=0,
-            size_step=0,
-            fee_model="NONE",
-            taker_fee_e6=0,
-            recv_ts_ns=1,
-        )
-    )
+    tables.learn_instrument(binary("kalshi:A"))
     return FrameTask(TaskContext(tables=tables))
 
 

@@ -47,10 +47,8 @@ def resync(venue: str, instrument: str, epoch: int, ts_ns: int) -> Resync:
 def test_every_frame_the_venue_sent_stands_on_the_log_once_and_in_order(in_world, new_worker, venue: str) -> None:
     async def body(venues) -> None:
         crew = new_worker(venue, venues.settings)
-        crew.hire("w1")
         items = venues.descriptions(venue)
-        crew.tables["w1"].deal([0, 1], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         await asyncio.sleep(1.5)
         await crew.dismiss()
         by_epoch: dict[int, list[bytes]] = {}
@@ -79,10 +77,8 @@ def test_every_frame_the_venue_sent_stands_on_the_log_once_and_in_order(in_world
 def test_a_connection_that_is_cut_comes_back_under_a_new_epoch(in_world, new_worker, venue: str) -> None:
     async def body(venues) -> None:
         crew = new_worker(venue, venues.settings, partitions=1)
-        crew.hire("w1")
         items = venues.descriptions(venue)
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         server = venues.world.kalshi if venue == "kalshi" else venues.world.clob
         server.connections[0].abort()
         await crew.until(lambda: len(crew.ready_epochs()) == 2)
@@ -101,9 +97,7 @@ def test_a_share_that_moves_is_fed_all_the_while(in_world, new_worker, venue: st
         crew = new_worker(venue, venues.settings)
         items = venues.descriptions(venue)
         mine = {p: {i: r for i, r in items.items() if partition_of(i, 2) == p} for p in (0, 1)}
-        crew.hire("old")
-        crew.tables["old"].deal([0, 1], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items, "old")
         kept = len(crew.of_kind(Opened))
 
         crew.hire("new")
@@ -134,9 +128,7 @@ def test_a_moved_feed_that_nobody_takes_over_ends_after_its_time(in_world, new_w
         settings = venues.settings.model_copy(update={"feed_overlap_s_max": 0.5})
         crew = new_worker("kalshi", settings)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0, 1], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         crew.tables["w1"].deal([0], {i: r for i, r in items.items() if partition_of(i, 2) == 0})
         await crew.until(lambda: len(crew.of_kind(Closed)) == 1)
         assert crew.of_kind(Closed)[0].reason == "no other feed took over within 0.5 s"
@@ -150,9 +142,7 @@ def test_new_instruments_come_on_a_new_feed_and_the_old_one_ends_when_it_is_read
         crew = new_worker("kalshi", venues.settings, partitions=1)
         items = venues.descriptions("kalshi")
         some = dict(list(items.items())[:5])
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], some)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(some))
+        await crew.feed(some)
         crew.tables["w1"].deal([0], items)
         await crew.until(lambda: len(crew.of_kind(Closed)) == 1 and sorted(crew.fed()) == sorted(items))
         assert [len(one.instruments) for one in crew.of_kind(Opened)] == [5, 12]
@@ -168,9 +158,7 @@ def test_a_share_above_the_connection_limit_is_spread_over_several_feeds(in_worl
     async def body(venues) -> None:
         crew = new_worker("polymarket", venues.settings, partitions=1, per_feed_max=5)
         items = venues.descriptions("polymarket")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         assert sorted(len(one.instruments) for one in crew.of_kind(Opened)) == [2, 5, 5]
         await crew.dismiss()
 
@@ -181,9 +169,7 @@ def test_a_frame_that_kalshi_loses_shows_as_a_gap_and_all_books_come_again(in_wo
     async def body(venues) -> None:
         crew = new_worker("kalshi", venues.settings, partitions=1)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         inject(venues, "kalshi", "gap")
 
         def after_gap() -> list[object]:
@@ -207,9 +193,7 @@ def test_a_resync_request_brings_one_new_snapshot_from_kalshi(in_world, new_work
     async def body(venues) -> None:
         crew = new_worker("kalshi", venues.settings, partitions=1)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         instrument = sorted(items)[3]
         ticker = instrument.partition(":")[2].encode()
 
@@ -235,9 +219,7 @@ def test_one_suspect_polymarket_book_of_many_comes_again_on_a_small_feed_of_its_
     async def body(venues) -> None:
         crew = new_worker("polymarket", venues.settings, partitions=1)
         items = venues.descriptions("polymarket")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         instrument = sorted(items)[0]
         for _ in range(3):
             ask_for(crew, [instrument])
@@ -255,9 +237,7 @@ def test_many_suspect_polymarket_books_come_again_on_a_whole_new_feed(in_world, 
     async def body(venues) -> None:
         crew = new_worker("polymarket", venues.settings, partitions=1)
         items = venues.descriptions("polymarket")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         for _ in range(3):
             ask_for(crew, sorted(items)[:6])
             await asyncio.sleep(0.2)
@@ -274,9 +254,7 @@ def test_small_feeds_end_once_the_whole_one_is_renewed(in_world, new_worker) -> 
         settings = venues.settings.model_copy(update={"feed_patches_max": 2})
         crew = new_worker("polymarket", settings, partitions=1)
         items = venues.descriptions("polymarket")
-        worker = crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        worker = await crew.feed(items)
         for number, instrument in enumerate(sorted(items)[:3]):
             ask_for(crew, [instrument])
             await crew.until(lambda wanted=number + 2: len(crew.ready_epochs()) == wanted)
@@ -298,9 +276,7 @@ def test_a_feed_that_fell_silent_gets_a_successor_before_it_is_closed(in_world, 
         settings = venues.settings.model_copy(update={f"{venue}_quiet_s": 1.0})
         crew = new_worker(venue, settings, partitions=1)
         items = venues.descriptions(venue)
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         await asyncio.sleep(1.5)
         assert len(crew.of_kind(Opened)) == 1
         inject(venues, venue, "silent_freeze", seconds=20)
@@ -319,9 +295,7 @@ def test_old_feeds_get_successors_one_after_the_other(in_world, new_worker) -> N
         settings = venues.settings.model_copy(update={"feed_age_s_max": 3.0})
         crew = new_worker("kalshi", settings, partitions=4)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0, 1, 2, 3], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         feeds = len(crew.of_kind(Opened))
         assert feeds >= 3
         await crew.until(lambda: len(crew.of_kind(Closed)) >= 3)
@@ -338,9 +312,7 @@ def test_a_foreign_feed_with_our_instruments_makes_us_open_again(in_world, new_w
     async def body(venues) -> None:
         crew = new_worker("kalshi", venues.settings, partitions=1)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         thawed = Opened(
             feed="kalshi-0", venue="kalshi", worker="thawed", slot=0, instruments=[sorted(items)[0]], recv_ts_ns=1
         )
@@ -379,9 +351,7 @@ def test_stopping_leaves_the_group_and_closes_every_feed(in_world, new_worker) -
     async def body(venues) -> None:
         crew = new_worker("kalshi", venues.settings)
         items = venues.descriptions("kalshi")
-        crew.hire("w1")
-        crew.tables["w1"].deal([0, 1], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         await crew.dismiss()
         assert crew.tables["w1"].closed
         assert crew.fed() == []
@@ -413,9 +383,7 @@ def test_whatever_the_venue_does_every_instrument_is_fed_again_and_no_number_is_
         fields |= {"audit_requests_per_s": 20.0, "books_requests_per_s": 40.0}
         crew = new_worker(venue, venues.settings.model_copy(update=fields))
         items = venues.descriptions(venue)
-        crew.hire("w1")
-        crew.tables["w1"].deal([0, 1], items)
-        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        await crew.feed(items)
         for fault in ("gap", "duplicate", "malformed_json", "unknown_type", "duplicate_snapshot", "tick_change"):
             inject(venues, venue, fault)
             await asyncio.sleep(0.3)

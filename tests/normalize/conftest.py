@@ -10,6 +10,7 @@ from core.runtime.flow import Input, Output, TaskContext
 from core.runtime.tables import MemoryTables
 from normalize.stage import FrameTask, InstrumentTask
 from schemas import market, raw
+from tests.records import binary
 
 RECV = 1_790_000_000_000_000_000
 TICKER = "KXWTACHALLENGERMATCH-26JUN11JIMLEP-LEP"
@@ -19,25 +20,7 @@ NO = "33290294507532256544670030027429463948638480824792092195583481977502200156
 
 
 def describe(instrument: str, *, tick: int = 100, tokens: list[str] | None = None) -> market.Instrument:
-    return market.Instrument(
-        instrument=instrument,
-        venue=instrument.partition(":")[0],
-        kind="BINARY",
-        status="OPEN",
-        title="",
-        event_group="",
-        price_exp=-4,
-        size_exp=-6,
-        tick_from=[0],
-        tick_to=[10_000],
-        tick_step=[tick],
-        size_min=10_000,
-        size_step=10_000,
-        fee_model="NONE",
-        taker_fee_e6=0,
-        tokens=tokens or [],
-        recv_ts_ns=RECV,
-    )
+    return binary(instrument, tick_step=[tick], tokens=tokens or [], recv_ts_ns=RECV)
 
 
 class Feed:

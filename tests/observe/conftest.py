@@ -1,5 +1,6 @@
 """A PostgreSQL of its own for the tests that ask for one: other tests' stack stays as small as it was."""
 
+import contextlib
 import uuid
 
 import psycopg
@@ -16,13 +17,19 @@ def postgres_stack():
         yield running
 
 
-@pytest.fixture
-def database(postgres_stack):
-    """A fresh database with the tables."""
+@contextlib.contextmanager
+def fresh_database(stack):
+    """Make a database with the tables."""
     name = f"t{uuid.uuid4().hex[:10]}"
-    with psycopg.connect(postgres_stack.postgres_url, autocommit=True) as connection:
+    with psycopg.connect(stack.postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    made = Postgres(postgres_stack.postgres_url.rpartition("/")[0] + "/" + name)
+    made = Postgres(stack.postgres_url.rpartition("/")[0] + "/" + name)
     made.prepare()
     yield made
     made.close()
+
+
+@pytest.fixture
+def database(postgres_stack):
+    with fresh_database(postgres_stack) as made:
+        yield made

@@ -4,6 +4,7 @@ from core.domain.units import MICRO
 from core.runtime import topics
 from observe.postgres_rows import Place, Rows
 from schemas import decision, market, order
+from tests.records import binary, granted
 
 T0 = 1_795_000_000_000_000_000
 INCARNATION = 77
@@ -32,12 +33,8 @@ def saga(number=1, state="DONE", offset=10, **changes):
 
 
 def grant(number=1, ticket=1, account="kalshi:a", instrument="kalshi:M", at=T0):
-    return decision.Grant(
-        id=f"order{number}", intent=f"ticket{ticket}", account=account, account_set="main", instrument=instrument,
-        leg=0, attempt=0, purpose="ENTRY", side="BUY", outcome="YES", token_side="BUY", price=4_000, size=2 * MICRO,
-        price_exp=-4, size_exp=-6, time_in_force="IOC", client_id=f"c{number}", salt=1, timestamp_ms=1, fee_max_e6=1,
-        version_offset=1, version_index=0, now_ns=at, send_by_ns=at + S, recv_ts_ns=at,
-    )  # fmt: skip
+    fields = dict(id=f"order{number}", intent=f"ticket{ticket}", account=account, client_id=f"c{number}")
+    return granted(instrument, now_ns=at, send_by_ns=at + S, attempt=0, price=4_000, size=2 * MICRO, **fields)
 
 
 def update(number=1, status="FILLED", at=T0):
@@ -80,11 +77,7 @@ def entry(number=1, kind="SETTLEMENT", instrument="kalshi:M", outcome="YES", siz
 
 
 def instrument(name="kalshi:M", event="kalshi:E"):
-    return market.Instrument(
-        instrument=name, venue=name.partition(":")[0], kind="BINARY", status="OPEN", title="M", event_group=event,
-        category="Weather", price_exp=-4, size_exp=-6, tick_from=[0], tick_to=[10_000], tick_step=[100], size_min=1,
-        size_step=1, fee_model="NONE", taker_fee_e6=0, recv_ts_ns=T0,
-    )  # fmt: skip
+    return binary(name, title="M", event_group=event, category="Weather", size_min=1, size_step=1, recv_ts_ns=T0)
 
 
 TOPIC = {
@@ -137,3 +130,14 @@ class Writer:
             "WHERE incarnation = %(i)s AND account = %(a)s AND instrument = %(n)s",
             {"i": self.incarnation, "a": account, "n": instrument},
         )[0]
+
+
+def contents(database, incarnation, tables):
+    """Return all rows of a run, without its incarnation."""
+    return {
+        table: sorted(
+            repr(row[1:])
+            for row in database.rows(f"SELECT * FROM {table} WHERE incarnation = %(i)s", {"i": incarnation})
+        )
+        for table in tables
+    }

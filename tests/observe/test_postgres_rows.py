@@ -14,11 +14,13 @@ from observe.accounts import account_lines
 from observe.postgres import Postgres
 from observe.postgres_rows import READ, WANTED, is_wanted
 from schemas.decision import Command, Limit, Link, ManualTicket
+from tests.observe.conftest import fresh_database
 from tests.observe.desk_records import (
     INCARNATION,
     T0,
     S,
     Writer,
+    contents,
     entry,
     fill,
     grant,
@@ -41,17 +43,6 @@ TABLES = (
 @pytest.fixture
 def writer(database):
     return Writer(database)
-
-
-def contents(database, incarnation):
-    """Return all rows of a run, without its incarnation."""
-    return {
-        table: sorted(
-            repr(row[1:])
-            for row in database.rows(f"SELECT * FROM {table} WHERE incarnation = %(i)s", {"i": incarnation})
-        )
-        for table in TABLES
-    }
 
 
 def test_only_what_is_written_is_decoded():
@@ -214,16 +205,9 @@ STORY = [
 @pytest.fixture(scope="module")
 def kept(postgres_stack):
     """One database for many examples, each an incarnation of its own."""
-    import psycopg
-
-    with psycopg.connect(postgres_stack.postgres_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE kept")
-    made = Postgres(postgres_stack.postgres_url.rpartition("/")[0] + "/kept")
-    made.prepare()
-    whole = Writer(made, 1)
-    whole.write(*STORY)
-    yield made, contents(made, 1), itertools.count(2)
-    made.close()
+    with fresh_database(postgres_stack) as made:
+        Writer(made, 1).write(*STORY)
+        yield made, contents(made, 1, TABLES), itertools.count(2)
 
 
 @settings(max_examples=25)
@@ -246,7 +230,7 @@ def test_topics_in_any_order_cut_anywhere_give_the_same_tables(kept, seed, cut, 
         writer.write_placed(batch)
         if repeats and batch[0][1].noun != topics.ORDER_EVENT.noun:
             writer.write_placed([pair for pair in batch if pair[1].noun != topics.ORDER_EVENT.noun])
-    assert contents(database, writer.incarnation) == wanted
+    assert contents(database, writer.incarnation, TABLES) == wanted
 
 
 # The tables themselves

@@ -3,7 +3,6 @@
 import itertools
 import random
 
-import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +14,10 @@ from observe.lots import lots
 from observe.marks import Mark, Marks
 from observe.months import SHEETS, _trades, month_of
 from observe.performance import Performance, fold, provisional, trades
-from observe.postgres import Postgres, moment
+from observe.postgres import moment
 from schemas import decision
-from tests.observe.desk_records import INCARNATION, T0, S, Writer, fill, grant, intent, report
+from tests.observe.conftest import fresh_database
+from tests.observe.desk_records import INCARNATION, T0, S, Writer, contents, fill, grant, intent, report
 
 pytestmark = pytest.mark.broker
 DAY = 86_400 * S
@@ -157,31 +157,16 @@ def test_the_books_of_a_strategy_are_those_of_what_stands(writer):
     assert book.unrealised({"kalshi:M": Mark("LIVE", 1, 2)}) == {}
 
 
-def contents(database, incarnation):
-    tables = ("position", "entry", "fill")
-    return {
-        table: sorted(
-            repr(row[1:])
-            for row in database.rows(f"SELECT * FROM {table} WHERE incarnation = %(i)s", {"i": incarnation})
-        )
-        for table in tables
-    }
-
-
+TABLES = ("position", "entry", "fill")
 STORY = [fill(1, size=2 * MICRO), EXPECTED, EXPECTED_NO_MORE, PAID, TAKEN_BACK, CORRECTED]
 
 
 @pytest.fixture(scope="module")
 def kept(postgres_stack):
     """One database for many examples, each an incarnation of its own."""
-    with psycopg.connect(postgres_stack.postgres_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE keptpaid")
-    made = Postgres(postgres_stack.postgres_url.rpartition("/")[0] + "/keptpaid")
-    made.prepare()
-    whole = Writer(made, 1)
-    whole.write(*STORY)
-    yield made, contents(made, 1), itertools.count(2)
-    made.close()
+    with fresh_database(postgres_stack) as made:
+        Writer(made, 1).write(*STORY)
+        yield made, contents(made, 1, TABLES), itertools.count(2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -195,4 +180,4 @@ def test_entries_and_what_takes_them_back_in_any_order_cut_anywhere_give_the_sam
         writer.write_placed(pairs[first : first + cut])
         if repeats:
             writer.write_placed(pairs[first : first + cut])
-    assert contents(database, writer.incarnation) == wanted
+    assert contents(database, writer.incarnation, TABLES) == wanted

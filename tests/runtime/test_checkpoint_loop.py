@@ -1,9 +1,8 @@
 """A task with a checkpoint goes on where it was, under every way to lose an owner: on the mock cluster and on the broker."""
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -15,17 +14,22 @@ from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.checkpoint import Head, KafkaStore
 from core.runtime.clock import SystemClock
-from core.runtime.consumer import LogReader, from_beginning, key_text, value_bytes
+from core.runtime.consumer import LogReader, key_text, value_bytes
 from core.runtime.flow import Input, Output, StateCodec, TaskContext
 from core.runtime.keeper import Keeper
 from core.runtime.sequenced import Reached
 from core.runtime.task import LogSpec, TaskLoop
 from schemas.derived import Resync
 from schemas.market import Trade
+from tests.runtime import loops
+from tests.runtime.loops import read_all, trade
 
 SPEC = LogSpec("derive", "book", topics.MARKET_EVENT)
 GROUP = "derive.book"
 INCARNATION = 77
+# Whoever stops may have a checkpoint to write yet, and whoever takes over one to read.
+running = partial(loops.running, stop_s=30.0)
+until = partial(loops.until, timeout_s=20.0)
 
 
 class Sum(msgspec.Struct, frozen=True):
@@ -89,21 +93,6 @@ def kind() -> type[Sums]:
     return type("SumsOfOneTest", (Sums,), {"handled": 0})
 
 
-def trade(number: int, instrument: str = "kalshi:A", size: int = 0) -> Trade:
-    return Trade(
-        instrument=instrument,
-        epoch=1,
-        frame_no=number,
-        index=0,
-        price_exp=-4,
-        size_exp=-6,
-        price=5000,
-        size=size or number,
-        aggressor="BUY",
-        recv_ts_ns=number,
-    )
-
-
 def store_on(cluster, partition: int, incarnation: int = INCARNATION) -> KafkaStore:
     return KafkaStore(
         bootstrap=cluster.bootstrap,
@@ -140,26 +129,6 @@ def loop_on(cluster, factory, *, interval_s: float = 0.1, incarnation: int = INC
     )
 
 
-@contextmanager
-def running(loop: TaskLoop) -> Iterator[list[BaseException]]:
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            loop.run()
-        except BaseException as e:
-            errors.append(e)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        yield errors
-    finally:
-        loop.stop()
-        thread.join(30)
-        assert not thread.is_alive()
-
-
 def publish(cluster, records) -> None:
     publisher = cluster.publisher("normalize")
     for record in records:
@@ -169,20 +138,7 @@ def publish(cluster, records) -> None:
 
 def said(cluster, expected: int, timeout_s: float = 20.0) -> list[Resync]:
     """Everything that was published, in each partition's order, once `expected` records are there."""
-    name = topics.DERIVED_RESYNC.name(cluster.run)
-    reader = LogReader.assigned(
-        cluster.bootstrap, group=f"{cluster.run}.test", positions=from_beginning(name, cluster.partitions)
-    )
-    found: list[Resync] = []
-    codec = cluster.codec
-    deadline = time.monotonic() + timeout_s
-    quiet = 0
-    while time.monotonic() < deadline and (len(found) < expected or quiet < 3):
-        messages, _ = reader.batch(500, 0.1)
-        quiet = 0 if messages else quiet + 1
-        found += [codec.decode(value_bytes(m) or b"") for m in messages]
-    reader.close()
-    return found
+    return read_all(cluster, topics.DERIVED_RESYNC, expected, timeout_s)
 
 
 def expected_of(records) -> list[str]:
@@ -190,13 +146,6 @@ def expected_of(records) -> list[str]:
     task = Sums(TaskContext())
     items = [Input(record, "market.event", 0, number, record.instrument) for number, record in enumerate(records)]
     return [output.record.cause for item in items for output in task.handle(item)]
-
-
-def until(condition, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def partition_of_a(cluster) -> int:
@@ -468,7 +417,7 @@ def test_a_fenced_loop_drops_its_partition_and_publishes_nothing_more_of_it(brok
         time.sleep(1)
         assert here.handled == handled
         assert len(loop._slots) == 3
-        until(lambda: bool(errors), 20)  # nobody takes the partition away from it: it leaves by itself
+        until(lambda: bool(errors))  # nobody takes the partition away from it: it leaves by itself
     assert "newer owner" in str(errors[0])
     intruder.close()
 

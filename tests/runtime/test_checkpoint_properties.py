@@ -17,53 +17,22 @@ from core.domain.errors import Fenced, InvariantBroken, Unavailable
 from core.runtime import topics
 from core.runtime.checkpoint import Head, fold
 from core.runtime.clock import ManualClock
-from core.runtime.codec import Codec, FileRegistry
 from core.runtime.flow import Output, StateCodec, TaskContext
 from core.runtime.keeper import Keeper
 from core.runtime.sequenced import Reached, pack
 from core.runtime.task import LogSpec, TaskLoop
 from schemas.control import Checkpoint, SourceEnd
 from schemas.derived import Resync
-from schemas.market import Trade
+from tests.runtime.memory_log import CODEC, Crash, Log, Reader, distinct, trade
 
-CODEC = Codec(FileRegistry())
 TASK = "derive.book/0"
 
 
-class Crash(Exception):
-    """kill -9."""
-
-
-class Message:
-    def __init__(self, offset, value, headers=None):
-        self._offset, self._value, self._headers = offset, value, headers
-
-    def offset(self):
-        return self._offset
-
-    def value(self):
-        return self._value
-
-    def headers(self):
-        return self._headers
-
-    def partition(self):
-        return 0
-
-    def key(self):
-        return b"kalshi:A"
-
-    def timestamp(self):
-        return 1, 0
-
-
-class World:
-    """One log partition with its group's offset, what was published from it, and its task's checkpoint topic."""
+class World(Log):
+    """The log, and its task's checkpoint topic."""
 
     def __init__(self, values, headers=None):
-        self.messages = [Message(n, v, headers[n] if headers else None) for n, v in enumerate(values)]
-        self.committed = 0
-        self.published = []
+        super().__init__(values, headers)
         self.epoch = 0
         self.open: list | None = None
         self.records: list[tuple[str, Checkpoint | None]] = []
@@ -159,29 +128,15 @@ class Later:
         pass
 
 
-class Reader:
+class PausedReader(Reader):
+    """Stands still while it is told to, and goes where it is sent."""
+
     def __init__(self, world, batch):
-        self.world, self.size, self.at, self.paused = world, batch, 0, False
-
-    def committed(self, places):
-        return [TopicPartition(p.topic, p.partition, self.world.committed) for p in places]
-
-    def edges(self, place, *, cached=False):
-        return 0, len(self.world.messages)
-
-    def take(self, places):
-        self.at = max(places[0].offset, 0)
+        super().__init__(world, batch)
+        self.paused = False
 
     def batch(self, records_max, timeout_s):
-        if self.paused:
-            return [], []
-        found = self.world.messages[self.at : self.at + self.size]
-        self.at += len(found)
-        return found, []
-
-    def commit(self, offsets, *, wait=False):
-        self.world.committed = offsets[0].offset
-        return ""
+        return ([], []) if self.paused else super().batch(records_max, timeout_s)
 
     def pause(self, places):
         self.paused = True
@@ -302,7 +257,7 @@ class Life:
                 executor=self.later,
             ),
         )
-        self.loop._reader = Reader(world, batch)
+        self.loop._reader = PausedReader(world, batch)
         self.loop._assigned([TopicPartition("test-p.market.event", 0)])
 
     def act(self, action):
@@ -327,33 +282,6 @@ class Life:
 
     def state(self):
         return self.loop._slots[0].task.state()
-
-
-def trade(size):
-    return CODEC.encode(
-        Trade(
-            instrument="kalshi:A",
-            epoch=1,
-            frame_no=1,
-            index=0,
-            price_exp=-4,
-            size_exp=-6,
-            price=1,
-            size=size,
-            aggressor="BUY",
-            recv_ts_ns=0,
-        )
-    )
-
-
-def distinct(published):
-    last, kept = (-1, -1), []
-    for output in published:
-        version = (output.record.version_offset, output.record.version_index)
-        if version > last:
-            kept.append(output.record)
-            last = version
-    return kept
 
 
 def clean_pass(values, headers=None):

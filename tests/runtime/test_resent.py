@@ -12,7 +12,8 @@ from core.runtime.resent import Letter, Mark
 from core.runtime.task import LogSpec
 from schemas.dead import Returned, State
 from schemas.market import Tick, Trade
-from tests.runtime.test_task_loop import loop_on, read_all, running, trade
+from tests.runtime.loops import read_all, running, trade
+from tests.runtime.test_task_loop import loop_on
 
 MARK = Mark(Letter("derive", 7), 2, 41)
 STATELESS = LogSpec("derive", "book", topics.MARKET_EVENT, remembers=False)

@@ -1,9 +1,7 @@
 """The task loop's promises, on the mock cluster and on the real broker alike."""
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
@@ -12,34 +10,19 @@ from confluent_kafka.admin import AdminClient
 from core.domain.errors import Halt, Misconfigured, OffGrid, Retry
 from core.runtime import topics
 from core.runtime.clock import SystemClock
-from core.runtime.consumer import LogReader, from_beginning, value_bytes
+from core.runtime.consumer import LogReader
 from core.runtime.flow import ALL_PARTITIONS, Input, Output, TaskContext
 from core.runtime.metrics import REGISTRY
 from core.runtime.task import LogSpec, TaskLoop
 from schemas.dead import Dead
 from schemas.derived import Resync
 from schemas.market import Tick, Trade
-from schemas.record import Record
+from tests.runtime.loops import read_all, running, trade, until
 
 SHOWN = {"stage": "derive", "name": "sums of this test"}
 OFFSET_COMMIT = 8
 """Its number in the protocol."""
 SPEC = LogSpec("derive", "book", topics.MARKET_EVENT)
-
-
-def trade(number: int, instrument: str = "kalshi:A") -> Trade:
-    return Trade(
-        instrument=instrument,
-        epoch=1,
-        frame_no=number,
-        index=0,
-        price_exp=-4,
-        size_exp=-6,
-        price=5000,
-        size=number,
-        aggressor="BUY",
-        recv_ts_ns=number,
-    )
 
 
 class RunningSum:
@@ -82,55 +65,11 @@ def loop_on(cluster, factory=RunningSum, **options) -> TaskLoop:
     )
 
 
-@contextmanager
-def running(loop: TaskLoop) -> Iterator[list[BaseException]]:
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            loop.run()
-        except BaseException as e:
-            errors.append(e)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        yield errors
-    finally:
-        loop.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 def publish(cluster, records, key: str = "kalshi:A") -> None:
     publisher = cluster.publisher("normalize")
     for record in records:
         publisher.publish(Output(topics.MARKET_EVENT, key, record))
     assert publisher.wait_acknowledged(10)
-
-
-def read_all(cluster, topic, expected: int, timeout_s: float = 15.0) -> list[Record]:
-    count = cluster.partitions if topic.partitions == "hot" else 1
-    reader = LogReader.assigned(
-        cluster.bootstrap, group=f"{cluster.run}.test", positions=from_beginning(topic.name(cluster.run), count)
-    )
-    codec = cluster.codec
-    found: list[Record] = []
-    deadline = time.monotonic() + timeout_s
-    quiet = 0
-    while time.monotonic() < deadline and (len(found) < expected or quiet < 3):
-        messages, _ = reader.batch(100, 0.1)
-        quiet = 0 if messages else quiet + 1
-        found += [codec.decode(value_bytes(m) or b"") for m in messages]
-    reader.close()
-    return found
-
-
-def until(condition, timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def committed(cluster, group: str) -> int:

@@ -1,9 +1,9 @@
 """Paper venues for tests: instruments as a live run describes them, and both venues without a market until one is heard of."""
 
-from schemas.market import Instrument
 from simulate.paper_feed import PaperFeed
 from simulate.settings import SimulateSettings
 from simulate.world import World
+from tests.records import binary
 
 TICKER = "KXREAL-26DEC01-T3.5"
 CONDITION = "0x" + "ab" * 32
@@ -14,26 +14,14 @@ NS_PER_S = 1_000_000_000
 
 
 def instrument(name, **fields):
-    venue = name.partition(":")[0]
-    common = {
-        "kind": "BINARY",
-        "status": "OPEN",
-        "title": "real",
-        "event_group": f"{venue}:KXREAL-26DEC01",
-        "price_exp": -4,
-        "size_exp": -6,
-        "tick_from": [0] if venue == "kalshi" else [100],
-        "tick_to": [10_000] if venue == "kalshi" else [9_900],
-        "tick_step": [100],
-        "size_min": 10_000 if venue == "kalshi" else 5 * E6,
-        "size_step": 10_000,
-        "fee_model": "QUADRATIC" if venue == "kalshi" else "CURVE",
-        "taker_fee_e6": 70_000 if venue == "kalshi" else 40_000,
-        "maker_fee_e6": 17_500 if venue == "kalshi" else 0,
-        "tokens": [] if venue == "kalshi" else [YES, NO],
-        "recv_ts_ns": 1,
-    }
-    return Instrument(instrument=name, venue=venue, **{**common, **fields})
+    """Return one as a live run describes it."""
+    if name.startswith("kalshi"):
+        terms = {"maker_fee_e6": 17_500}
+    else:
+        terms = {"tick_from": [100], "tick_to": [9_900], "tokens": [YES, NO]}
+    return binary(
+        name, **{"title": "real", "event_group": f"{name.partition(':')[0]}:KXREAL-26DEC01", **terms, **fields}
+    )
 
 
 def paper_venues(folder, credentials_file, now_ns, cash_usd, **settings):

@@ -14,6 +14,7 @@ from schemas.market import Trade
 from simulate.kalshi.exchange import account_state as kalshi_state
 from simulate.polymarket.ledger import account_state as polymarket_state
 from tests.execute.conftest import E6, Bench, MemoryLog
+from tests.records import sides
 from tests.simulate.paper_books import KALSHI, POLYMARKET, instrument, paper_venues
 
 STEPS = 60
@@ -43,10 +44,7 @@ class Market:
         depth = Depth(
             version_index=0,
             state="LIVE",
-            bid_prices=[price for price, _ in bids],
-            bid_sizes=[size for _, size in bids],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(bids, asks),
             recv_ts_ns=now,
             **place,
         )

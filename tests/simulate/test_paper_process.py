@@ -25,6 +25,7 @@ from schemas.decision import Budget, Command, Limit, Strategy
 from schemas.derived import Depth, Quote, Tick
 from simulate import paper as process
 from simulate.paper_settings import PaperSettings
+from tests.records import sides
 from tests.simulate.conftest import KalshiClient
 from tests.simulate.paper_books import E6, KALSHI, TICKER, instrument
 from tests.simulate.test_paper_venues import ASKS, BIDS
@@ -70,10 +71,7 @@ class Live:
         place |= {"state": "LIVE", "recv_ts_ns": self.clock.now_ns()}
         depth = Depth(
             version_index=0,
-            bid_prices=[price for price, _ in BIDS],
-            bid_sizes=[size for _, size in BIDS],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(BIDS, asks),
             **place,
         )
         quote = Quote(

@@ -11,6 +11,7 @@ from core.runtime.topics import DERIVED_BOOK
 from schemas.derived import Depth, Quote, Tick
 from schemas.market import Status, Trade
 from simulate.matching import Side
+from tests.records import sides
 from tests.simulate.conftest import Venues
 from tests.simulate.paper_books import E6, KALSHI, NO, POLYMARKET, TICKER, YES, instrument, paper_venues
 
@@ -48,10 +49,7 @@ class Live:
         depth = Depth(
             version_index=0,
             state=state,
-            bid_prices=[price for price, _ in bids],
-            bid_sizes=[size for _, size in bids],
-            ask_prices=[price for price, _ in asks],
-            ask_sizes=[size for _, size in asks],
+            **sides(bids, asks),
             **common,
         )
         quote = Quote(

@@ -5,9 +5,10 @@ import pytest
 from core.runtime.sequenced import pack
 from infra.chaos.trust import Trust
 from infra.demo.scan import Found
-from schemas.decision import Clock, Grant, Intent, Leg
+from schemas.decision import Clock, Intent, Leg
 from schemas.derived import Quote, Tick
 from schemas.order import Submitting
+from tests.records import granted
 
 S = 1_000_000_000
 T = 1_780_000_000 * S
@@ -49,12 +50,7 @@ def intent(offset, depth=5):
 
 
 def grant(depth=5):
-    return Grant(
-        id="g", intent="i", account="kalshi:main", account_set="main", instrument=NAME, leg=0, attempt=1, purpose="ENTRY",
-        side="BUY", outcome="YES", token_side="BUY", price=1, size=1, price_exp=-4, size_exp=-6, time_in_force="IOC",
-        client_id="c", salt=1, timestamp_ms=1, fee_max_e6=1, version_offset=depth, version_index=0, now_ns=T,
-        send_by_ns=T, recv_ts_ns=T,
-    )  # fmt: skip
+    return granted(NAME, version_offset=depth, now_ns=T)
 
 
 def submitting(at_ns):

@@ -7,6 +7,7 @@ from infra.chaos.matching import Sent, match, read_sent
 from infra.chaos.truth import Truth, Venue
 from schemas.derived import Depth, Quote
 from schemas.market import BookDelta, BookSnapshot
+from tests.records import sides
 
 T = 1_780_000_000_000_000_000
 KEY = "KXA"
@@ -37,8 +38,7 @@ def depth(frame_no, version, book=None, place=0, **changes):
     bids, asks = book or BOOKS[version]
     fields = dict(
         instrument=NAME, version_offset=version, version_index=0, state="LIVE", price_exp=-4, size_exp=-6,
-        bid_prices=[price for price, _ in bids], bid_sizes=[size for _, size in bids],
-        ask_prices=[price for price, _ in asks], ask_sizes=[size for _, size in asks],
+        **sides(bids, asks),
         epoch=7, book_frame_no=frame_no, book_index=place, recv_ts_ns=T,
     )  # fmt: skip
     return Depth(**(fields | changes))
