@@ -27,6 +27,7 @@ from decide.saga_records import record_of, refused
 from decide.saga_steps import advance
 from decide.settlements import Settlements
 from decide.turn import Turn, write_ledger
+from decide.waits import pass_time
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
@@ -285,6 +286,7 @@ class AccountsTask:
             write_ledger(ledger, ledger.open(report), turn)
             self._settlements.opened(accounts, ledger, turn)
             return
+        pass_time(ledger, turn.now_ns)
         in_flight = any(
             accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
         )

@@ -19,7 +19,9 @@ from decide.account_set import AccountSet
 from decide.ledger import Account, HoldingKey
 from decide.marks import Words
 from decide.payouts import Paid, Provisional, order_of, paid_yes_e6
+from decide.risk import DIFFERS
 from decide.turn import Turn, write_ledger
+from decide.waits import NOT_ENDED, booked
 from schemas.decision import Entry
 from schemas.enums import EntryKind, Outcome, SettlementPhase
 from schemas.order import Fill, Payout
@@ -199,13 +201,16 @@ class Settlements:
         closed = accounts.positions.settle(ledger.name, instrument, yes_e6)
         entry = self._final(ledger, paid, -paid.size, cash_e6, "the venue states that it paid", turn)
         ledger.note_paid(paid._replace(entry=entry, cash_e6=cash_e6, cost_e6=cost_e6, yes_e6=yes_e6, closed=closed))
-        ledger.waited = 0
+        booked(ledger, instrument, cash_e6, turn.now_ns)
+        # Gone before its market said that it ended: that was this.
+        accounts.risk.explained(("INSTRUMENT", instrument), f"{DIFFERS}: {NOT_ENDED}")
         self.follow(ledger, [instrument], turn)
         write_ledger(ledger, [(instrument, "YES")], turn)
 
     def _take_back(self, accounts: AccountSet, ledger: Account, paid: Paid, turn: Turn) -> None:
         cash_e6 = ledger.unpay(paid)
         instrument = paid.payout.instrument
+        booked(ledger, instrument, cash_e6, turn.now_ns)
         accounts.positions.unsettle(ledger.name, instrument, paid.yes_e6, paid.closed)
         self._final(ledger, paid, paid.size, cash_e6, "the venue corrects what it paid", turn, reverses=paid.entry)
 
