@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from core.domain.units import MICRO
 from decide.account_set import AccountSet
 from decide.ledger import Account, Difference, HoldingKey
 from decide.marks import Words
+from decide.payouts import Rate, rate_of
 from decide.risk import DIFFERS, WHOLE
 from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, look, outside_e6
 from schemas.enums import EntryKind, Outcome, SettlementPhase
@@ -90,6 +90,7 @@ def reconcile(
             if is_gone and ledger.states_payouts:
                 # A statement that comes after all finds its payout in the figures.
                 ledger.taken[verdict.instrument] = report.as_of_ns
+                accounts.risk.explained(("INSTRUMENT", verdict.instrument), f"{DIFFERS}: {NOT_ENDED}")
             _apply(accounts, ledger, verdict)
         elif verdict.instrument:
             accounts.risk.stop(("INSTRUMENT", verdict.instrument), "REDUCING", verdict.reason)
@@ -118,20 +119,25 @@ def _judge_beside(
     is_lasting = ledger.lasts(left, report) and (left.cash_e6 != 0 or bool(left.sizes))
     verdicts: list[Verdict] = []
     for key, size in sorted(left.sizes.items()):
-        doubt = doubts.get(key[0])
-        if doubt is not None and doubt.is_over and not accepted.get(key[0], False):
-            verdicts.append(Frozen(key[0], f"{DIFFERS}: {doubt.why}"))
-        elif is_lasting and doubt is not None and doubt.is_over and doubt.why != STILL_SHOWN:
+        doubt, is_accepted = doubts.get(key[0]), accepted.get(key[0], False)
+        if doubt is not None and not is_accepted and not _may_heal(doubt, size, heal_max_e6):
+            # That it is over was seen often enough.
+            verdicts += [Frozen(key[0], f"{DIFFERS}: {doubt.why}")] if is_lasting or doubt.is_over else []
+        elif is_lasting and doubt is not None and doubt.is_over and is_accepted and doubt.why != STILL_SHOWN:
             verdicts.append(_take_settled(accounts, key, size, words))
         elif is_lasting:
-            is_gone = doubt is not None and doubt.why == NOT_ENDED
-            verdicts.append(_judge(accounts, heal_max_e6, key, size, NOT_ENDED if is_gone else ""))
+            verdicts.append(_judge(accounts, heal_max_e6, key, size))
     # What a human accepted is taken when it is known how much it is: when nothing is waited for any more.
     if is_lasting and left.cash_e6 and not (waiting and accepted.get(ledger.name, False)):
         # What a market may have paid is no small difference, however small it is.
         is_payout = any(doubt.is_over and not accepted.get(name, False) for name, doubt in doubts.items())
         verdicts.append(_judge_cash(accounts, -1 if is_payout else heal_max_e6, ledger, left.cash_e6))
     return verdicts
+
+
+def _may_heal(doubt: Doubt, size: int, heal_max_e6: int) -> bool:
+    """Say whether a small holding that is gone was waited for long enough, and nothing speaks for a payout."""
+    return doubt.why == NOT_ENDED and doubt.is_over and not doubt.speaks and abs(size) <= heal_max_e6
 
 
 def _judge_tokens(
@@ -166,11 +172,10 @@ def _judge_tokens(
     return verdicts
 
 
-def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int, why: str = "") -> Verdict:
+def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int) -> Verdict:
     instrument, outcome = key
     if abs(size) > heal_max_e6 and not accounts.risk.accepted.pop(instrument, False):
-        why = why or f"the venue states {size}e-6 {outcome} more than we count"
-        return Frozen(instrument, f"{DIFFERS}: {why}")
+        return Frozen(instrument, f"{DIFFERS}: the venue states {size}e-6 {outcome} more than we count")
     return Healed("EXTERNAL", instrument, outcome, size, 0, "stated by two reports with nothing in flight")
 
 
@@ -192,17 +197,12 @@ def _apply(accounts: AccountSet, ledger: Account, healed: Healed) -> None:
     if not healed.instrument:
         return
     gone_yes = healed.size if healed.outcome == "YES" else -healed.size
-    if healed.payout_e6 >= 0:
-        accounts.positions.settle(ledger.name, healed.instrument, healed.payout_e6)
-    elif healed.kind == "SETTLEMENT":
-        # Of what was held, -size, the cash says what one of that outcome paid.
-        if healed.size < 0:
-            paid_e6 = healed.cash_e6 * MICRO // -healed.size
-            yes_e6 = paid_e6 if healed.outcome == "YES" else MICRO - paid_e6
-        else:
-            # A short of a venue that nets: its dollar came back less what YES paid.
-            yes_e6 = MICRO - healed.cash_e6 * MICRO // healed.size
-        accounts.positions.settle(ledger.name, healed.instrument, yes_e6)
+    if healed.kind == "SETTLEMENT":
+        # The cash is the truth; of a short, or of NO, the dollars that lay in it came with it.
+        paid = Rate(healed.cash_e6 - max(gone_yes, 0), -gone_yes)
+        accounts.positions.settle(ledger.name, healed.instrument, paid, whole=-gone_yes)
+    elif healed.payout_e6 >= 0:
+        accounts.positions.settle(ledger.name, healed.instrument, rate_of(healed.payout_e6))
     else:
         accounts.positions.adjust(ledger.name, healed.instrument, gone_yes)
 

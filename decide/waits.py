@@ -42,6 +42,7 @@ class Doubt(NamedTuple):
         low_e6, high_e6: what reports may show beyond our cash because of it.
         waits: it is left alone; else it is over, or nothing speaks for a payout.
         is_over: it was waited for too long.
+        speaks: cash came that may be its payout, or it is known to have ended.
     """
 
     key: HoldingKey | None
@@ -50,6 +51,7 @@ class Doubt(NamedTuple):
     high_e6: int
     waits: bool = True
     is_over: bool = False
+    speaks: bool = True
 
 
 def pass_time(ledger: Account, now_ns: int) -> None:
@@ -107,7 +109,8 @@ def outside_e6(cash_e6: int, doubts: Mapping[str, Doubt]) -> int:
 
 def _aged(doubt: Doubt, wait: Wait, *, speaks: bool) -> Doubt:
     is_over = wait.waited_ns >= PAYOUT_WAIT_NS_MAX
-    return doubt._replace(waits=not is_over and (speaks or doubt.why != NOT_ENDED), is_over=is_over)
+    speaks = speaks or doubt.why != NOT_ENDED
+    return doubt._replace(waits=not is_over and speaks, is_over=is_over, speaks=speaks)
 
 
 def _speaks_for_payouts(cash_e6: int, doubts: Mapping[str, Doubt]) -> bool:

@@ -273,13 +273,28 @@ def test_a_holding_that_is_gone_for_nothing_of_an_open_market_is_free_again_when
     assert not is_set_stopped(log)
 
 
-def test_a_small_holding_that_was_healed_away_is_not_booked_again_by_its_statement(make):
+def test_a_small_holding_that_is_gone_of_an_open_market_is_healed_after_the_wait_and_never_booked_again(make):
     log = world(make, heal=20 * ONE)
     hold(make, log)
     at_ns = log.now_ns + 1
-    (healed,) = kinds(report(log, LEFT["BUY"]), Entry)
-    assert (healed.kind, healed.size) == ("EXTERNAL", -10 * ONE)
+    assert kinds(report(log, LEFT["BUY"], times=WAIT_S - 5), Entry) == []
+    assert NOT_ENDED in cause_of(log)
+    (healed,) = kinds(report(log, LEFT["BUY"], times=8), Entry)
+    assert (healed.kind, healed.size, "human" in healed.reason) == ("EXTERNAL", -10 * ONE, False)
+    assert cause_of(log) == ""
     assert entries(log.feed(payout(log, 0, value=0, at_ns=at_ns)), "FINAL") == []
+    assert kinds(report(log, LEFT["BUY"], times=4), Entry) == []
+    assert (account_of(log).cash_e6, account_of(log).holding(KALSHI, "YES").size) == (LEFT["BUY"], 0)
+
+
+@pytest.mark.parametrize("heal", [0, 1_000 * ONE])
+def test_a_holding_that_is_gone_for_nothing_is_booked_once_when_it_is_stated_in_time(make, heal):
+    log = world(make, heal=heal)
+    hold(make, log)
+    at_ns = log.now_ns + 1
+    assert kinds(report(log, LEFT["BUY"], times=5), Entry) == []
+    (final,) = entries(log.feed(payout(log, 0, value=0, at_ns=at_ns)), "FINAL")
+    assert (final.size, final.cash_e6) == (-10 * ONE, 0)
     assert kinds(report(log, LEFT["BUY"], times=4), Entry) == []
     assert (account_of(log).cash_e6, account_of(log).holding(KALSHI, "YES").size) == (LEFT["BUY"], 0)
 
