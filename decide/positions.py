@@ -11,7 +11,7 @@ orders that are not ours belong to the strategy "".
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.domain.shares import shares
+from core.domain.portions import portions
 from decide.ledger import yes_terms
 from decide.payouts import Closed, Rate
 from schemas.order import Fill
@@ -81,7 +81,7 @@ class Positions:
     def settle(self, account: str, instrument: str, rate: Rate, *, whole: int | None = None) -> dict[str, Closed]:
         """Close every position of an instrument at a rate; return what was closed.
 
-        Shares of what is paid add up to the unit (`shares`), by the strategies' names. `whole` is the signed YES that
+        Shares of what is paid add up to the unit (`portions`), by the strategies' names. `whole` is the signed YES that
         is paid for: what of it no strategy holds has its share, too.
         """
         key = (account, instrument)
@@ -90,7 +90,7 @@ class Positions:
         rest = 0 if whole is None else whole - sum(sizes)
         closed: dict[str, Closed] = {}
         for name, cash_e6 in zip(
-            names, shares([size * rate.cash_e6 for size in (*sizes, rest)], rate.size), strict=False
+            names, portions([size * rate.cash_e6 for size in (*sizes, rest)], rate.size), strict=False
         ):
             book = self.books[name]
             position = book.open.pop(key)

@@ -1,9 +1,9 @@
-"""Shares of one sum that add up to it, to the unit: by largest remainder. Pure."""
+"""Portions of one sum that add up to it, to the unit: by largest remainder. Pure."""
 
 from collections.abc import Sequence
 
 
-def shares(numerators: Sequence[int], denominator: int) -> list[int]:
+def portions(numerators: Sequence[int], denominator: int) -> list[int]:
     """Return `numerators[i] / denominator` as integers whose sum is that of all, rounded down once.
 
     Each is rounded down; the units that are left go to the largest remainders, of equal ones to the first. The order of
