@@ -130,7 +130,7 @@ def _judge_beside(
     # What a human accepted is taken when it is known how much it is: when nothing is waited for any more.
     if is_lasting and left.cash_e6 and not (waiting and accepted.get(ledger.name, False)):
         # What a market may have paid is no small difference, however small it is.
-        is_payout = any(doubt.is_over and not accepted.get(name, False) for name, doubt in doubts.items())
+        is_payout = any(one.is_over and one.key and not accepted.get(name, False) for name, one in doubts.items())
         verdicts.append(_judge_cash(accounts, -1 if is_payout else heal_max_e6, ledger, left.cash_e6))
     return verdicts
 

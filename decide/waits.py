@@ -6,7 +6,8 @@ Three lists of such a venue need not be as new as each other: cash, positions, a
     NOT_ENDED    the same of a market that nobody said to have ended, while what came in cash may be its payout
     STILL_SHOWN  stated and booked, and its position or its cash as it was before in the reports
 
-and is left alone for `PAYOUT_WAIT_NS_MAX` of log time, counted for each market from when it was first seen so. What is
+or cash came that markets may have paid which ended and are listed as held still (`CASH`, whichever they are). Each of it
+is left alone for `PAYOUT_WAIT_NS_MAX` of log time, counted for each market from when it was first seen so. What is
 waited for takes an interval of cash out of the comparison, and nothing else: any other difference is judged as ever.
 """
 
@@ -31,6 +32,10 @@ _ENDS = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
 NOT_STATED = "settled, but the venue states no payout"
 NOT_ENDED = "gone, though nobody said that its market ended, and the venue states no payout"
 STILL_SHOWN = "paid by the venue's statement, but its reports still show it"
+
+
+CASH = ""
+"""Name of what is waited for of the cash alone, whichever market paid it."""
 
 
 class Doubt(NamedTuple):
@@ -91,6 +96,10 @@ def look(
             high_e6 = _highest_e6(ledger, key, words) if has_ended else abs(size)
             doubts[name] = Doubt(key, NOT_STATED if has_ended else NOT_ENDED, 0, high_e6)
             ledger.waits.setdefault(name, Wait(now_ns))
+    early_e6 = _early_e6(ledger, found, instruments, words, as_of_ns, doubts)
+    if early_e6:
+        doubts[CASH] = Doubt(None, NOT_STATED, 0, early_e6)
+        ledger.waits.setdefault(CASH, Wait(now_ns))
     for name, wait in list(ledger.waits.items()):
         if name not in doubts and (wait.low_e6 or wait.high_e6) and wait.waited_ns < PAYOUT_WAIT_NS_MAX:
             doubts[name] = Doubt(None, STILL_SHOWN, wait.low_e6, wait.high_e6)
@@ -117,6 +126,29 @@ def _speaks_for_payouts(cash_e6: int, doubts: Mapping[str, Doubt]) -> bool:
     """Say whether cash came that payouts explain: then a market may have ended before it said so."""
     highest_e6 = sum(doubt.high_e6 for doubt in doubts.values())
     return 0 < cash_e6 <= highest_e6 and not cash_e6 % CENT_E6
+
+
+def _early_e6(
+    ledger: Account,
+    found: Difference,
+    instruments: Mapping[str, Instrument],
+    words: Words,
+    as_of_ns: int,
+    doubts: Mapping[str, Doubt],
+) -> int:
+    """Return the most that markets may have paid that are listed as held still; 0: that is not what came in cash."""
+    held = {
+        key: _highest_e6(ledger, key, words)
+        for key, holding in ledger.holdings.items()
+        if holding.size
+        and key[0] not in doubts
+        and not ledger.has_paid(key[0])
+        and _has_ended(ledger, key, instruments.get(key[0]), as_of_ns)
+    }
+    early_e6 = sum(held.values())
+    known_e6 = sum(doubt.high_e6 for doubt in doubts.values())
+    is_payout = known_e6 < found.cash_e6 <= known_e6 + early_e6 and not found.cash_e6 % CENT_E6
+    return early_e6 if is_payout else 0
 
 
 def _has_ended(ledger: Account, key: HoldingKey, described: Instrument | None, as_of_ns: int) -> bool:

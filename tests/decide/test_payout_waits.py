@@ -187,6 +187,40 @@ def test_reports_that_lag_behind_a_statement_are_waited_for(make, cash, heal):
     assert account_of(log).waits == {}
 
 
+def test_cash_that_comes_before_the_position_is_gone_is_waited_for(make):
+    log = world(make, heal=0)
+    hold(make, log)
+    determine(log)
+    at_ns = log.now_ns
+    assert kinds(report(log, AFTER, HELD, times=WAIT_S - 5), Entry) == []
+    assert not is_set_stopped(log)
+    (final,) = entries(log.feed(payout(log, 10 * ONE, value=ONE, at_ns=at_ns)), "FINAL")
+    assert kinds(report(log, AFTER, HELD, times=5), Entry) == []
+    assert kinds(report(log, AFTER, times=3), Entry) == []
+    assert (final.cash_e6, cause_of(log), is_set_stopped(log)) == (10 * ONE, "", False)
+
+
+@pytest.mark.parametrize("more", [ONE, 7, -ONE], ids=["too much", "no whole cents", "less"])
+def test_cash_that_no_payout_explains_freezes_though_a_determined_market_is_held(make, more):
+    log = world(make, heal=0)
+    hold(make, log)
+    determine(log)
+    report(log, (AFTER if more > 0 else LEFT["BUY"]) + more, HELD)
+    assert is_set_stopped(log)
+
+
+def test_cash_that_came_for_a_market_that_is_held_for_ever_is_judged_after_the_wait(make):
+    log = world(make, heal=5 * ONE)
+    hold(make, log)
+    determine(log)
+    assert kinds(report(log, LEFT["BUY"] + 5 * ONE, HELD, times=WAIT_S - 1), Entry) == []
+    (entry,) = kinds(report(log, LEFT["BUY"] + 5 * ONE, HELD, times=5), Entry)
+    assert (entry.kind, entry.cash_e6) == ("EXTERNAL", 5 * ONE)
+    report(log, LEFT["BUY"] + 15 * ONE, HELD, times=WAIT_S + 3)
+    assert is_set_stopped(log)
+    assert cause_of(log) == ""
+
+
 def test_cash_alone_that_lags_behind_a_statement_is_waited_for(make):
     log = world(make, heal=0)
     hold(make, log)
@@ -320,3 +354,59 @@ def test_waits_are_the_same_for_a_worker_that_took_up_a_checkpoint(make, seed):
     cuts = {dice.randrange(len(log.items)) for _ in range(6)}
     outputs, _ = outputs_with_restores(log, cuts, dice)
     assert outputs == log.outputs
+
+
+class Lagging:
+    """A venue that nets whose cash, positions and list of payouts are each as old as they please."""
+
+    def __init__(self, log, dice, names):
+        self.log, self.dice = log, dice
+        self.cash = [(log.now_ns, account_of(log).cash_e6)]
+        self.held = [(log.now_ns, dict.fromkeys(names, 10 * ONE))]
+        self.paid = []
+        self.lags = [dice.choice([0, 3, 12, 25]) * 1_000_000_000 for _ in range(3)]
+
+    def at(self, states, lag_ns):
+        since = [state for ts_ns, state in states if ts_ns <= self.log.now_ns - lag_ns]
+        return since[-1] if since else states[0][1]
+
+    def pay(self, name, value):
+        now_ns, held = self.log.now_ns, self.held[-1][1]
+        old = sum(one[2] for one in self.paid if one[1] == name)
+        self.cash.append((now_ns, self.cash[-1][1] + 10 * value - old))
+        self.held.append((now_ns, held | {name: 0}))
+        self.paid = [one for one in self.paid if one[1] != name] + [(now_ns, name, 10 * value, value)]
+
+    def tell(self):
+        """Let a gateway read all three."""
+        for at_ns, name, revenue, value in self.paid:
+            if at_ns <= self.log.now_ns - self.lags[2]:
+                self.log.feed(payout(self.log, revenue, value=value, name=name, at_ns=at_ns, ms=0))
+        held = self.at(self.held, self.lags[1])
+        holdings = [(name, "YES", size) for name, size in held.items() if size]
+        self.log.report(ACCOUNT, self.at(self.cash, self.lags[0]), holdings)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("heal", [0, 1_000 * ONE])
+def test_lists_that_lag_behind_each_other_for_less_than_the_wait_freeze_and_heal_nothing(make, seed, heal):
+    dice = random.Random(seed)
+    log = Accounts().start(limits=limit(heal_max_e6=heal))
+    names = [f"kalshi:KX-{number}" for number in range(20, 26)]
+    buy_many(log, names)
+    venue = Lagging(log, dice, names)
+    pays = {name: dice.choice([ONE, 0, 370_000]) for name in names}
+    for name in names:
+        for _ in range(dice.randint(1, 15)):
+            log.clock(dice.choice([1_000, 2_000]))
+            venue.tell()
+        determine(log, name, pays[name])
+        venue.pay(name, pays[name])
+    for _ in range(40):
+        log.clock(1_000)
+        venue.tell()
+    stopped = log.task._sets["main"].risk.stopped
+    assert stopped == {}
+    assert {one.kind for one in log.all(Entry)} == {"SETTLEMENT"}
+    assert account_of(log).cash_e6 == venue.cash[-1][1]
+    assert account_of(log).waits == {}
