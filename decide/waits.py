@@ -96,15 +96,20 @@ def look(
             high_e6 = _highest_e6(ledger, key, words) if has_ended else abs(size)
             doubts[name] = Doubt(key, NOT_STATED if has_ended else NOT_ENDED, 0, high_e6)
             ledger.waits.setdefault(name, Wait(now_ns))
-    early_e6 = _early_e6(ledger, found, instruments, words, as_of_ns, doubts)
-    if early_e6:
-        doubts[CASH] = Doubt(None, NOT_STATED, 0, early_e6)
-        ledger.waits.setdefault(CASH, Wait(now_ns))
+    longest_ns = max((wait.waited_ns for wait in ledger.waits.values()), default=0)
     for name, wait in list(ledger.waits.items()):
         if name not in doubts and (wait.low_e6 or wait.high_e6) and wait.waited_ns < PAYOUT_WAIT_NS_MAX:
             doubts[name] = Doubt(None, STILL_SHOWN, wait.low_e6, wait.high_e6)
-        elif name not in doubts:
+        elif name not in doubts and name != CASH:
             del ledger.waits[name]
+    early_e6 = _early_e6(ledger, found, instruments, words, as_of_ns, doubts)
+    if early_e6:
+        doubts[CASH] = Doubt(None, NOT_STATED, 0, early_e6)
+        # Cash that another market explained until that was over is not explained anew.
+        is_over = longest_ns >= PAYOUT_WAIT_NS_MAX
+        ledger.waits.setdefault(CASH, Wait(now_ns, longest_ns if is_over else 0))
+    elif found.cash_e6 <= sum(doubt.high_e6 for doubt in doubts.values()):
+        ledger.waits.pop(CASH, None)
     speaks = _speaks_for_payouts(found.cash_e6, doubts)
     return {name: _aged(doubt, ledger.waits[name], speaks=speaks) for name, doubt in sorted(doubts.items())}
 
