@@ -96,7 +96,8 @@ def look(
             high_e6 = _highest_e6(ledger, key, words) if has_ended else abs(size)
             doubts[name] = Doubt(key, NOT_STATED if has_ended else NOT_ENDED, 0, high_e6)
             ledger.waits.setdefault(name, Wait(now_ns))
-    longest_ns = max((wait.waited_ns for wait in ledger.waits.values()), default=0)
+    # What would only have taken cash away explained none that came.
+    longest_ns = max((one.waited_ns for one in ledger.waits.values() if one.high_e6 or not one.low_e6), default=0)
     for name, wait in list(ledger.waits.items()):
         if name not in doubts and (wait.low_e6 or wait.high_e6) and wait.waited_ns < PAYOUT_WAIT_NS_MAX:
             doubts[name] = Doubt(None, STILL_SHOWN, wait.low_e6, wait.high_e6)
