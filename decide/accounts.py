@@ -27,6 +27,7 @@ from decide.saga_records import record_of, refused
 from decide.saga_steps import advance
 from decide.settlements import Settlements
 from decide.turn import Turn, write_ledger
+from decide.waits import pass_time
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
@@ -47,6 +48,8 @@ class AccountsTask:
         self._watch = Watch(state.known, state.marks)
         self._quotes = Quotes(state.known)
         self._settlements = Settlements(state.marks.words)
+        self.counters = {"words.forgotten": 0}
+        """Of this process, for `/metrics`: no part of the state."""
 
     def changed(self) -> StateChanges:
         """Return what of the state changed since the last call."""
@@ -126,8 +129,24 @@ class AccountsTask:
 
     def _hear(self, said: Instrument | Status, turn: Turn) -> None:
         """Take what a market says it pays."""
-        if self._state.marks.words.hear(said):
+        words = self._state.marks.words
+        if words.hear(said):
             self._settlements.spoken(self._sets, said.instrument, turn)
+        if words.is_full:
+            count = words.forget(self._held())
+            self.counters["words.forgotten"] += count
+            if count:
+                log.warning("words.forgotten", count=count, left=len(words.by_instrument))
+
+    def _held(self) -> set[str]:
+        """Return the instruments that an account holds, or a strategy."""
+        held: set[str] = set()
+        for accounts in self._sets.values():
+            for ledger in accounts.ledgers.values():
+                held |= {key[0] for key, holding in ledger.holdings.items() if holding.size}
+            for book in accounts.positions.books.values():
+                held |= {instrument for _, instrument in book.open}
+        return held
 
     def _is_ours(self, account_set: str) -> bool:
         return partition_of(account_set, self._context.partitions) == self._context.partition
@@ -287,6 +306,7 @@ class AccountsTask:
             write_ledger(ledger, ledger.open(report), turn)
             self._settlements.opened(accounts, ledger, turn)
             return
+        pass_time(ledger, turn.now_ns)
         in_flight = any(
             accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
         )

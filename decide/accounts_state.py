@@ -5,7 +5,7 @@
     account/<set>/<id>              cash, holdings, reservations
     fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
     paid/<set>/<account>/<instrument>  what a settled market paid by the venue's statement, once and as corrected
-    word/<instrument>               what a determined market is to pay
+    word/<instrument>               what a determined market is to pay, until it is forgotten
     saga/<intent>                   a saga with its legs and orders
     claims/<set>/<instrument>       quantity taken from levels
     refused/<minute>                intents that were refused in that minute of log time
@@ -43,7 +43,7 @@ from schemas.order import Alive
 NS_PER_MINUTE = 60_000_000_000
 REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
-VERSION = 3
+VERSION = 4
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -193,13 +193,14 @@ class State:
         for accounts in self.sets.values():
             yield from self._changed_in(accounts)
 
-    def _changed_marks(self) -> Iterator[tuple[str, bytes]]:
+    def _changed_marks(self) -> Iterator[tuple[str, bytes | None]]:
         for instrument in sorted(self.marks.changed):
             yield f"mark/{instrument}", _MARKS.encode(_Mark(self.marks.by_instrument[instrument]))
         self.marks.changed.clear()
         words = self.marks.words
         for instrument in sorted(words.changed):
-            yield f"word/{instrument}", _WORDS.encode(_Word(words.by_instrument[instrument]))
+            word = words.by_instrument.get(instrument)
+            yield f"word/{instrument}", None if word is None else _WORDS.encode(_Word(word))
         words.changed.clear()
         ticks = _TICKS.encode(_Ticks(self.marks.ticks))
         if self.marks.ticks and self._last.get("ticks") != ticks:

@@ -45,6 +45,16 @@ class Seen(NamedTuple):
     moved_ns: int
 
 
+class Wait(NamedTuple):
+    """How long something was waited for of a market, and what reports may show beyond our cash until they show what was booked."""
+
+    seen_ns: int
+    """log time up to which it is counted"""
+    waited_ns: int = 0
+    low_e6: int = 0
+    high_e6: int = 0
+
+
 class Booked(NamedTuple):
     """What one fill did, so that a failed settlement can take it back."""
 
@@ -78,8 +88,8 @@ class Account:
     """the venue's time of the newest fill or settlement"""
     seen_difference: Seen | None = None
     """of the last report with nothing in flight, if it differed"""
-    waited: int = 0
-    """reports in a row that show a market settled whose payout is not stated"""
+    waits: dict[str, Wait] = field(default_factory=dict)
+    """instrument -> how long its payout, or that reports show it, was waited for (`waits`)"""
     taken: dict[str, int] = field(default_factory=dict)
     """settled instrument -> as-of time of the report whose figures a human took before its payout was stated"""
     said: tuple[bool, int, int, int, int] = (False, 0, 0, 0, 0)
@@ -152,16 +162,14 @@ class Account:
         sizes = {key: theirs.get(key, 0) - self.holding(*key).size for key in {*theirs, *self.holdings}}
         return Difference(report.cash_e6 - self.cash_e6, {key: size for key, size in sizes.items() if size})
 
-    def lasting_difference(self, report: VenueReport) -> Difference | None:
-        """Return the difference of a report if the one before it stated the same, nothing having moved between."""
-        seen, found = self.seen_difference, self.difference(report)
-        if not found.cash_e6 and not found.sizes:
-            self.seen_difference = None
-            return None
-        if seen is not None and report.as_of_ns <= seen.as_of_ns:
-            return None
-        self.seen_difference = Seen(found, report.as_of_ns, self.moved_ns)
-        return found if seen is not None and seen.difference == found and seen.moved_ns == self.moved_ns else None
+    def is_newer(self, report: VenueReport) -> bool:
+        """Say whether a report is later than the last one that differed."""
+        return self.seen_difference is None or report.as_of_ns > self.seen_difference.as_of_ns
+
+    def lasts(self, difference: Difference, report: VenueReport) -> bool:
+        """Note what of a report is to be explained; say whether the one before it left the same, nothing having moved."""
+        seen, self.seen_difference = self.seen_difference, Seen(difference, report.as_of_ns, self.moved_ns)
+        return seen is not None and seen.difference == difference and seen.moved_ns == self.moved_ns
 
     def heal(self, key: HoldingKey, size: int, cash_e6: int) -> None:
         """Take the venue's figures: move a holding (at no cost; what is gone takes its share of the cost with it) and cash."""

@@ -5,6 +5,7 @@ reader dies or lags, ticks age. A fill is a price too: until the first quote of 
 every ten seconds), the last fill stands for it, for a while.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ _SHOWN = frozenset({"LIVE", "DEGRADED"})
 TICK_AGE_NS_MAX = 5 * NS_PER_S
 """Ticks reach the accounts' log once a second."""
 FILL_AGE_NS_MAX = 15 * NS_PER_S
+WORDS_MAX = 100_000
+"""Markets whose words are remembered; beyond it the oldest tenth of those that nobody holds is forgotten."""
 E4_TO_E6 = 100
 
 
@@ -43,11 +46,11 @@ class Word(NamedTuple):
 
 @dataclass
 class Words:
-    """The words of all markets that ever had one."""
+    """The words of markets: of all that are held, and of the newest ones, `WORDS_MAX` together."""
 
     by_instrument: dict[str, Word] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
-    """instruments whose words are not written down as they are"""
+    """instruments whose words are not written down as they are, or no more"""
 
     def hear(self, said: Instrument | Status) -> bool:
         """Take what a description or a life-cycle message says of a payout; return whether that is news.
@@ -69,6 +72,23 @@ class Words:
         self.by_instrument[said.instrument] = Word(payout_e6, said.recv_ts_ns, is_settled)
         self.changed.add(said.instrument)
         return known is None or known.payout_e6 != payout_e6 or known.is_settled != is_settled
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether there are more than are to be remembered."""
+        return len(self.by_instrument) > WORDS_MAX
+
+    def forget(self, held: Set[str]) -> int:
+        """Forget the oldest words, by their time and name, but of what is held; return how many.
+
+        One that is said again later is heard as if it were the first: nobody holds what it is about.
+        """
+        free = sorted((word.said_ns, name) for name, word in self.by_instrument.items() if name not in held)
+        surplus = free[: len(self.by_instrument) - WORDS_MAX * 9 // 10]
+        for _, name in surplus:
+            del self.by_instrument[name]
+            self.changed.add(name)
+        return len(surplus)
 
     def payout_e6(self, instrument: str) -> int:
         """Return what one YES is to pay, -1 if that is not known."""

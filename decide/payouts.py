@@ -5,6 +5,21 @@ from typing import NamedTuple
 from core.domain.units import MICRO
 from schemas.order import Payout
 
+Closed = tuple[int, int, int]
+"""Size and cost of a position that was closed, and the signed cash at YES prices that it was closed for."""
+
+
+class Rate(NamedTuple):
+    """What YES is paid, exactly: so much signed cash for so much of it."""
+
+    cash_e6: int
+    size: int
+
+
+def rate_of(payout_e6: int) -> Rate:
+    """Return the rate at which one YES pays so much."""
+    return Rate(payout_e6, MICRO)
+
 
 class Provisional(NamedTuple):
     """What a determined market is to pay for a holding: in no cash, and taken back when the market's word changes."""
@@ -24,8 +39,7 @@ class Paid(NamedTuple):
         entry: the Entry that booked it; empty: nothing is booked of it.
         cash_e6: moved by it.
         cost_e6: what the holding that went had cost.
-        yes_e6: what one YES paid, at which positions were closed.
-        closed: strategy -> (size, cost) of the position that was closed.
+        closed: strategy -> (size, cost, cash) of the position that was closed.
         in_opening: it was paid before the account's first report, whose figures hold it.
     """
 
@@ -34,8 +48,7 @@ class Paid(NamedTuple):
     entry: str = ""
     cash_e6: int = 0
     cost_e6: int = 0
-    yes_e6: int = 0
-    closed: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - never changed: replaced
+    closed: dict[str, Closed] = {}  # noqa: RUF012 - never changed: replaced
     in_opening: bool = False
 
     @property
@@ -48,10 +61,37 @@ class Paid(NamedTuple):
         """The signed cash at the price of YES: without the dollars that lay in contracts short."""
         return self.payout.revenue_e6 - max(-self.size, 0)
 
+    @property
+    def left(self) -> tuple[int, int]:
+        """What of the payout no strategy's position was closed for: YES, and signed cash at its price."""
+        closed = self.closed.values()
+        return self.size - sum(size for size, _, _ in closed), self.yes_cash_e6 - sum(cash for _, _, cash in closed)
+
+    @property
+    def rate(self) -> Rate:
+        """What YES was paid: by the cash that is left, else by all of it, else as stated."""
+        size, cash_e6 = self.left
+        if size:
+            return Rate(cash_e6, size)
+        return Rate(self.yes_cash_e6, self.size) if self.size else rate_of(paid_yes_e6(self.payout))
+
 
 def order_of(payout: Payout) -> tuple[int, int]:
-    """Return which of two statements about a market is the later one."""
-    return payout.venue_ts_ns, payout.ts_ns
+    """Return which of two statements about a market is the later one: the one that was read later.
+
+    A correction may stand under its old time, or an older one. Of what one answer said, the venue's time decides.
+    """
+    return payout.recv_ts_ns, payout.venue_ts_ns
+
+
+def says_the_same(one: Payout, other: Payout) -> bool:
+    """Say whether two statements about a market state the same, whenever they were read."""
+    return _content(one) == _content(other)
+
+
+def _content(payout: Payout) -> tuple[str, int, int, int, int, int, int]:
+    sizes = (payout.yes_size, payout.no_size)
+    return (payout.result, *sizes, payout.revenue_e6, payout.fee_e6, payout.payout_e6, payout.venue_ts_ns)
 
 
 def paid_yes_e6(payout: Payout) -> int:

@@ -11,14 +11,13 @@ orders that are not ours belong to the strategy "".
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.domain.units import MICRO
+from core.domain.portions import portions
 from decide.ledger import yes_terms
+from decide.payouts import Closed, Rate
 from schemas.order import Fill
 
 PositionKey = tuple[str, str]
 """Venue account and instrument."""
-Closed = tuple[int, int]
-"""Size and cost of a position that was closed."""
 
 
 @dataclass
@@ -79,23 +78,32 @@ class Positions:
         """Take back a fill whose settlement failed."""
         self._count(strategy, fill, -1)
 
-    def settle(self, account: str, instrument: str, payout_e6: int) -> dict[str, Closed]:
-        """Close every position of an instrument at what one YES of it pays, rounded down; return what was closed."""
+    def settle(self, account: str, instrument: str, rate: Rate, *, whole: int | None = None) -> dict[str, Closed]:
+        """Close every position of an instrument at a rate; return what was closed.
+
+        Shares of what is paid add up to the unit (`portions`), by the strategies' names. `whole` is the signed YES that
+        is paid for: what of it no strategy holds has its share, too.
+        """
         key = (account, instrument)
+        names = sorted(name for name, book in self.books.items() if key in book.open)
+        sizes = [self.books[name].open[key].size for name in names]
+        rest = 0 if whole is None else whole - sum(sizes)
         closed: dict[str, Closed] = {}
-        for name, book in self.books.items():
-            position = book.open.pop(key, None)
-            if position is not None:
-                book.flow_e6 += position.size * payout_e6 // MICRO
-                closed[name] = (position.size, position.cost_e6)
-                self.changed.add(name)
+        for name, cash_e6 in zip(
+            names, portions([size * rate.cash_e6 for size in (*sizes, rest)], rate.size), strict=False
+        ):
+            book = self.books[name]
+            position = book.open.pop(key)
+            book.flow_e6 += cash_e6
+            closed[name] = (position.size, position.cost_e6, cash_e6)
+            self.changed.add(name)
         return closed
 
-    def unsettle(self, account: str, instrument: str, payout_e6: int, closed: Mapping[str, Closed]) -> None:
+    def unsettle(self, account: str, instrument: str, closed: Mapping[str, Closed]) -> None:
         """Open again what was closed at a payout."""
-        for name, (size, cost_e6) in closed.items():
+        for name, (size, cost_e6, cash_e6) in closed.items():
             book = self.books.setdefault(name, Book())
-            book.flow_e6 -= size * payout_e6 // MICRO
+            book.flow_e6 -= cash_e6
             position = book.open.setdefault((account, instrument), Position())
             position.size += size
             position.cost_e6 += cost_e6

@@ -7,33 +7,30 @@ counts a dollar) the ledger takes the venue's figure, with an Entry that says so
 (cash: the whole set) to REDUCING until a human resumes it, which also accepts the venue's figure. Without that limit a
 difference is only said, as it was before.
 
-What a settled market paid is no difference of that kind. A venue that states its payouts is waited for: what is gone of
-a market that has closed, and the cash, are left alone for `PAYOUT_REPORTS_MAX` reports; then they freeze. Of any other
-venue the holding that is gone and the cash that came are booked whatever their size: at what the markets themselves say
-they pay, as far as they said so, and the rest by the one way of winning and losing that explains the cash. What does not
-add up freezes.
+What a settled market paid is no difference of that kind. A venue that states its payouts is waited for, market by
+market and for a while (`waits`): what is gone, or is shown still, is left alone, and of the cash only what lies outside
+of what is waited for is compared; then they freeze. Of any other venue the holding that is gone and the cash that came
+are booked whatever their size: at what the markets themselves say they pay, as far as they said so, and the rest by the
+one way of winning and losing that explains the cash. What does not add up freezes.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from core.domain.units import MICRO
 from decide.account_set import AccountSet
 from decide.ledger import Account, Difference, HoldingKey
 from decide.marks import Words
+from decide.payouts import Rate, rate_of
 from decide.risk import DIFFERS, WHOLE
+from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, look, outside_e6
 from schemas.enums import EntryKind, Outcome, SettlementPhase
 from schemas.market import Instrument
 from schemas.order import VenueReport
 
 SETTLED_TOGETHER_MAX = 12
 """Holdings whose payouts are looked for in one difference of cash: 2 to that power ways are tried."""
-PAYOUT_REPORTS_MAX = 30
-"""Reports that may show a settled market before its payout is stated: a minute, several looks at the venue's list."""
 _SETTLES = frozenset({"DETERMINED", "SETTLED"})
-_ENDS = _SETTLES | {"CLOSED"}
-NOT_STATED = "settled, but the venue states no payout"
 
 
 class Healed(NamedTuple):
@@ -60,56 +57,118 @@ Verdict = Healed | Frozen
 
 
 def reconcile(
-    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: Words
+    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: Words, now_ns: int
 ) -> list[Verdict]:
     """Hold a report against the ledger, move the ledger where that is due, and return what was done.
 
-    The caller sees to it that the report is later than our last event and no order is open.
+    The caller sees to it that the report is later than our last event and no order is open; `now_ns` is the log's time.
     """
     ledger = accounts.ledgers[report.account]
     limit = accounts.limit
     if limit is None or limit.heal_max_e6 < 0 or ledger.has_unsettled:
         ledger.seen_difference = None
+        ledger.waits.clear()
         return []
-    found = ledger.lasting_difference(report)
-    if found is None:
-        if ledger.seen_difference is None:
-            ledger.waited = 0
-            accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
+    found = ledger.difference(report)
+    if not found.cash_e6 and not found.sizes:
+        ledger.seen_difference = None
+        ledger.waits.clear()
+        accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
+        return []
+    if not ledger.is_newer(report):
         return []
     if ledger.states_payouts:
-        settled: Sequence[Healed] = []
-        awaited = _awaited(ledger, found, instruments, report.as_of_ns)
-        ledger.waited = ledger.waited + 1 if awaited else 0
-        waits = 0 < ledger.waited < PAYOUT_REPORTS_MAX
+        doubts = look(ledger, found, instruments, words, report.as_of_ns, now_ns)
+        verdicts = _judge_beside(accounts, limit.heal_max_e6, report, found, doubts, words)
     else:
-        settled = _settled(ledger, found, instruments, words)
-        # What did not add up is not healed, however small: it would be a payout of nothing.
-        awaited, waits = _gone_for_good(ledger, found, instruments) if not settled else [], False
-    verdicts: list[Verdict] = list(settled)
-    cash_e6 = found.cash_e6 - sum(one.cash_e6 for one in settled)
-    done = {(one.instrument, one.outcome) for one in settled}
-    for key, size in sorted(found.sizes.items()):
-        if key in awaited:
-            verdicts += [] if waits else [_judge_settled(accounts, ledger, key, size, words)]
-        elif key not in done:
-            verdicts.append(_judge(accounts, limit.heal_max_e6, key, size))
-    if cash_e6 and not waits:
-        # What a market may have paid is no small difference, however small it is.
-        is_payout = any(isinstance(verdict, Frozen) and verdict.instrument for verdict in verdicts) and bool(awaited)
-        verdicts.append(_judge_cash(accounts, -1 if is_payout else limit.heal_max_e6, ledger, cash_e6))
+        verdicts = _judge_tokens(accounts, limit.heal_max_e6, report, found, instruments, words)
     for verdict in verdicts:
         if isinstance(verdict, Healed):
+            is_gone = (
+                bool(verdict.instrument) and ledger.holding(verdict.instrument, verdict.outcome).size == -verdict.size
+            )
+            if is_gone and ledger.states_payouts:
+                # A statement that comes after all finds its payout in the figures.
+                ledger.taken[verdict.instrument] = report.as_of_ns
+                accounts.risk.explained(("INSTRUMENT", verdict.instrument), f"{DIFFERS}: {NOT_ENDED}")
             _apply(accounts, ledger, verdict)
         elif verdict.instrument:
             accounts.risk.stop(("INSTRUMENT", verdict.instrument), "REDUCING", verdict.reason)
         else:
             accounts.risk.stop(WHOLE, "REDUCING", verdict.reason)
             accounts.risk.differing[ledger.name] = True
-        if isinstance(verdict, Healed) and (verdict.instrument, verdict.outcome) in awaited:
-            ledger.taken[verdict.instrument] = report.as_of_ns
     if any(isinstance(verdict, Healed) for verdict in verdicts):
         ledger.seen_difference = None
+    return verdicts
+
+
+def _judge_beside(
+    accounts: AccountSet,
+    heal_max_e6: int,
+    report: VenueReport,
+    found: Difference,
+    doubts: Mapping[str, Doubt],
+    words: Words,
+) -> list[Verdict]:
+    """Judge what no market explains that is waited for, and the markets that were waited for too long."""
+    ledger, accepted = accounts.ledgers[report.account], accounts.risk.accepted
+    waiting = {doubt.key for doubt in doubts.values() if doubt.waits}
+    left = Difference(
+        outside_e6(found.cash_e6, doubts), {key: size for key, size in found.sizes.items() if key not in waiting}
+    )
+    is_lasting = ledger.lasts(left, report) and (left.cash_e6 != 0 or bool(left.sizes))
+    verdicts: list[Verdict] = []
+    for key, size in sorted(left.sizes.items()):
+        doubt, is_accepted = doubts.get(key[0]), accepted.get(key[0], False)
+        if doubt is not None and not is_accepted and not _may_heal(doubt, size, heal_max_e6):
+            # That it is over was seen often enough.
+            verdicts += [Frozen(key[0], f"{DIFFERS}: {doubt.why}")] if is_lasting or doubt.is_over else []
+        elif is_lasting and doubt is not None and doubt.is_over and is_accepted and doubt.why != STILL_SHOWN:
+            verdicts.append(_take_settled(accounts, key, size, words))
+        elif is_lasting:
+            verdicts.append(_judge(accounts, heal_max_e6, key, size))
+    # What a human accepted is taken when it is known how much it is: when nothing is waited for any more.
+    if is_lasting and left.cash_e6 and not (waiting and accepted.get(ledger.name, False)):
+        # What a market may have paid is no small difference, however small it is.
+        is_payout = any(one.is_over and one.key and not accepted.get(name, False) for name, one in doubts.items())
+        verdicts.append(_judge_cash(accounts, -1 if is_payout else heal_max_e6, ledger, left.cash_e6))
+    return verdicts
+
+
+def _may_heal(doubt: Doubt, size: int, heal_max_e6: int) -> bool:
+    """Say whether a small holding that is gone was waited for long enough, and nothing speaks for a payout."""
+    return doubt.why == NOT_ENDED and doubt.is_over and not doubt.speaks and abs(size) <= heal_max_e6
+
+
+def _judge_tokens(
+    accounts: AccountSet,
+    heal_max_e6: int,
+    report: VenueReport,
+    found: Difference,
+    instruments: Mapping[str, Instrument],
+    words: Words,
+) -> list[Verdict]:
+    """Judge a lasting difference where payouts are stated nowhere: the cash says what was redeemed."""
+    ledger = accounts.ledgers[report.account]
+    if not ledger.lasts(found, report):
+        return []
+    settled = _settled(ledger, found, instruments, words)
+    # What did not add up is not healed, however small: it would be a payout of nothing.
+    gone = _gone_for_good(ledger, found, instruments) if not settled else []
+    verdicts: list[Verdict] = list(settled)
+    cash_e6 = found.cash_e6 - sum(one.cash_e6 for one in settled)
+    done = {(one.instrument, one.outcome) for one in settled}
+    for key, size in sorted(found.sizes.items()):
+        if key in gone and accounts.risk.accepted.get(key[0], False):
+            verdicts.append(_take_settled(accounts, key, size, words))
+        elif key in gone:
+            why = "settled, and the cash is not what its payout explains"
+            verdicts.append(Frozen(key[0], f"{DIFFERS}: {why}"))
+        elif key not in done:
+            verdicts.append(_judge(accounts, heal_max_e6, key, size))
+    if cash_e6:
+        is_payout = any(isinstance(verdict, Frozen) and verdict.instrument for verdict in verdicts) and bool(gone)
+        verdicts.append(_judge_cash(accounts, -1 if is_payout else heal_max_e6, ledger, cash_e6))
     return verdicts
 
 
@@ -120,13 +179,11 @@ def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int) -
     return Healed("EXTERNAL", instrument, outcome, size, 0, "stated by two reports with nothing in flight")
 
 
-def _judge_settled(accounts: AccountSet, ledger: Account, key: HoldingKey, size: int, words: Words) -> Verdict:
-    instrument, outcome = key
-    if accounts.risk.accepted.pop(instrument, False):
-        why, paid_e6 = "settled, and taken as the venue has it by a human", words.payout_e6(instrument)
-        return Healed("EXTERNAL", instrument, outcome, size, 0, why, payout_e6=paid_e6)
-    why = NOT_STATED if ledger.states_payouts else "settled, and the cash is not what its payout explains"
-    return Frozen(instrument, f"{DIFFERS}: {why}")
+def _take_settled(accounts: AccountSet, key: HoldingKey, size: int, words: Words) -> Healed:
+    """Take what is gone of a settled market as a human accepted it."""
+    accounts.risk.accepted.pop(key[0], None)
+    why, paid_e6 = "settled, and taken as the venue has it by a human", words.payout_e6(key[0])
+    return Healed("EXTERNAL", *key, size, 0, why, payout_e6=paid_e6)
 
 
 def _judge_cash(accounts: AccountSet, heal_max_e6: int, ledger: Account, cash_e6: int) -> Verdict:
@@ -140,17 +197,12 @@ def _apply(accounts: AccountSet, ledger: Account, healed: Healed) -> None:
     if not healed.instrument:
         return
     gone_yes = healed.size if healed.outcome == "YES" else -healed.size
-    if healed.payout_e6 >= 0:
-        accounts.positions.settle(ledger.name, healed.instrument, healed.payout_e6)
-    elif healed.kind == "SETTLEMENT":
-        # Of what was held, -size, the cash says what one of that outcome paid.
-        if healed.size < 0:
-            paid_e6 = healed.cash_e6 * MICRO // -healed.size
-            yes_e6 = paid_e6 if healed.outcome == "YES" else MICRO - paid_e6
-        else:
-            # A short of a venue that nets: its dollar came back less what YES paid.
-            yes_e6 = MICRO - healed.cash_e6 * MICRO // healed.size
-        accounts.positions.settle(ledger.name, healed.instrument, yes_e6)
+    if healed.kind == "SETTLEMENT":
+        # The cash is the truth; of a short, or of NO, the dollars that lay in it came with it.
+        paid = Rate(healed.cash_e6 - max(gone_yes, 0), -gone_yes)
+        accounts.positions.settle(ledger.name, healed.instrument, paid, whole=-gone_yes)
+    elif healed.payout_e6 >= 0:
+        accounts.positions.settle(ledger.name, healed.instrument, rate_of(healed.payout_e6))
     else:
         accounts.positions.adjust(ledger.name, healed.instrument, gone_yes)
 
@@ -173,21 +225,6 @@ def _gone_for_good(ledger: Account, found: Difference, instruments: Mapping[str,
     gone = {*_gone(ledger, found, instruments, _SETTLES)}
     gone |= {key for key in ledger.provisional if found.sizes.get(key) == -ledger.holding(*key).size}
     return sorted(gone)
-
-
-def _awaited(
-    ledger: Account, found: Difference, instruments: Mapping[str, Instrument], as_of_ns: int
-) -> list[HoldingKey]:
-    """Return the holdings whose payouts the venue has yet to state: gone, of markets that may have settled."""
-    gone = {*_gone(ledger, found, instruments, _ENDS)}
-    for key, size in found.sizes.items():
-        described = instruments.get(key[0])
-        has_closed = described is not None and 0 < described.close_ts_ns <= as_of_ns
-        # A word says that it is determined even where its description does not say so yet.
-        if ledger.holding(*key).size == -size and (has_closed or key in ledger.provisional):
-            gone.add(key)
-    # What has paid already and is still held by us is a difference like any other.
-    return sorted(key for key in gone if not ledger.has_paid(key[0]))
 
 
 def _settled(

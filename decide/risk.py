@@ -4,9 +4,10 @@
 
 A set, and within it each strategy, venue and instrument, stands at the strictest of what its limit record says, what a
 human commanded, and what was stopped by a limit, by silence or by reconciliation. What was stopped stays so until a
-human resumes it (a new day does not), but for REDUCING by silence, which ends when all gateways are heard again. Pure:
-time is the log's, and silence is counted in steps no longer than `SILENT_STEP_NS_MAX`, so that a log that was not
-written for a while is not taken for gateways that were silent.
+human resumes it (a new day does not), but for REDUCING by silence, which ends when all gateways are heard again, and by
+a holding that was gone, which ends when its payout is stated. Pure: time is the log's, and silence is counted in steps
+no longer than `SILENT_STEP_NS_MAX`, so that a log that was not written for a while is not taken for gateways that were
+silent.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -133,6 +134,11 @@ class Risk:
     def stop(self, place: Place, state: TradingState, cause: str) -> None:
         """Stop a place until a human resumes it; never loosens."""
         self.stopped[place] = strictest(self.stopped.get(place, RUNNING), Stop(state, cause))
+
+    def explained(self, place: Place, cause: str) -> None:
+        """End what was stopped for a cause that turned out to be nothing."""
+        if self.stopped.get(place, RUNNING).cause == cause:
+            del self.stopped[place]
 
     # How it stands
 

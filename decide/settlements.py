@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from core.runtime import log as logs
 from decide.account_set import AccountSet
 from decide.ledger import Account, HoldingKey
 from decide.marks import Words
-from decide.payouts import Paid, Provisional, order_of, paid_yes_e6
+from decide.payouts import Closed, Paid, Provisional, order_of, paid_yes_e6, rate_of, says_the_same
+from decide.risk import DIFFERS
 from decide.turn import Turn, write_ledger
+from decide.waits import NOT_ENDED, booked
 from schemas.decision import Entry
 from schemas.enums import EntryKind, Outcome, SettlementPhase
 from schemas.order import Fill, Payout
@@ -87,7 +91,7 @@ class Settlements:
             return
         if ledger.holding(instrument, "YES").size or ledger.has_paid(instrument):
             return
-        if accounts.positions.settle(ledger.name, instrument, word.payout_e6):
+        if accounts.positions.settle(ledger.name, instrument, rate_of(word.payout_e6)):
             reason = "the market is settled, and what strategies hold of it cancels out"
             said = Said("SETTLEMENT", instrument, "YES", reason, word.said_ns, phase="FINAL", payout_e6=word.payout_e6)
             write_entry(ledger, said, turn)
@@ -164,6 +168,11 @@ class Settlements:
         if order_of(payout) < order_of(known.payout):
             ledger.note_paid(known._replace(seen=seen))
             return
+        if says_the_same(payout, known.payout):
+            # Read once more since: what is older than that is no correction.
+            read_again = replace(known.payout, recv_ts_ns=payout.recv_ts_ns)
+            ledger.note_paid(known._replace(seen=seen, payout=read_again))
+            return
         log.warning("payout.corrected", account=ledger.name, instrument=payout.instrument, was=known.payout.revenue_e6)
         # Both are in the opening figures where neither the venue's time nor ours says that it was corrected since.
         in_opening = known.in_opening and max(payout.venue_ts_ns, known.payout.ts_ns) <= ledger.opened_ns
@@ -184,7 +193,8 @@ class Settlements:
         ledger = accounts.ledgers[fill.account]
         paid = ledger.paid(fill.instrument)
         if paid is not None and paid.entry and (fill.venue_ts_ns or fill.ts_ns) <= paid.payout.venue_ts_ns:
-            closed = accounts.positions.settle(ledger.name, fill.instrument, paid.yes_e6)
+            whole, _ = paid.left
+            closed = accounts.positions.settle(ledger.name, fill.instrument, paid.rate, whole=whole)
             if closed:
                 ledger.note_paid(paid._replace(closed=_joined(paid.closed, closed)))
         self.follow(ledger, [fill.instrument], turn)
@@ -194,20 +204,27 @@ class Settlements:
         if paid is None or paid.entry or paid.in_opening or not ledger.known:
             return
         payout = paid.payout
-        yes_e6 = paid_yes_e6(payout)
         cash_e6, cost_e6 = ledger.pay(instrument, paid.size, payout.revenue_e6, payout.venue_ts_ns)
-        closed = accounts.positions.settle(ledger.name, instrument, yes_e6)
+        closed = accounts.positions.settle(ledger.name, instrument, paid.rate, whole=paid.size)
         entry = self._final(ledger, paid, -paid.size, cash_e6, "the venue states that it paid", turn)
-        ledger.note_paid(paid._replace(entry=entry, cash_e6=cash_e6, cost_e6=cost_e6, yes_e6=yes_e6, closed=closed))
-        ledger.waited = 0
+        ledger.note_paid(paid._replace(entry=entry, cash_e6=cash_e6, cost_e6=cost_e6, closed=closed))
+        booked(ledger, instrument, cash_e6, turn.now_ns)
+        # Gone before its market said that it ended: that was this.
+        accounts.risk.explained(("INSTRUMENT", instrument), f"{DIFFERS}: {NOT_ENDED}")
         self.follow(ledger, [instrument], turn)
         write_ledger(ledger, [(instrument, "YES")], turn)
 
     def _take_back(self, accounts: AccountSet, ledger: Account, paid: Paid, turn: Turn) -> None:
         cash_e6 = ledger.unpay(paid)
         instrument = paid.payout.instrument
-        accounts.positions.unsettle(ledger.name, instrument, paid.yes_e6, paid.closed)
-        self._final(ledger, paid, paid.size, cash_e6, "the venue corrects what it paid", turn, reverses=paid.entry)
+        booked(ledger, instrument, cash_e6, turn.now_ns)
+        accounts.positions.unsettle(ledger.name, instrument, paid.closed)
+        # What was in the figures of a report has no entry of its own: the statement itself is what is taken back.
+        why = "the venue corrects what it paid" + (
+            "" if paid.entry else ", which a report's figures held: no entry did"
+        )
+        reverses = paid.entry or paid.payout.event_id
+        self._final(ledger, paid, paid.size, cash_e6, why, turn, reverses=reverses)
 
     @staticmethod
     def _final(
@@ -232,9 +249,9 @@ class Settlements:
         return write_entry(ledger, said, turn)
 
 
-def _joined(before: Mapping[str, tuple[int, int]], more: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def _joined(before: Mapping[str, Closed], more: Mapping[str, Closed]) -> dict[str, Closed]:
     joined = dict(before)
-    for name, (size, cost_e6) in more.items():
-        old_size, old_cost_e6 = joined.get(name, (0, 0))
-        joined[name] = (old_size + size, old_cost_e6 + cost_e6)
+    for name, (size, cost_e6, cash_e6) in more.items():
+        old_size, old_cost_e6, old_cash_e6 = joined.get(name, (0, 0, 0))
+        joined[name] = (old_size + size, old_cost_e6 + cost_e6, old_cash_e6 + cash_e6)
     return joined

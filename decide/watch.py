@@ -97,7 +97,7 @@ class Watch:
             The instruments whose holdings moved.
         """
         ledger = accounts.ledgers[report.account]
-        verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words)
+        verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words, turn.now_ns)
         if not verdicts:
             return []
         keys = []

@@ -37,6 +37,8 @@ class Journal:
         self._backlog: deque[Record] = deque()
         queues.watch("order events unsaid", self, lambda own: len(own._backlog), BACKLOG_MAX)
         self._foreign_seen: set[str] = set()
+        self._returning: dict[str, PayoutView] = {}
+        """Markets whose last answer had an older statement again."""
 
     def ack_age_s(self) -> float:
         """Return the age of the oldest record Kafka has not acknowledged."""
@@ -200,26 +202,45 @@ class Journal:
         )
 
     def payouts(self, views: Iterable[PayoutView], recv_ts_ns: int) -> None:
-        """Write what markets paid, each statement once: one that says anything else of its market is another."""
+        """Write what markets paid by one answer, each statement once: one that says anything else of its market is another.
+
+        The last one about a market stands. If it was said before another that was said since, the venue has come back to
+        it: that is written, too, once two answers in a row have it so, as one list may lag behind another.
+        """
+        stand: dict[str, PayoutView] = {}
         for view in views:
-            facts = (view.result, view.yes_size, view.no_size, view.revenue_e6, view.fee_e6, view.payout_e6)
-            reference = "/".join(str(fact) for fact in (*facts, view.venue_ts_ns))
-            self._event(
-                Payout(
-                    event_id=order_event_id(f"{self.account}/{view.instrument}", "payout", reference),
-                    account=self.account,
-                    instrument=view.instrument,
-                    result=view.result,
-                    yes_size=view.yes_size,
-                    no_size=view.no_size,
-                    revenue_e6=view.revenue_e6,
-                    fee_e6=view.fee_e6,
-                    payout_e6=view.payout_e6,
-                    venue_ts_ns=view.venue_ts_ns,
-                    ts_ns=self._clock.now_ns(),
-                    recv_ts_ns=recv_ts_ns,
-                )
-            )
+            self._payout(view, self._payout_id(view), recv_ts_ns)
+            stand[view.instrument] = view
+        for name, view in stand.items():
+            last = self._orders.payouts.get(name)
+            if last is None or _stated(view) == _stated(last):
+                self._returning.pop(name, None)
+            elif self._returning.pop(name, None) == view:
+                self._payout(view, self._payout_id(view, after=last.event_id), recv_ts_ns)
+            else:
+                self._returning[name] = view
+
+    def _payout_id(self, view: PayoutView, *, after: str = "") -> str:
+        reference = "/".join(str(fact) for fact in (*_stated(view), *([after] if after else [])))
+        return order_event_id(f"{self.account}/{view.instrument}", "payout", reference)
+
+    def _payout(self, view: PayoutView, event_id: str, recv_ts_ns: int) -> None:
+        record = Payout(
+            event_id=event_id,
+            account=self.account,
+            instrument=view.instrument,
+            result=view.result,
+            yes_size=view.yes_size,
+            no_size=view.no_size,
+            revenue_e6=view.revenue_e6,
+            fee_e6=view.fee_e6,
+            payout_e6=view.payout_e6,
+            venue_ts_ns=view.venue_ts_ns,
+            ts_ns=self._clock.now_ns(),
+            recv_ts_ns=recv_ts_ns,
+        )
+        if self._event(record):
+            self._orders.payouts[view.instrument] = record
 
     def _note_foreign(self, venue_order: str) -> None:
         # Somebody trades this account beside us: the VenueReport will show the difference, this line says why.
@@ -260,10 +281,11 @@ class Journal:
             await asyncio.sleep(0.01)
         return True
 
-    def _event(self, record: Submitting | OrderUpdate | Fill | Settled | Payout) -> None:
+    def _event(self, record: Submitting | OrderUpdate | Fill | Settled | Payout) -> bool:
+        """Write what was not written before; return whether it was not."""
         event = record.event_id
         if event in self._written or event in self._orders.event_ids:
-            return
+            return False
         kind = record.status if isinstance(record, OrderUpdate) else type(record).__name__
         metrics.EVENTS.labels("execute", f"order_{kind.lower()}").inc()
         if len(self._backlog) >= BACKLOG_MAX:
@@ -273,6 +295,7 @@ class Journal:
         self._written.add(event)
         self._backlog.append(record)
         self.flush()
+        return True
 
     def _try(self, topic: Topic, record: Record) -> bool:
         try:
@@ -289,6 +312,12 @@ def _changed(tracked: Tracked, view: OrderView) -> tuple[int, int]:
     if (view.price, view.size) == (tracked.grant.price, tracked.grant.size) or view.venue_ts_ns < tracked.stands_ns:
         return 0, 0
     return view.price, view.size
+
+
+def _stated(said: PayoutView | Payout) -> tuple[str | int, ...]:
+    """Return all that is stated of a market."""
+    sizes = (said.yes_size, said.no_size)
+    return (said.result, *sizes, said.revenue_e6, said.fee_e6, said.payout_e6, said.venue_ts_ns)
 
 
 def _trail(tracked: Tracked) -> list[int]:

@@ -107,6 +107,8 @@ class Orders:
         self.account = account
         self.event_ids: set[str] = set()
         """Every event that stands in the log: what is not here may have to be written."""
+        self.payouts: dict[str, Payout] = {}
+        """What was said last of what a market paid."""
         self._by_id: dict[str, Tracked] = {}
         self._out: dict[str, Tracked] = {}
         self._unsettled: dict[str, Tracked] = {}
@@ -156,6 +158,7 @@ class Orders:
         """Take one record of order.event, in the order of the log; returns the order it is about, if any."""
         if isinstance(record, Payout) and record.account == self.account:
             self.event_ids.add(record.event_id)
+            self.payouts[record.instrument] = record
         if not isinstance(record, Submitting | OrderUpdate | Fill | Settled) or record.account != self.account:
             return None
         tracked = self[record.order]

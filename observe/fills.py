@@ -200,6 +200,7 @@ class FillBook:
         }
 
     def _from_all(self, connection: Connection[Any], key: Key) -> Position:
+        """Make a position of the fills and entries that stand; what takes back a statement, not an entry, is one of them."""
         position = Position()
         for outcome, side, size, yes_size, yes_cash, fee in connection.execute(
             "SELECT outcome, token_side, size_e6, yes_size_e6, yes_cash_e6, fee_e6 FROM fill "
@@ -210,7 +211,7 @@ class FillBook:
             position.book(yes_size, yes_cash, fee, no)
         for outcome, size, cash, payout, yes_cash in connection.execute(
             "SELECT outcome, size_e6, cash_e6, payout, yes_cash_e6 FROM entry e WHERE incarnation = %s AND account = %s "
-            "AND instrument = %s AND NOT kind = ANY(%s) AND phase <> 'PROVISIONAL' AND reverses = '' AND NOT EXISTS "
+            "AND instrument = %s AND NOT kind = ANY(%s) AND phase <> 'PROVISIONAL' AND reverses IN ('', payout) AND NOT EXISTS "
             "(SELECT FROM entry r WHERE r.incarnation = e.incarnation AND r.reverses = e.id) ORDER BY at, id",
             (self.incarnation, *key, list(NOT_TRADED)),
         ):

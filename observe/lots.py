@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from core.domain.units import MICRO
+from observe.performance import closing_e6
 
 
 class Trade(NamedTuple):
-    """A fill in YES terms, or a payout (which closes everything at its price)."""
+    """A fill in YES terms, or a payout: it closes everything for its cash, or, if it names no size, at its price."""
 
     account: str
     instrument: str
@@ -72,8 +72,9 @@ def lots(trades: Iterable[Trade]) -> list[Lot]:
     for trade in trades:
         queue = waiting.setdefault((trade.account, trade.instrument), deque())
         if trade.payout_e6 is not None:
-            size = -sum(lot.size_e6 for lot in queue)
-            trade = trade._replace(size_e6=size, cash_e6=-size * trade.payout_e6 // MICRO)
+            size = sum(lot.size_e6 for lot in queue)
+            (cash,) = closing_e6([size], trade.size_e6, trade.cash_e6, trade.payout_e6)
+            trade = trade._replace(size_e6=-size, cash_e6=cash)
         rest = _Open(trade.fill, trade.at, trade.size_e6, trade.cash_e6, trade.fee_e6)
         while rest.size_e6 and queue and queue[0].size_e6 * rest.size_e6 < 0:
             closed.append(_close(trade, queue[0], rest))

@@ -20,7 +20,7 @@ from core.domain.errors import Misconfigured
 from core.domain.units import from_fixed
 from core.runtime.clock import Clock, SystemClock
 from observe.lots import Trade, lots
-from observe.performance import paid_e6
+from observe.performance import paid
 from observe.postgres import Postgres, Row, moment
 
 Format = Literal["csv", "parquet"]
@@ -234,9 +234,10 @@ def _trades(database: Postgres, incarnation: int, end: datetime) -> list[Trade]:
         "WHERE incarnation = %(incarnation)s AND at < %(end)s AND stands AND phase <> 'PROVISIONAL'",
         span,
     ):
-        paid = paid_e6(account, outcome, size, cash, stated, yes_cash, word)
-        if paid is not None:
-            found.append(((at, 1, 0, 0), Trade(account, instrument, entry, at, 0, 0, payout_e6=paid)))
+        payout = paid(account, outcome, size, cash, stated, yes_cash, word)
+        if payout is not None:
+            closed, got, each = payout
+            found.append(((at, 1, 0, 0), Trade(account, instrument, entry, at, closed, got, payout_e6=each)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]
 
 

@@ -6,11 +6,12 @@ strategies that held what was paid. What is open is marked at the price it could
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+from core.domain.portions import portions
 from core.domain.units import MICRO
 from core.runtime.clock import Clock
 from observe.marks import Mark, Marks
@@ -22,7 +23,11 @@ Who = tuple[str, str]
 
 
 class Trade(NamedTuple):
-    """A fill in YES terms, or (without a strategy) a payout of an instrument to the whole account."""
+    """A fill in YES terms, or (without a strategy) a payout of an instrument to the whole account.
+
+    A payout (`payout_e6` is not None) closes all that is open: at its own cash, if it names the size that it closed, so
+    that what strategies get adds up to what the venue paid; else at its price.
+    """
 
     at: datetime
     account: str
@@ -93,10 +98,15 @@ class Book:
         return found
 
     def _pay(self, trade: Trade, payout_e6: int) -> None:
-        for (account, strategy, instrument), position in self.positions.items():
-            if (account, instrument) == (trade.account, trade.instrument) and position.size_e6:
-                size = -position.size_e6
-                self._moved(trade.at, (account, strategy), position, size, -size * payout_e6 // MICRO)
+        """Close what strategies hold, by their names: as accounts do (`decide/positions.py`), to the unit."""
+        keys = sorted(
+            key
+            for key, position in self.positions.items()
+            if (key[0], key[2]) == (trade.account, trade.instrument) and position.size_e6
+        )
+        paid = closing_e6([self.positions[key].size_e6 for key in keys], trade.size_e6, trade.cash_e6, payout_e6)
+        for key, cash_e6 in zip(keys, paid, strict=True):
+            self._moved(trade.at, key[:2], self.positions[key], -self.positions[key].size_e6, cash_e6)
 
     def _moved(self, at: datetime, who: Who, position: Position, size_e6: int, cash_e6: int) -> Day:
         before = position.cost_e6
@@ -141,9 +151,10 @@ def trades(database: Postgres, incarnation: int, until: datetime) -> list[Trade]
     for at, account, strategy, instrument, event, size, cash, fee, partition, offset in database.rows(_FILLS, wanted):
         found.append(((at, 0, partition, offset), Trade(at, account, strategy, instrument, event, size, cash, fee)))
     for at, account, instrument, outcome, size, cash, stated, yes_cash, word in database.rows(_PAYOUTS, wanted):
-        paid = paid_e6(account, outcome, size, cash, stated, yes_cash, word)
-        if paid is not None:
-            found.append(((at, 1, 0, 0), Trade(at, account, "", instrument, "", 0, 0, payout_e6=paid)))
+        payout = paid(account, outcome, size, cash, stated, yes_cash, word)
+        if payout is not None:
+            closed, got, each = payout
+            found.append(((at, 1, 0, 0), Trade(at, account, "", instrument, "", closed, got, payout_e6=each)))
     return [trade for _, trade in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -157,31 +168,38 @@ def provisional(database: Postgres, incarnation: int) -> dict[tuple[str, str], i
     return {(account, instrument): payout for account, instrument, payout in found}
 
 
-def paid_e6(
+def paid(
     account: str, outcome: str, size_e6: int, cash_e6: int, statement: str, yes_cash_e6: int, word_e6: int
-) -> int | None:
-    """Return what one YES was paid by one entry; None if it says nothing of that.
+) -> tuple[int, int, int] | None:
+    """Return what one entry paid: (change of YES, signed cash at its price, what one YES got); None if it says nothing.
 
     Of positions that cancel out nothing is paid: they end at the market's own word.
     """
-    if not size_e6 and word_e6 >= 0:
-        return word_e6
-    return stated_e6(size_e6, yes_cash_e6) if statement else payout_e6(account, outcome, size_e6, cash_e6)
-
-
-def stated_e6(size_e6: int, yes_cash_e6: int) -> int | None:
-    """Return what one YES was paid by a venue's statement; None if it paid for nothing."""
-    return abs(yes_cash_e6) * MICRO // abs(size_e6) if size_e6 else None
+    if not size_e6:
+        return (0, 0, word_e6) if word_e6 >= 0 else None
+    if not statement:
+        size_e6, no = (-size_e6, size_e6) if outcome == "NO" else (size_e6, 0)
+        # Of a short or of NO the locked dollars come back with the payout of the other side.
+        yes_cash_e6 = cash_e6 - locked_e6(account, -size_e6, -no)
+    return size_e6, yes_cash_e6, abs(yes_cash_e6) * MICRO // abs(size_e6)
 
 
 def payout_e6(account: str, outcome: str, size_e6: int, cash_e6: int) -> int | None:
     """Return what one YES was paid, from what an account was paid for what it gave up; None if it gave up nothing."""
-    yes_size, no = (-size_e6, size_e6) if outcome == "NO" else (size_e6, 0)
-    if not yes_size:
-        return None
-    # Of a short or of NO the locked dollars come back with the payout of the other side.
-    freed = locked_e6(account, -yes_size, -no)
-    return abs(cash_e6 - freed) * MICRO // abs(yes_size)
+    found = paid(account, outcome, size_e6, cash_e6, "", 0, -1)
+    return None if found is None else found[2]
+
+
+def closing_e6(sizes: Sequence[int], paid_size_e6: int, cash_e6: int, payout_e6: int) -> list[int]:
+    """Return the signed cash that closes each of some positions of one market, in their order: shares of all that was paid.
+
+    `paid_size_e6` is the change of YES that `cash_e6` was paid for (what of it is not among `sizes` has its share, too);
+    0: each is closed at `payout_e6`.
+    """
+    if not paid_size_e6:
+        return portions([size * payout_e6 for size in sizes], MICRO)
+    rest = -paid_size_e6 - sum(sizes)
+    return portions([size * cash_e6 for size in (*sizes, rest)], -paid_size_e6)[:-1]
 
 
 @dataclass

@@ -191,7 +191,7 @@ class Entry(Record, frozen=True, kw_only=True, gc=False):
     phase: SettlementPhase = "UNKNOWN"
     """of a SETTLEMENT; PROVISIONAL moves neither cash nor holding"""
     reverses: str = ""
-    """id of the entry this one takes back, its figures negated"""
+    """id of the entry this one takes back, its figures negated; of a statement that was in a report's figures, and so has no entry: its own `payout`"""
     payout: str = ""
     """the venue's own statement (event_id of an order.Payout); empty: its reports showed it"""
     payout_e6: int = -1

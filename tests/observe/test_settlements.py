@@ -87,6 +87,45 @@ def test_a_short_that_is_paid_and_a_fill_that_comes_late_end_at_the_venues_cash(
     assert line.differences == []
 
 
+def test_what_was_never_booked_moves_the_account_when_it_is_taken_back_and_closes_nothing(writer):
+    # Paid at a dollar, says the statement that a report's figures held; then at forty cents.
+    back = {"payout": MICRO, "statement": "s1", "reverses": "s1", "at": T0 + 2 * S}
+    taken_back = entry("f2", "FINAL", size=2 * MICRO, cash=-2 * MICRO, yes_cash=-2 * MICRO, **back)
+    again = entry(
+        "f3", "FINAL", size=-2 * MICRO, cash=800_000, payout=400_000, statement="s2", yes_cash=800_000, at=T0 + 2 * S
+    )
+    writer.write(report(10 * MICRO), taken_back, again)
+    assert writer.position()[:3] == (0, 0, -1_200_000)
+    writer.write(report(10 * MICRO - 1_200_000, at=T0 + 3 * S))
+    (line,) = account_lines(writer.database, INCARNATION)
+    assert line.differences == []
+    rows = writer.database.rows(
+        "SELECT id, stands FROM payout WHERE incarnation = %(i)s ORDER BY id", {"i": INCARNATION}
+    )
+    assert rows == [("f2", False), ("f3", True)]
+    assert len(trades(writer.database, INCARNATION, moment(T0 + DAY))) == 1
+
+
+def test_strategies_share_a_payout_to_the_unit_as_accounts_do(writer):
+    third = entry(
+        "f1", "FINAL", size=-3 * MICRO, cash=MICRO, payout=330_000, statement="s1", yes_cash=MICRO, at=T0 + 2 * S
+    )
+    held = [
+        record
+        for number in (1, 2, 3)
+        for record in (intent(number, strategy=f"s{number}"), grant(number, number), fill(number, size=MICRO, fee=0))
+    ]
+    writer.write(report(10 * MICRO), *held, third)
+    book = fold(trades(writer.database, INCARNATION, moment(T0 + DAY)))
+    made = {strategy: position.realised_e6 for (_, strategy, _), position in book.positions.items()}
+    assert made == {"s1": -400_000 + 333_334, "s2": -400_000 + 333_333, "s3": -400_000 + 333_333}
+    assert sum(made.values()) == writer.position()[2]
+    assert sum(lot.realised_e6 for lot in lots(_trades(writer.database, INCARNATION, moment(T0 + DAY)))) == -200_000
+    writer.write(report(10 * MICRO - 200_000, at=T0 + 3 * S))
+    (line,) = account_lines(writer.database, INCARNATION)
+    assert line.differences == []
+
+
 def test_profit_by_strategy_follows_the_provisional_payout_the_final_one_and_its_correction(writer):
     job = Performance(
         writer.database, Marks(lambda _: {"dataset": []}, "demo", 0), ManualClock(T0 + 2 * DAY), INCARNATION
@@ -181,3 +220,16 @@ def test_entries_and_what_takes_them_back_in_any_order_cut_anywhere_give_the_sam
         if repeats:
             writer.write_placed(pairs[first : first + cut])
     assert contents(database, writer.incarnation, TABLES) == wanted
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_what_takes_back_a_statement_that_was_never_booked_may_be_read_before_or_after_the_correction(
+    writer, at_once, is_turned
+):
+    back = {"payout": MICRO, "statement": "s0", "reverses": "s0", "at": T0 + S}
+    pair = [entry("f0", "FINAL", size=2 * MICRO, cash=-2 * MICRO, yes_cash=-2 * MICRO, **back), CORRECTED]
+    pair = pair[::-1] if is_turned else pair
+    for some in [pair] if at_once else [[one] for one in pair]:
+        writer.write(*some)
+    assert writer.position()[:3] == (0, 0, -1_500_000)
