@@ -33,7 +33,7 @@ from core.domain.trust import (
     cause_in,
 )
 from derive.feeds import Feed, VenueClock
-from derive.memories import CLOSED_STATUSES, StatusMemory, Strikes, TradeMemory
+from derive.memories import StatusMemory, Strikes, TradeMemory
 from derive.proof import HashProof
 from derive.rhythm import Rhythm
 from schemas import derived, market
@@ -134,6 +134,11 @@ class InstrumentState:
             self.state == "STALE" and cause_in(self.cause) in (INSTRUMENT_SILENT, CROSSED) and not self.degraded
         )
 
+    @property
+    def fed_ns(self) -> int:
+        """Log time when somebody fed it last: a record of its book, a tick of its feed; 0 if nothing was said of it yet."""
+        return max(self.rhythm.heard_ns, self.feed.ticked_ns, self.repeat_ns)
+
     # hot
     def admits(self, epoch: int, at: tuple[int, int]) -> bool:
         """Say whether a record of this origin is the owner's and above its last, and if so remember the origin."""
@@ -182,8 +187,8 @@ class InstrumentState:
         if self.feed.silent:
             return "STALE", FEED_SILENT
         if self.feed.late_ns:
-            return "STALE", BEHIND_VENUE
-        if self.status.status in CLOSED_STATUSES:
+            return "STALE", self.clock.far if self.feed.far else BEHIND_VENUE
+        if self.status.is_closed:
             return "STALE", MARKET_CLOSED
         if self.status.status == "PAUSED":
             return "STALE", MARKET_PAUSED

@@ -42,7 +42,9 @@ def pipeline(venue: str, instrument: str, tokens: list[str]):
             recv_ts_ns=T0,
         )
     )
-    frames, books = FrameTask(TaskContext(tables=tables)), BookTask(TaskContext())
+    # The recordings are of another year than the receive times.
+    books = BookTask(TaskContext(options={"behind_venue_max_ms": "0"}))
+    frames = FrameTask(TaskContext(tables=tables))
     offsets = {"frame": 0, "event": 0}
 
     def give(payload: bytes):
