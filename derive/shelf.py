@@ -114,14 +114,14 @@ class Shelf:
     def sizes(self) -> dict[str, int]:
         """Return how many books are in each state; the runtime shows it and alerts look at it.
 
-        A book of a closed market, in whatever state, is counted as CLOSED: nobody waits for it. One that is STALE for its
-        market's pause alone as PAUSED. The others that are STALE are counted by cause, too.
+        A book that is STALE because its market is closed or paused is counted as CLOSED or PAUSED: nobody waits for it. The
+        others that are STALE are counted by cause, too.
         """
         found = {f"books {state}": 0 for state in (*get_args(BookState), "CLOSED", "PAUSED")}
         found |= {f"stale {cause}": 0 for cause in STALE_CAUSES if cause not in (MARKET_CLOSED, MARKET_PAUSED)}
         for book in self.books.values():
             cause = cause_in(book.cause, STALE_CAUSES) if book.state == "STALE" else ""
-            if book.status.is_closed:
+            if cause == MARKET_CLOSED:
                 found["books CLOSED"] += 1
             elif cause == MARKET_PAUSED:
                 found["books PAUSED"] += 1

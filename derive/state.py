@@ -5,7 +5,8 @@ Trust, worst first (the words of the causes stand in `core.domain.trust`):
     SUSPECT   a gap, a contradiction, a reset or the end of its feed: only a snapshot heals it
     SYNCING   a snapshot is awaited: there was none yet, or a suspect book has asked for one
     STALE     right but late or not tradable: its feed's ticks stopped or its records come late, it is silent beyond its
-              own measure, its two sides cross for a moment, its market is paused or closed; heals by itself
+              own measure, its two sides cross for a moment, its market is paused; heals by itself. Or its market is
+              closed, and then nothing else is said of it
     DEGRADED  polled by REST: shown and marked so
     LIVE      equal to what the venue sent
 
@@ -178,6 +179,9 @@ class InstrumentState:
 
     def judge(self) -> tuple[BookState, str]:
         """Return the state the book deserves now, and why."""
+        if self.status.is_closed:
+            # First: nobody waits for it, whatever became of its feed. What it is short of shows if the market opens again.
+            return "STALE", MARKET_CLOSED
         if self.suspect:
             if self.resync_asked:
                 return "SYNCING", because(NO_SNAPSHOT, f"since {self.suspect}")
@@ -188,8 +192,6 @@ class InstrumentState:
             return "STALE", FEED_SILENT
         if self.feed.late_ns:
             return "STALE", self.clock.far if self.feed.far else BEHIND_VENUE
-        if self.status.is_closed:
-            return "STALE", MARKET_CLOSED
         if self.status.status == "PAUSED":
             return "STALE", MARKET_PAUSED
         if self.crossed_ns:

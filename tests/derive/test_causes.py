@@ -74,7 +74,7 @@ def test_suspect_book_of_a_closed_market_does_not_claim_to_wait(live):
     live.write(live.status("CLOSED", venue_ts_ns=5))
     live.write(live.reset(reason="closed: end"))
     live.beat(3_000)
-    assert (live.said(), live.resyncs()) == (("SUSPECT", "closed: end"), [])
+    assert (live.said(), live.resyncs()) == (("STALE", "market closed"), [])
 
 
 # --- STALE: heals by itself

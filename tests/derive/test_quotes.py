@@ -169,7 +169,7 @@ def test_a_book_of_a_closed_market_is_counted_as_closed_whatever_became_of_its_f
     live.write(live.status(status, venue_ts_ns=5))
     assert counted(live) == {"books CLOSED": 1}
     live.write(live.reset(closed=True, reason="closed: another feed took over"))
-    assert (live.state(), counted(live)) == ("SUSPECT", {"books CLOSED": 1})
+    assert (live.state(), counted(live)) == ("STALE", {"books CLOSED": 1})
 
 
 def test_a_book_of_a_paused_market_is_counted_as_paused_unless_something_else_is_wrong(live):

@@ -310,7 +310,12 @@ def test_closed_market_asks_for_nothing(live):
     live.write(live.delta(4_700, -4))
     beat(live, 10_000)
     assert live.resyncs() == []
+    assert live.said() == ("STALE", "market closed")
+    # It was not right all the while, and if the market opens again it says so and asks.
+    live.write(live.status("OPEN", venue_ts_ns=6, ms=10_100))
     assert live.state() == "SUSPECT"
+    beat(live, 11_000, since_ms=10_100)
+    assert len(live.resyncs()) == 1
 
 
 def test_second_contradiction_keeps_the_first_cause(live):
