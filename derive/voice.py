@@ -118,15 +118,16 @@ class Voice:
             trail=cause.trail,  # type: ignore[attr-defined]
             origin=state.applied,
             state=state.state,
+            cause=state.cause,
         )
-        quote = quote_of(depth, version=(offset, place + 1), venue_ts_ns=venue_ts_ns, cause=state.cause)
+        quote = quote_of(depth, version=(offset, place + 1), venue_ts_ns=venue_ts_ns)
         state.depth, state.quote = depth, quote
         # As Output(...), without its constructor in Python: twice for each change that is shown.
         out.append(_new(Output, (_BOOK, instrument, depth, BY_KEY)))
         out.append(_new(Output, (_BOOK, instrument, quote, BY_KEY)))
 
     def _emit_dark(self, state: InstrumentState) -> None:
-        """Say the Quote of a book that shows no price."""
+        """Say the Quote of a book that shows no price. It names no Depth, so the last one counts no more."""
         quote = dark_quote(
             instrument=state.instrument,
             version=(self._offset, len(self._out)),

@@ -183,3 +183,18 @@ def test_stale_books_are_counted_by_cause(live):
     live.write(live.tick(ms=5_000, epoch=2))
     assert live.said() == ("STALE", "feed silent")
     assert counted(live) == {"books STALE": 1, "stale feed silent": 1}
+
+
+def test_a_depth_says_the_cause_of_its_state_as_the_quote_beside_it_does(log):
+    depth, quote = log.write(log.snapshot(degraded=True))
+    assert (depth.state, depth.cause) == (quote.state, quote.cause) == ("DEGRADED", "polled")
+    log.write(log.tick(ms=1))
+    depth, quote = log.write(log.snapshot(epoch=2, ms=2))
+    assert (depth.state, depth.cause) == (quote.state, quote.cause) == ("LIVE", "")
+
+
+def test_the_quote_of_a_dark_book_names_no_depth_so_the_last_one_counts_no_more(live):
+    shown = live.depths()[-1]
+    dark = live.write(live.delta(4_700, -4))[0]
+    assert (dark.state, dark.depth_offset, dark.depth_index) == ("SUSPECT", -1, -1)
+    assert live.depths()[-1] == shown
