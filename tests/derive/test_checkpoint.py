@@ -1,11 +1,13 @@
 """A book task's state, written down and taken up again."""
 
+import msgspec
 import pytest
 
 from core.domain.errors import CrossbookError
 from core.runtime.flow import Checkpointed
 from derive import shelf
 from derive.checkpoint import ITEM_CODEC, TASK_CODEC
+from derive.feeds import FeedState
 
 A, B = "kalshi:A", "kalshi:B"
 
@@ -173,3 +175,16 @@ def test_forgetting_is_the_same_with_a_restart_in_between(live):
     begun = len(live.outputs)
     forgetful(again)
     assert [o.record for o in again.outputs] == [o.record for o in live.outputs[begun - len(again.outputs) :]]
+
+
+def test_a_feed_far_behind_is_far_behind_after_a_restart_and_older_states_are_read(live):
+    live.write(live.delta(4_700, 1, ms=100, venue_ts_ns=live.records[0].recv_ts_ns - 60_000_000_000))
+    assert live.said() == ("STALE", "behind venue: by more than 10000 ms")
+    again = taken_up(live)
+    for log in (live, again):
+        log.beat(15_000)
+        assert log.task.book(A).state == "STALE"
+    feed = TASK_CODEC.decode(items(live)[""]).feeds[0]
+    assert feed.far
+    older = msgspec.convert(msgspec.to_builtins(feed)[:4], FeedState)
+    assert older == FeedState(feed.epoch, feed.ticked_ns, feed.silent, feed.late_ns, far=False)
