@@ -93,22 +93,23 @@ class Shelf:
             forgotten, _ = self._statuses.popitem(last=False)
             self._statuses_changed.add(forgotten)
 
-    def forget_unfed(self) -> int:
-        """Forget the books that nobody has fed for long, in log time; return how many.
+    def forget_unfed(self, offset: int) -> int:
+        """Forget the books that nobody has fed for long, in log time; return how many. `offset`: of the record in hand.
 
         What a dead feed still says of them later may make them anew, but shows nothing: its ticks are old. What was known of
         the market is kept, so that a closed one stays closed. The book was dark before and is said no more.
         """
         now_ns = self.log_ns
         gone = [state for state in self.books.values() if state.fed_ns and now_ns - state.fed_ns > _kept_ns(state)]
-        for state in gone:
+        for state in sorted(gone, key=_name):
             name = state.instrument
             del self.books[name]
             self.waiting.pop(name, None)
             self.crossed.pop(name, None)
             self._statuses_changed.add(name)
             if state.status.status != "UNKNOWN":
-                self._keep_status(name, state.birth, state.status)
+                # Statuses are let go in the order in which they came here, which is that of a restored state, too.
+                self._keep_status(name, offset, state.status)
         return len(gone)
 
     def sizes(self) -> dict[str, int]:
@@ -183,7 +184,7 @@ class Shelf:
                 self._restore_task(TASK_CODEC.decode(data))
             else:
                 found.append((name, ITEM_CODEC.decode(data)))
-        found.sort(key=lambda one: one[1].birth)
+        found.sort(key=lambda one: (one[1].birth, one[0]))
         for name, item in found:
             if item.book is None:
                 self._statuses[name] = (item.birth, StatusMemory.restored(item.status))
@@ -220,6 +221,10 @@ class Shelf:
 
 def _birth(state: InstrumentState) -> int:
     return state.birth
+
+
+def _name(state: InstrumentState) -> str:
+    return state.instrument
 
 
 def _kept_ns(state: InstrumentState) -> int:

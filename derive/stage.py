@@ -287,7 +287,7 @@ class BookTask(Voice):
         """Do what looks at every book, or may wait."""
         shelf, limits = self._shelf, self._limits
         self._auditor.trim(now_ns)
-        gone = shelf.forget_unfed()
+        gone = shelf.forget_unfed(self._offset)
         if gone:
             self._count("book.forgotten", gone)
         for clock in shelf.clocks.values():

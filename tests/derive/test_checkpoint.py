@@ -169,6 +169,19 @@ def test_a_book_that_nobody_feeds_for_a_day_is_forgotten_with_all_that_is_known_
         assert log.state(A) == "STALE"
 
 
+def test_statuses_are_let_go_in_the_same_order_after_a_restart_though_books_were_forgotten(live, monkeypatch):
+    monkeypatch.setattr(shelf, "STATUSES_MAX", 2)
+    state = items(live)
+    live.write(live.status("OPEN", instrument="kalshi:C", venue_ts_ns=5))
+    forgetful(live)
+    state |= items(live)
+    for log in (live, taken_up(live, state={name: data for name, data in state.items() if data is not None})):
+        # C's was known before A's came here: a third makes room by C's, and A is closed still.
+        log.write(log.status("OPEN", instrument="kalshi:D", venue_ts_ns=6, ms=3 * HOUR_MS))
+        log.write(log.snapshot(ms=3 * HOUR_MS, epoch=3))
+        assert log.said(A) == ("STALE", "market closed")
+
+
 def test_forgetting_is_the_same_with_a_restart_in_between(live):
     again = taken_up(live)
     forgetful(live)
