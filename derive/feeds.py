@@ -2,9 +2,12 @@
 
 A feed's lateness is the time between the venue's and our receive time of its changes, above what is usual of the
 venue. The usual is the lower quartile of the smallest offsets in the last 30 slices of 10 s. So the two clocks may
-differ by any constant; once five minutes are known, a skew that lasts less than one leaves the usual where it was,
-whichever way it goes, and one that stays is taken for usual after four. A path that is late for longer than that is believed: it cannot be
-told from a clock.
+differ by a constant; once five minutes are known, a skew that lasts less than one leaves the usual where it was,
+whichever way it goes, and one that stays is taken for usual after four: it cannot be told from a clock.
+
+Above an absolute limit (`behind_venue_max_ms`) nothing is usual: such a feed is far behind from its first change on, and
+until a change of it comes in less. Silence does not end that: ticks say that the socket is drained, not that the venue is
+on time. A feed that falls quiet gets a successor from ingest, which begins anew.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections import deque
 
 import msgspec
 
+from core.domain.trust import BEHIND_VENUE, because
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 
 FEED_FORGOTTEN_NS = 60 * NS_PER_S
@@ -31,27 +35,35 @@ class FeedState(msgspec.Struct, frozen=True, array_like=True):
     ticked_ns: int
     silent: bool
     late_ns: int
+    far: bool = False
 
 
 class Feed:
-    """One feed: its last tick, whether its ticks have stopped, and when a record of it was late last (0: it is not)."""
+    """One feed: its last tick, whether its ticks have stopped, and when a record of it was late last (0: it is not).
 
-    __slots__ = ("epoch", "late_ns", "silent", "ticked_ns")
+    Attributes:
+        far: its last record with a venue's time was above the absolute limit.
+    """
 
-    def __init__(self, epoch: int, ticked_ns: int, *, silent: bool = False, late_ns: int = 0) -> None:
+    __slots__ = ("epoch", "far", "late_ns", "silent", "ticked_ns")
+
+    def __init__(
+        self, epoch: int, ticked_ns: int, *, silent: bool = False, late_ns: int = 0, far: bool = False
+    ) -> None:
         self.epoch = epoch
         self.ticked_ns = ticked_ns
         self.silent = silent
         self.late_ns = late_ns
+        self.far = far
 
     def state(self) -> FeedState:
         """Return what is remembered."""
-        return FeedState(self.epoch, self.ticked_ns, self.silent, self.late_ns)
+        return FeedState(self.epoch, self.ticked_ns, self.silent, self.late_ns, self.far)
 
     @classmethod
     def restored(cls, state: FeedState) -> Feed:
         """Return the feed of `state`."""
-        return cls(state.epoch, state.ticked_ns, silent=state.silent, late_ns=state.late_ns)
+        return cls(state.epoch, state.ticked_ns, silent=state.silent, late_ns=state.late_ns, far=state.far)
 
 
 class ClockState(msgspec.Struct, frozen=True, array_like=True):
@@ -68,17 +80,20 @@ class VenueClock:
     Attributes:
         low_ns: smallest offset of this slice.
         high_ns: an offset above this is late.
+        max_ns: an offset above this is far behind, whatever is usual; `far`: that in words.
     """
 
-    __slots__ = ("_limit_ns", "_lows", "_slice_ns", "high_ns", "low_ns")
+    __slots__ = ("_limit_ns", "_lows", "_slice_ns", "far", "high_ns", "low_ns", "max_ns")
 
-    def __init__(self, limit_ms: int) -> None:
-        """`limit_ms` 0: nothing is ever late."""
+    def __init__(self, limit_ms: int, max_ms: int = 0) -> None:
+        """`limit_ms`: above what is usual; `max_ms`: in all. 0: not looked at."""
         self._limit_ns = limit_ms * NS_PER_MS
+        self.max_ns = max_ms * NS_PER_MS if max_ms else _FAR
+        self.far = because(BEHIND_VENUE, f"by more than {max_ms} ms")
         self._lows: deque[int] = deque(maxlen=SLICES)
         self._slice_ns = 0
         self.low_ns = _FAR
-        self.high_ns = _FAR
+        self.high_ns = self.max_ns
 
     def learn(self, offset_ns: int) -> None:
         """Take an offset below `low_ns`; before the first slice is full it is all that is known."""
@@ -98,7 +113,7 @@ class VenueClock:
 
     def _judge_by(self, usual_ns: int) -> None:
         if self._limit_ns:
-            self.high_ns = usual_ns + self._limit_ns
+            self.high_ns = min(usual_ns + self._limit_ns, self.max_ns)
 
     def state(self) -> ClockState:
         """Return what is remembered."""

@@ -18,6 +18,9 @@ class TrustLimits:
         feed_silent_ms: a feed whose last tick is older has stopped.
         hash_sample: one in so many changes that state a hash is recomputed; 0: none.
         behind_venue_ms: a feed whose records come so much later than usual is late; 0: not looked at.
+        behind_venue_max_ms: one whose records come so much after the venue's time is late however usual that is; 0: not
+            looked at. Both clocks are right to a second or two where orders are sent at all (Kalshi refuses a signature that
+            is seconds off), and no price of ten seconds ago is worth trading on.
         silent_floor_ms: no instrument is silent before this; 0: not looked at. See `derive.rhythm`.
         silent_factor: how many times its longest usual pause an instrument may pause.
         silent_learn_ms: how long an instrument must have spoken before its pauses are known.
@@ -30,6 +33,7 @@ class TrustLimits:
     feed_silent_ms: int = 1_000
     hash_sample: int = 4
     behind_venue_ms: int = 2_000
+    behind_venue_max_ms: int = 10_000
     silent_floor_ms: int = 60_000
     silent_factor: int = 4
     silent_learn_ms: int = 600_000

@@ -116,6 +116,11 @@ class StatusMemory:
         self._place = (-1, -1)
         self._content: tuple[str, list[int], list[int], list[int], str, str] = ("", [], [], [], "", "")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the market trades no more."""
+        return self.status in CLOSED_STATUSES
+
     def is_new(self, record: market.Status) -> bool:
         """Say whether `record` is newer than what is known and says something else, and remember it."""
         ts_ns = record.venue_ts_ns or record.recv_ts_ns

@@ -23,6 +23,7 @@ def depth_of(
     trail: list[int],
     origin: tuple[int, int] = (-1, -1),
     state: BookState = "LIVE",
+    cause: str = "",
 ) -> derived.Depth:
     """Return the top ten of a book that is shown.
 
@@ -34,6 +35,7 @@ def depth_of(
         version_offset=version[0],
         version_index=version[1],
         state=state,
+        cause=cause,
         price_exp=exponents[0],
         size_exp=exponents[1],
         bid_prices=bids[0],
@@ -49,8 +51,8 @@ def depth_of(
 
 
 # hot
-def quote_of(depth: derived.Depth, *, version: tuple[int, int], venue_ts_ns: int, cause: str = "") -> derived.Quote:
-    """Return the quote of a book that is shown, from its depth; price and size 0 on a side that is empty."""
+def quote_of(depth: derived.Depth, *, version: tuple[int, int], venue_ts_ns: int) -> derived.Quote:
+    """Return the quote of a book that is shown, from its depth and as trusted as that; price and size 0 on a side that is empty."""
     bid_price, bid_size = (depth.bid_prices[0], depth.bid_sizes[0]) if depth.bid_prices else (0, 0)
     ask_price, ask_size = (depth.ask_prices[0], depth.ask_sizes[0]) if depth.ask_prices else (0, 0)
     return derived.Quote(
@@ -60,7 +62,7 @@ def quote_of(depth: derived.Depth, *, version: tuple[int, int], venue_ts_ns: int
         depth_offset=depth.version_offset,
         depth_index=depth.version_index,
         state=depth.state,
-        cause=cause,
+        cause=depth.cause,
         price_exp=depth.price_exp,
         size_exp=depth.size_exp,
         bid_price=bid_price,

@@ -23,6 +23,9 @@ class DeriveSettings(WorkerSettings):
     behind_venue_ms: int = Field(
         _DEFAULTS.behind_venue_ms, ge=0, le=600_000, description="a feed so much later than usual is stale; 0: off"
     )
+    behind_venue_max_ms: int = Field(
+        _DEFAULTS.behind_venue_max_ms, ge=0, le=86_400_000, description="one so late is stale however usual; 0: off"
+    )
     silent_floor_ms: int = Field(
         _DEFAULTS.silent_floor_ms, ge=0, le=86_400_000, description="no instrument is silent before this; 0: off"
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from typing import get_args
 
+from core.domain.trust import MARKET_CLOSED, MARKET_PAUSED, STALE_CAUSES, cause_in
 from core.runtime.clock import NS_PER_S
 from core.runtime.flow import StateItems
 from derive.checkpoint import (
@@ -21,8 +23,13 @@ from derive.feeds import Feed, VenueClock
 from derive.limits import TrustLimits
 from derive.memories import StatusMemory
 from derive.state import AWAITING, InstrumentState
+from schemas.enums import BookState
 
 REPEAT_NS = 10 * NS_PER_S
+CLOSED_FORGOTTEN_NS = 3_600 * NS_PER_S
+"""A book of a closed market is forgotten when nobody has spoken of it, and its feed has not ticked, for so long."""
+BOOK_FORGOTTEN_NS = 24 * 3_600 * NS_PER_S
+"""The same of any other: its instrument left the catalogue, or nobody has fed it for a day."""
 STATUSES_MAX = 100_000
 """Statuses of instruments without a book: a venue's life-cycle channel speaks of all."""
 
@@ -68,19 +75,62 @@ class Shelf:
         """Return the clock of a venue."""
         clock = self.clocks.get(venue)
         if clock is None:
-            clock = self.clocks[venue] = VenueClock(self._limits.behind_venue_ms)
+            clock = self.clocks[venue] = VenueClock(self._limits.behind_venue_ms, self._limits.behind_venue_max_ms)
         return clock
 
     def status(self, instrument: str, offset: int) -> StatusMemory:
         """Return the status memory of an instrument that has no book."""
         known = self._statuses.get(instrument)
         if known is None:
-            known = self._statuses[instrument] = (offset, StatusMemory())
-            if len(self._statuses) > STATUSES_MAX:
-                forgotten, _ = self._statuses.popitem(last=False)
-                self._statuses_changed.add(forgotten)
+            known = (offset, StatusMemory())
+            self._keep_status(instrument, *known)
         self._statuses_changed.add(instrument)
         return known[1]
+
+    def _keep_status(self, instrument: str, birth: int, memory: StatusMemory) -> None:
+        self._statuses[instrument] = (birth, memory)
+        if len(self._statuses) > STATUSES_MAX:
+            forgotten, _ = self._statuses.popitem(last=False)
+            self._statuses_changed.add(forgotten)
+
+    def forget_unfed(self, offset: int) -> int:
+        """Forget the books that nobody has fed for long, in log time; return how many. `offset`: of the record in hand.
+
+        What a dead feed still says of them later may make them anew, but shows nothing: its ticks are old. What was known of
+        the market is kept, so that a closed one stays closed. The book was dark before and is said no more.
+        """
+        now_ns = self.log_ns
+        gone = [state for state in self.books.values() if state.fed_ns and now_ns - state.fed_ns > _kept_ns(state)]
+        for state in sorted(gone, key=_name):
+            name = state.instrument
+            del self.books[name]
+            self.waiting.pop(name, None)
+            self.crossed.pop(name, None)
+            self._statuses_changed.add(name)
+            if state.status.status != "UNKNOWN":
+                # Statuses are let go in the order in which they came here, which is that of a restored state, too.
+                self._keep_status(name, offset, state.status)
+        return len(gone)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many books are in each state; the runtime shows it and alerts look at it.
+
+        A book that is STALE because its market is closed or paused is counted as CLOSED or PAUSED: nobody waits for it. The
+        others that are STALE are counted by cause, too.
+        """
+        found = {f"books {state}": 0 for state in (*get_args(BookState), "CLOSED", "PAUSED")}
+        found |= {f"stale {cause}": 0 for cause in STALE_CAUSES if cause not in (MARKET_CLOSED, MARKET_PAUSED)}
+        for book in self.books.values():
+            cause = cause_in(book.cause, STALE_CAUSES) if book.state == "STALE" else ""
+            if cause == MARKET_CLOSED:
+                found["books CLOSED"] += 1
+            elif cause == MARKET_PAUSED:
+                found["books PAUSED"] += 1
+            else:
+                found[f"books {book.state}"] += 1
+                if cause:
+                    found[f"stale {cause}"] += 1
+        return found
 
     # What is due
 
@@ -94,7 +144,9 @@ class Shelf:
         now_ns = self.log_ns
         while self._repeats and self._repeats[0][0] <= now_ns:
             _, birth, name = heappop(self._repeats)
-            state = self.books[name]
+            state = self.books.get(name)
+            if state is None or state.birth != birth:
+                continue  # forgotten meanwhile
             heappush(self._repeats, (_next_due(state.repeat_ns, now_ns), birth, name))
             yield state
 
@@ -132,7 +184,7 @@ class Shelf:
                 self._restore_task(TASK_CODEC.decode(data))
             else:
                 found.append((name, ITEM_CODEC.decode(data)))
-        found.sort(key=lambda one: one[1].birth)
+        found.sort(key=lambda one: (one[1].birth, one[0]))
         for name, item in found:
             if item.book is None:
                 self._statuses[name] = (item.birth, StatusMemory.restored(item.status))
@@ -169,6 +221,14 @@ class Shelf:
 
 def _birth(state: InstrumentState) -> int:
     return state.birth
+
+
+def _name(state: InstrumentState) -> str:
+    return state.instrument
+
+
+def _kept_ns(state: InstrumentState) -> int:
+    return CLOSED_FORGOTTEN_NS if state.status.is_closed else BOOK_FORGOTTEN_NS
 
 
 def _next_due(first_ns: int, now_ns: int) -> int:

@@ -7,7 +7,6 @@ the log twice causes nothing. The order within one record: time first, then the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import get_args
 
 from core.domain.errors import Resync
 from core.domain.trust import AUDIT, CROSSED, GAP, HASH, because
@@ -23,7 +22,6 @@ from derive.rhythm import newest_by_feed
 from derive.state import SHOWN, InstrumentState
 from derive.voice import RESYNC_FIRST_NS, Voice
 from schemas import derived, market
-from schemas.enums import BookState
 from schemas.record import Record
 
 TICK_NS = 100 * NS_PER_MS
@@ -93,11 +91,8 @@ class BookTask(Voice):
         return self._books.get(instrument)
 
     def sizes(self) -> dict[str, int]:
-        """Return how many books are in each state; the runtime shows it and an alert looks at it."""
-        found = {f"books {state}": 0 for state in get_args(BookState)}
-        for book in self._books.values():
-            found[f"books {book.state}"] += 1
-        return found
+        """Return how many books are in each state; see `Shelf.sizes`."""
+        return self._shelf.sizes()
 
     # Market records
 
@@ -265,7 +260,7 @@ class BookTask(Voice):
         shelf.check_ns = now_ns + CHECK_NS
         for feed in list(shelf.feeds.values()):
             stopped = not feed.silent and self._is_silent(feed)
-            caught_up = feed.late_ns and now_ns - feed.late_ns > LATE_HELD_NS
+            caught_up = feed.late_ns and not feed.far and now_ns - feed.late_ns > LATE_HELD_NS
             if stopped or caught_up:
                 feed.silent = feed.silent or stopped
                 feed.late_ns = 0 if caught_up else feed.late_ns
@@ -292,6 +287,9 @@ class BookTask(Voice):
         """Do what looks at every book, or may wait."""
         shelf, limits = self._shelf, self._limits
         self._auditor.trim(now_ns)
+        gone = shelf.forget_unfed(self._offset)
+        if gone:
+            self._count("book.forgotten", gone)
         for clock in shelf.clocks.values():
             clock.roll(now_ns)
         heard = newest_by_feed((state.epoch, state.rhythm.heard_ns) for state in self._books.values())
@@ -331,9 +329,9 @@ class BookTask(Voice):
         clock, feed = state.clock, state.feed
         if late_ns < clock.low_ns:
             clock.learn(late_ns)
-        was_late = bool(feed.late_ns)
-        feed.late_ns = self._shelf.log_ns if late_ns > clock.high_ns else 0
-        return was_late != bool(feed.late_ns)
+        before = (bool(feed.late_ns), feed.far)
+        feed.late_ns, feed.far = self._shelf.log_ns if late_ns > clock.high_ns else 0, late_ns > clock.max_ns
+        return before != (bool(feed.late_ns), feed.far)
 
     # Trust
 

@@ -5,7 +5,8 @@ Trust, worst first (the words of the causes stand in `core.domain.trust`):
     SUSPECT   a gap, a contradiction, a reset or the end of its feed: only a snapshot heals it
     SYNCING   a snapshot is awaited: there was none yet, or a suspect book has asked for one
     STALE     right but late or not tradable: its feed's ticks stopped or its records come late, it is silent beyond its
-              own measure, its two sides cross for a moment, its market is paused or closed; heals by itself
+              own measure, its two sides cross for a moment, its market is paused; heals by itself. Or its market is
+              closed, and then nothing else is said of it
     DEGRADED  polled by REST: shown and marked so
     LIVE      equal to what the venue sent
 
@@ -33,7 +34,7 @@ from core.domain.trust import (
     cause_in,
 )
 from derive.feeds import Feed, VenueClock
-from derive.memories import CLOSED_STATUSES, StatusMemory, Strikes, TradeMemory
+from derive.memories import StatusMemory, Strikes, TradeMemory
 from derive.proof import HashProof
 from derive.rhythm import Rhythm
 from schemas import derived, market
@@ -134,6 +135,11 @@ class InstrumentState:
             self.state == "STALE" and cause_in(self.cause) in (INSTRUMENT_SILENT, CROSSED) and not self.degraded
         )
 
+    @property
+    def fed_ns(self) -> int:
+        """Log time when somebody fed it last: a record of its book, a tick of its feed; 0 if nothing was said of it yet."""
+        return max(self.rhythm.heard_ns, self.feed.ticked_ns, self.repeat_ns)
+
     # hot
     def admits(self, epoch: int, at: tuple[int, int]) -> bool:
         """Say whether a record of this origin is the owner's and above its last, and if so remember the origin."""
@@ -173,6 +179,9 @@ class InstrumentState:
 
     def judge(self) -> tuple[BookState, str]:
         """Return the state the book deserves now, and why."""
+        if self.status.is_closed:
+            # First: nobody waits for it, whatever became of its feed. What it is short of shows if the market opens again.
+            return "STALE", MARKET_CLOSED
         if self.suspect:
             if self.resync_asked:
                 return "SYNCING", because(NO_SNAPSHOT, f"since {self.suspect}")
@@ -182,9 +191,7 @@ class InstrumentState:
         if self.feed.silent:
             return "STALE", FEED_SILENT
         if self.feed.late_ns:
-            return "STALE", BEHIND_VENUE
-        if self.status.status in CLOSED_STATUSES:
-            return "STALE", MARKET_CLOSED
+            return "STALE", self.clock.far if self.feed.far else BEHIND_VENUE
         if self.status.status == "PAUSED":
             return "STALE", MARKET_PAUSED
         if self.crossed_ns:

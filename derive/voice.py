@@ -9,7 +9,6 @@ from core.runtime.clock import NS_PER_S
 from core.runtime.flow import BY_KEY, Output
 from derive.feeds import Feed
 from derive.limits import TrustLimits
-from derive.memories import CLOSED_STATUSES
 from derive.quotes import dark_quote, depth_of, quote_of
 from derive.shelf import Shelf
 from derive.state import AWAITING, SHOWN, InstrumentState
@@ -20,6 +19,10 @@ from schemas.record import Record
 RESYNC_FIRST_NS = NS_PER_S
 """How long a book waits for its feed's own recovery before it asks; doubled with each asking."""
 RESYNC_MAX_NS = 30 * NS_PER_S
+RESYNC_PATIENT = 120
+"""So many askings for one book, about an hour, at most `RESYNC_MAX_NS` apart; then the pause doubles again up to
+`RESYNC_RARE_NS`: what has brought no snapshot for an hour is most likely fed by nobody."""
+RESYNC_RARE_NS = 3_600 * NS_PER_S
 
 _BOOK = topics.DERIVED_BOOK
 _RESYNC = topics.DERIVED_RESYNC
@@ -115,15 +118,16 @@ class Voice:
             trail=cause.trail,  # type: ignore[attr-defined]
             origin=state.applied,
             state=state.state,
+            cause=state.cause,
         )
-        quote = quote_of(depth, version=(offset, place + 1), venue_ts_ns=venue_ts_ns, cause=state.cause)
+        quote = quote_of(depth, version=(offset, place + 1), venue_ts_ns=venue_ts_ns)
         state.depth, state.quote = depth, quote
         # As Output(...), without its constructor in Python: twice for each change that is shown.
         out.append(_new(Output, (_BOOK, instrument, depth, BY_KEY)))
         out.append(_new(Output, (_BOOK, instrument, quote, BY_KEY)))
 
     def _emit_dark(self, state: InstrumentState) -> None:
-        """Say the Quote of a book that shows no price."""
+        """Say the Quote of a book that shows no price. It names no Depth, so the last one counts no more."""
         quote = dark_quote(
             instrument=state.instrument,
             version=(self._offset, len(self._out)),
@@ -138,11 +142,11 @@ class Voice:
         self._out.append(Output(_BOOK, state.instrument, quote))
 
     def _ask(self, state: InstrumentState) -> None:
-        """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none."""
+        """Ask ingest for a snapshot: again after 1, 2, 4 ... 30 s of log time while there is none, later ever more seldom."""
         now_ns = self._shelf.log_ns
         state.dirty = True
-        state.resync_due_ns = now_ns + min(RESYNC_FIRST_NS << min(state.resync_asked, 5), RESYNC_MAX_NS)
-        if state.status.status in CLOSED_STATUSES:
+        state.resync_due_ns = now_ns + _pause_ns(state.resync_asked)
+        if state.status.is_closed:
             return
         state.resync_asked += 1
         self._count("resync.asked")
@@ -158,8 +162,8 @@ class Voice:
         )
         self._out.append(Output(_RESYNC, state.instrument, asked))
 
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _count(self, name: str, count: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + count
 
     def _tell(self, feed: Feed) -> None:
         """Say of each book of a feed what the feed's state makes of it."""
@@ -171,3 +175,10 @@ class Voice:
         for record in (state.depth, state.quote):
             if record is not None:
                 self._out.append(Output(_BOOK, state.instrument, msgspec.structs.replace(record, repeat=True)))
+
+
+def _pause_ns(asked: int) -> int:
+    """Return how long to wait after an asking that `asked` others came before."""
+    if asked < RESYNC_PATIENT:
+        return min(RESYNC_FIRST_NS << min(asked, 5), RESYNC_MAX_NS)
+    return min(RESYNC_MAX_NS << min(asked - RESYNC_PATIENT + 1, 7), RESYNC_RARE_NS)

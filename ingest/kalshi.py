@@ -5,14 +5,17 @@ Source: docs.kalshi.com websockets/*, quick_start_websockets; fixtures: `ws__ord
 1. One subscribe for books and trades of this connection's markets; the venue gives each channel a `sid`.
 2. `seq` counts from 1 within a `sid`, over all its markets and over control replies too; it is looked at before the type.
 3. After a skip nothing says which market lost data: all books of the connection are suspect, and `get_snapshot` asks for
-   all of them again. Its answers take their place in the same sequence. Subscribing again would bring no snapshot.
+   all of them again. Its answers take their place in the same sequence: one from before the skip heals nothing, one from
+   after it heals, whenever it was asked for. So what is on its way at a skip is asked for again only if then nothing comes
+   for a second, and whole subscriptions are asked for once a second at most. Subscribing again would bring no snapshot.
+   The venue limits commands (10,000/s), not the snapshots one of them brings, and asks for no buffering and replay.
 4. Errors 10 and 25 end a subscription: only a new connection helps.
 5. First snapshots that stop coming are asked for by name, once; what was asked for and does not come, or skips that come
-   again and again, end the connection. A command the venue was too busy for is repeated with growing pauses.
+   again and again, end the connection. A command the venue was too busy for is repeated with growing pauses and jitter.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -41,8 +44,10 @@ ANSWER_NS_MAX = 15 * NS_PER_S
 GAPS_MAX = 5
 """Skips within `GAPS_WINDOW_NS`; with more, a new connection is the better cure."""
 GAPS_WINDOW_NS = 10 * NS_PER_S
+ROUND_NS = NS_PER_S
+"""Between two askings for all books of the subscription, and how long what is on its way at a skip is waited for."""
 AGAIN_NS = NS_PER_S
-"""First pause before a command is repeated that the venue was too busy for; doubled each time."""
+"""Longest first pause before a command is repeated that the venue was too busy for; doubled each time, half is jitter."""
 AGAIN_MAX = 4
 """Repeats of one command."""
 SNAPSHOT_TICKERS_MAX = 500
@@ -58,6 +63,7 @@ _SEEN = frozenset(
 )
 _BUSY = frozenset({18, 27})
 _MARKET_LIMIT = 26
+_JITTER_BITS = 32
 
 
 class _Body(msgspec.Struct):
@@ -67,11 +73,21 @@ class _Body(msgspec.Struct):
 _BODY = msgspec.json.Decoder(_Body)
 
 
+def _longest(_: int) -> int:
+    return 0
+
+
 class KalshiConversation:
     """One connection's subscriptions, sequences and outstanding snapshots."""
 
-    def __init__(self, subjects: dict[str, str], *, venue_wide: bool) -> None:
-        """Take `subjects`: instrument by ticker. `venue_wide`: subscribe what concerns all markets, too."""
+    def __init__(
+        self, subjects: dict[str, str], *, venue_wide: bool, random_bits: Callable[[int], int] = _longest
+    ) -> None:
+        """Take `subjects`: instrument by ticker. `venue_wide`: subscribe what concerns all markets, too.
+
+        `random_bits`, the clock's, spreads repeats over time; without it each pause is the longest.
+        """
+        self._random_bits = random_bits
         self._instruments = subjects
         self._tickers = {instrument: ticker for ticker, instrument in subjects.items()}
         self._venue_wide = venue_wide
@@ -82,6 +98,10 @@ class KalshiConversation:
         self._seq_next: dict[int, int] = {}
         self._asked: dict[str, int] = {}
         self._snapshot_ns: dict[str, int] = {}
+        self._owed: set[str] = set()
+        """Without a snapshot since the last skip, and not asked for since then."""
+        self._skip_ns = 0
+        self._round_ns = 0
         self._gaps_ns: deque[int] = deque(maxlen=GAPS_MAX)
         self._commands: dict[int, bytes] = {}
         self._again: list[tuple[int, bytes]] = []
@@ -139,6 +159,8 @@ class KalshiConversation:
         actions.extend(self._say_again(now_ns))
         if self._missing and not self._asked and now_ns - self._progress_ns > ANSWER_NS_MAX:
             actions.extend(self._ask_missing(now_ns))
+        if self._owed:
+            actions.extend(self._ask_owed(now_ns))
         if self._asked:
             ticker, asked_ns = next(iter(self._asked.items()))
             if now_ns - asked_ns > ANSWER_NS_MAX:
@@ -178,11 +200,15 @@ class KalshiConversation:
         self._seq_next[sid] = max(expected, found + 1)
         channel = self._channels.get(sid, "")
         overtaken = found < expected
+        is_of_books = channel in ("", _BOOK_CHANNEL)
+        if is_of_books:
+            # All of them: what was skipped may be the first snapshot of a market. The frame in hand may pay the first.
+            self._owed = set(self._instruments)
         # A snapshot that was overtaken is no answer to anything.
         is_answer = not (overtaken and envelope.type == "orderbook_snapshot")
         actions: list[Action] = [*(self._control(envelope, now_ns) if is_answer else PUBLISH_ONLY)]
         actions[0] = Publish(overtaken)
-        if channel not in ("", _BOOK_CHANNEL):
+        if not is_of_books:
             # A trade or a status is lost; no book is the worse for it.
             log.get().warning("feed.sequence_skipped", channel=channel, reason=reason)
             return actions
@@ -192,11 +218,20 @@ class KalshiConversation:
             actions.append(Reconnect(f"{reason}, the {GAPS_MAX + 1}th skip in {GAPS_WINDOW_NS // NS_PER_S} s"))
             return actions
         self._gaps_ns.append(now_ns)
-        # What was asked for before the skip may be what was skipped.
-        self._asked.clear()
-        # All of them: what was skipped may be the first snapshot of a market.
-        actions.extend(self._ask(list(self._instruments), now_ns))
+        self._skip_ns = now_ns
+        actions.extend(self._ask_owed(now_ns))
         return actions
+
+    def _ask_owed(self, now_ns: int) -> Actions:
+        """Ask for all books at once, not too often; for what is on its way only when it seems to be what was skipped."""
+        if now_ns - self._round_ns < ROUND_NS:
+            return NOTHING
+        lost = now_ns - max(self._skip_ns, self._progress_ns) >= ROUND_NS
+        wanted = [t for t in self._instruments if t in self._owed and (lost or t not in self._asked)]
+        asked = self._ask(wanted, now_ns)
+        if asked:
+            self._round_ns = now_ns
+        return asked
 
     def _control(self, envelope: Envelope, now_ns: int) -> Actions:
         match envelope.type:
@@ -219,6 +254,7 @@ class KalshiConversation:
             self._odd += 1
             return PUBLISH_ONLY
         self._asked.pop(ticker, None)
+        self._owed.discard(ticker)
         self._snapshot_ns[ticker] = self._progress_ns = now_ns
         self._missing.discard(ticker)
         if self._missing or self._completed:
@@ -258,7 +294,10 @@ class KalshiConversation:
         repeats = self._repeats[number] = self._repeats.get(number, 0) + 1
         if repeats > AGAIN_MAX:
             return (Reconnect(f"error {error.code}: {error.message}, {repeats} times for one command"),)
-        self._again.append((now_ns + AGAIN_NS * 2 ** (repeats - 1), command))
+        # The venue is busy with all of our feeds at once: they must not all come back at once.
+        longest_ns = AGAIN_NS * 2 ** (repeats - 1)
+        jitter_ns = longest_ns * self._random_bits(_JITTER_BITS) >> (_JITTER_BITS + 1)
+        self._again.append((now_ns + longest_ns - jitter_ns, command))
         return NOTHING
 
     def _not_granted(self, error: WireError, said: str, command: bytes | None) -> Actions:
@@ -275,7 +314,11 @@ class KalshiConversation:
         for first in range(0, len(tickers), SNAPSHOT_TICKERS_MAX):
             some = tickers[first : first + SNAPSHOT_TICKERS_MAX]
             actions.append(self._say(get_snapshot_command(self._next_id(), sid, some)))
-        self._asked.update(dict.fromkeys(tickers, now_ns))
+        for ticker in tickers:
+            # Asked for again is asked for last: `beat` looks at the oldest.
+            self._asked.pop(ticker, None)
+            self._asked[ticker] = now_ns
+        self._owed.difference_update(tickers)
         return actions
 
     def _next_id(self) -> int:

@@ -161,4 +161,5 @@ class Line:
             connection.close()
 
     def _new_conversation(self) -> Conversation:
-        return self._around.venue.new_conversation(dict(self.subjects), self.spec.venue_wide)
+        around = self._around
+        return around.venue.new_conversation(dict(self.subjects), self.spec.venue_wide, around.clock.random_bits)

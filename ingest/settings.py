@@ -56,7 +56,7 @@ class IngestSettings(WorkerSettings):
         1.0, ge=0, description="how long new instruments are collected before a feed is opened"
     )
     feed_resyncs_per_s: float = Field(
-        20.0, gt=0, description="snapshots asked for again, at most, of one venue by all its workers"
+        20.0, gt=0, description="books derive misses, asked for again of one venue by all its workers; not after a skip"
     )
     feed_degraded_after_s: float = Field(
         10.0, ge=0, description="books are polled by REST when no socket can be had for so long; 0: never"

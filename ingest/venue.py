@@ -7,8 +7,8 @@ from ingest.conversation import Conversation
 from ingest.rest import RestClient
 from schemas.raw import Description
 
-NewConversation = Callable[[dict[str, str], bool], Conversation]
-"""Makes a conversation from instrument by subject, and whether it carries what concerns the whole venue."""
+NewConversation = Callable[[dict[str, str], bool, Callable[[int], int]], Conversation]
+"""Makes a conversation from instrument by subject, whether it carries what concerns the whole venue, and random bits."""
 
 
 class Books(Protocol):

@@ -84,7 +84,9 @@ def _kalshi(settings: IngestSettings) -> Venue:
         url=endpoints.market_ws + kalshi_hosts.WS_PATH,
         headers=headers,
         subject_of=lambda description: description.instrument.partition(":")[2],
-        new_conversation=lambda subjects, venue_wide: KalshiConversation(subjects, venue_wide=venue_wide),
+        new_conversation=lambda subjects, venue_wide, random_bits: KalshiConversation(
+            subjects, venue_wide=venue_wide, random_bits=random_bits
+        ),
         per_feed_max=settings.kalshi_markets_per_connection,
         remedy=_KALSHI_REMEDY,
         quiet_s_max=settings.kalshi_quiet_s,
@@ -126,7 +128,7 @@ def _polymarket(settings: IngestSettings) -> Venue:
         url=endpoints.market_ws + polymarket_hosts.MARKET_WS_PATH,
         headers=lambda _: {},
         subject_of=_yes_token,
-        new_conversation=lambda subjects, venue_wide: PolymarketConversation(subjects, venue_wide=venue_wide),
+        new_conversation=lambda subjects, venue_wide, _: PolymarketConversation(subjects, venue_wide=venue_wide),
         per_feed_max=settings.polymarket_markets_per_connection,
         remedy=_POLYMARKET_REMEDY,
         quiet_s_max=settings.polymarket_quiet_s,

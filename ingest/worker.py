@@ -67,6 +67,7 @@ class Worker:
         self._plan_at_s: float | None = None
         self._roster = Roster(venue.name)
         self._resyncs = Resyncs(venue.name, clock, settings.feed_resyncs_per_s)
+        self._resyncs.allot(0.0, self._is_ours)
         self._degraded: Degraded | None = None
         self._auditor: Auditor | None = None
         self._rest: RestClient | None = None
@@ -213,7 +214,7 @@ class Worker:
 
     def _allot(self, part: float) -> None:
         """Take our part of what the venue is asked in all: as large as our part of its instruments."""
-        self._resyncs.allot(part)
+        self._resyncs.allot(part, self._is_ours)
         per_s = self._settings.books_requests_per_s * max(part, 1 / self._partitions)
         if self._rest is not None:
             self._rest.pace(per_s)
@@ -221,6 +222,9 @@ class Worker:
             self._degraded.per_s = per_s
         if self._auditor is not None:
             self._auditor.pace(self._settings.audit_requests_per_s * part)
+
+    def _is_ours(self, instrument: str) -> bool:
+        return partition_of(instrument, self._partitions) in self._share_partitions
 
     def _answer_resyncs(self) -> None:
         due = self._resyncs.due()

@@ -40,6 +40,11 @@ ACK = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
+STARTED = Gauge(
+    "worker_start_time_seconds",
+    "When the process began, s since the epoch. Changing: it dies again and again.",
+    registry=REGISTRY,
+)
 LAG_RECORDS = Gauge(
     "worker_lag_records", "Records not yet handled. Growing: add replicas.", ["stage", "partition"], registry=REGISTRY
 )

@@ -20,7 +20,7 @@ from core.runtime import log as logs
 from core.runtime import metrics
 from core.runtime.admin import find_run
 from core.runtime.checkpoint import KafkaStore
-from core.runtime.clock import Clock, SystemClock
+from core.runtime.clock import NS_PER_S, Clock, SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import TaskContext, TaskFactory
 from core.runtime.keeper import Keeper
@@ -29,6 +29,7 @@ from core.runtime.producer import Publisher
 from core.runtime.sequencer import Plan, Sequencer, SourceTopic
 from core.runtime.settings import WorkerSettings, load
 from core.runtime.tables import KafkaTables
+from core.runtime.targets import FOLDER, Target
 from core.runtime.task import LogSpec, TaskLoop
 from core.runtime.topics import CHECKPOINT, TOPICS, WRITES
 from schemas.control import Run
@@ -271,17 +272,22 @@ class presence:  # noqa: N801 - reads as a statement
         self._facts = {"pid": os.getpid(), "stage": stage, "log": log_name, "run": settings.writes}
         self._health = health
         self._note: Path | None = None
+        self._target: Target | None = None
 
     def __enter__(self) -> None:
         self._endpoint = metrics.Endpoint(self._settings.metrics_port, self._health)
+        metrics.STARTED.set(SystemClock().now_ns() / NS_PER_S)
         if self._settings.worker_dir:
             folder = Path(self._settings.worker_dir)
             folder.mkdir(parents=True, exist_ok=True)
             self._note = folder / f"{os.getpid()}.json"
             self._note.write_text(json.dumps({**self._facts, "metrics_port": self._endpoint.port}), encoding="utf-8")
+            self._target = Target.claim(folder / FOLDER, self._facts, self._endpoint.port)
 
     def __exit__(self, *_: object) -> None:
         self._endpoint.close()
+        if self._target is not None:
+            self._target.release()
         if self._note is not None:
             self._note.unlink(missing_ok=True)
 

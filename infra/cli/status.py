@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import psutil
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.domain.errors import CrossbookError, Misconfigured, Unavailable
+from core.domain.trust import MARKET_CLOSED, MARKET_PAUSED, cause_in
 from core.runtime.admin import group_lag
 from core.runtime.pressure import LEVELS, Level, worst
 from infra.cli.reach import Reach
@@ -21,6 +23,8 @@ from infra.stack.stack import Stack
 
 SCRAPE_TIMEOUT_S = 2.0
 QUERY_TIMEOUT_S = 5.0
+_BY_CAUSE = {MARKET_CLOSED: "CLOSED", MARKET_PAUSED: "PAUSED"}
+"""What is shown of STALE books that nobody waits for."""
 
 
 class Scraped(NamedTuple):
@@ -116,16 +120,25 @@ def query(reach: Reach, sql: str) -> list[list[object]]:
 
 
 def books_by_state(reach: Reach) -> dict[str, int]:
-    """Return how many instruments' newest quote is in each state.
+    """Return how many instruments' newest quote is in each state; of closed and paused markets under a word of their own.
 
     Raises:
         Unavailable: QuestDB does not answer.
     """
     sql = (
-        "SELECT state, count() FROM (SELECT state FROM derived_quote WHERE $RUN LATEST ON ts PARTITION BY instrument) "
-        "ORDER BY state"
+        "SELECT state, cause, count() FROM "
+        "(SELECT state, cause FROM derived_quote WHERE $RUN LATEST ON ts PARTITION BY instrument)"
     )
-    return {str(state): int(str(count)) for state, count in query(reach, sql)}
+    return count_by_state((str(state), str(cause or ""), int(str(count))) for state, cause, count in query(reach, sql))
+
+
+def count_by_state(found: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    """Sum counts of (state, cause) by the state that is shown: STALE says that somebody should look, CLOSED does not."""
+    sums: dict[str, int] = {}
+    for state, cause, count in found:
+        shown = _BY_CAUSE.get(cause_in(cause, _BY_CAUSE), state) if state == "STALE" else state
+        sums[shown] = sums.get(shown, 0) + count
+    return dict(sorted(sums.items()))
 
 
 def scale_workers(reach: Reach, stage: str, n: int) -> str:

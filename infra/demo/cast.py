@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime.targets import FOLDER
 from infra.cli.reach import Reach
 from infra.demo.options import Options
 from infra.demo.world import World
@@ -70,7 +71,7 @@ def start(reach: Reach, processes: Processes, chosen: Sequence[Part], settings: 
     """Start the workers; `wait_ready` tells when each is there."""
     folder = worker_dir(reach)
     folder.mkdir(parents=True, exist_ok=True)
-    for note in folder.glob("*.json"):
+    for note in (*folder.glob("*.json"), *(folder / FOLDER).glob("*.json")):
         note.unlink()
     for part in chosen:
         program, arguments = python_command(*part.command)

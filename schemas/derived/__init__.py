@@ -38,7 +38,7 @@ class Audit(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Depth(Record, frozen=True, kw_only=True, gc=False):
-    """Top ten levels of one instrument."""
+    """Top ten levels of one instrument. Trust is in the Quote: a Depth counts only while a Quote names it."""
 
     schema_name: ClassVar[str] = "crossbook.derived.Depth"
     has_trail: ClassVar[bool] = True
@@ -62,6 +62,8 @@ class Depth(Record, frozen=True, kw_only=True, gc=False):
     book_frame_no: int = -1
     """origin, with epoch, of the last record applied to this book; -1 where not stated"""
     book_index: int = -1
+    cause: str = ""
+    """of the state, empty while LIVE"""
     recv_ts_ns: int
     """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from core.runtime import metrics, queues
 from core.runtime.pressure import Pressure, PressureLimits
-from infra.cli.status import Worker, pressure_of, read_metrics
+from infra.cli.status import Worker, count_by_state, pressure_of, read_metrics
 
 
 def worker_of(scraped) -> Worker:
@@ -40,3 +40,15 @@ def test_the_worst_reader_gives_the_level_and_is_named():
 
 def test_a_worker_that_keeps_up_is_calm_and_names_nobody():
     assert pressure_of(worker_of(read_metrics(""))) == "calm"
+
+
+def test_stale_books_of_closed_and_paused_markets_are_counted_under_their_own_word():
+    found = [
+        ("LIVE", "", 40),
+        ("STALE", "market closed", 7),
+        ("STALE", "market paused", 2),
+        ("STALE", "feed silent", 3),
+        ("STALE", "behind venue: by more than 10000 ms", 1),
+        ("SUSPECT", "closed: end", 5),
+    ]
+    assert count_by_state(found) == {"CLOSED": 7, "LIVE": 40, "PAUSED": 2, "STALE": 4, "SUSPECT": 5}

@@ -74,7 +74,7 @@ def test_suspect_book_of_a_closed_market_does_not_claim_to_wait(live):
     live.write(live.status("CLOSED", venue_ts_ns=5))
     live.write(live.reset(reason="closed: end"))
     live.beat(3_000)
-    assert (live.said(), live.resyncs()) == (("SUSPECT", "closed: end"), [])
+    assert (live.said(), live.resyncs()) == (("STALE", "market closed"), [])
 
 
 # --- STALE: heals by itself
@@ -121,10 +121,54 @@ def test_lateness_ends_when_the_feed_says_nothing_late_any_more(live):
     assert live.said() == ("LIVE", "")
 
 
-def test_constant_skew_of_the_venues_clock_is_no_lateness(live):
+@pytest.mark.parametrize("skew_ms", [-9_000, 9_000, 3_600_000])
+def test_constant_skew_of_the_venues_clock_is_no_lateness(live, skew_ms):
     for n in range(100):
-        spoken(live, 100 + n, skew_ms=-3_600_000)
+        spoken(live, 100 + n, skew_ms=skew_ms)
     assert set(live.states()) == {"LIVE"}
+
+
+FAR = "behind venue: by more than 10000 ms"
+
+
+def test_lateness_above_the_absolute_limit_is_never_taken_for_usual(live):
+    for second in range(2_000):
+        live.write(live.tick(ms=1_000 * second))
+        spoken(live, 1_000 * second, late_ms=600_000 if second >= 300 else 0)
+        assert live.said() == (("STALE", FAR) if second >= 300 else ("LIVE", "")), second
+    live.write(live.tick(ms=2_000_000))
+    spoken(live, 2_000_000)
+    assert live.said() == ("LIVE", "")
+
+
+def test_the_absolute_limit_holds_from_the_first_change(live):
+    spoken(live, 100, late_ms=10_100)
+    assert live.said() == ("STALE", FAR)
+
+
+def test_a_feed_far_behind_does_not_recover_by_saying_nothing(live):
+    spoken(live, 100, late_ms=60_000)
+    live.beat(30_000)
+    assert live.said() == ("STALE", FAR)
+    live.write(live.snapshot(ms=30_100, epoch=2))
+    assert live.said() == ("LIVE", "")
+
+
+def test_a_feed_less_far_behind_is_late_by_the_relative_limit(live):
+    spoken(live, 100)
+    spoken(live, 200, late_ms=60_000)
+    spoken(live, 300, late_ms=4_000)
+    assert live.said() == ("STALE", trust.BEHIND_VENUE)
+    live.beat(6_000)
+    assert live.said() == ("LIVE", "")
+
+
+def test_both_limits_are_settings_of_the_task(new_log):
+    log = new_log(behind_venue_ms=0, behind_venue_max_ms=500).live()
+    spoken(log, 100, late_ms=440)
+    assert log.said() == ("LIVE", "")
+    spoken(log, 200, late_ms=470)
+    assert log.said() == ("STALE", "behind venue: by more than 500 ms")
 
 
 @pytest.mark.parametrize("skew_ms", [-5_000, 5_000])
@@ -146,7 +190,7 @@ def test_path_that_stays_longer_is_usual_after_some_minutes(live):
 
 
 def test_nothing_is_late_where_lateness_is_off(new_log):
-    log = new_log(behind_venue_ms=0).live()
+    log = new_log(behind_venue_ms=0, behind_venue_max_ms=0).live()
     spoken(log, 100)
     spoken(log, 200, late_ms=1_000_000)
     assert log.said() == ("LIVE", "")

@@ -25,7 +25,7 @@ from core.domain.units import from_fixed
 from core.runtime.flow import Input, TaskContext
 from core.runtime.tables import MemoryTables
 from derive.stage import BookTask
-from ingest.conversation import Gap, Publish, Reconnect, Send
+from ingest.conversation import Actions, Gap, Publish, Reconnect, Send
 from ingest.kalshi import KalshiConversation
 from normalize.stage import FrameTask
 from schemas import derived, market, raw
@@ -259,6 +259,11 @@ class BookMachine(RuleBasedStateMachine):
         self.now_ms += ms
         for feed in [*self.feeds, *([self.polling] if self.polling else [])]:
             self.write(raw.FeedTick(**self.place(feed)))
+        for feed in list(self.feeds):
+            self.beat(feed)
+
+    def beat(self, feed: Feed) -> None:
+        """Let a feed's conversation do what is due."""
 
     @precondition(lambda self: self.feeds)
     @rule(payload=st.sampled_from([b"{", b"\xff", b"null", b"<html>", b'{"type":"orderbook_delta"}', b"[]"]))
@@ -326,11 +331,19 @@ class KalshiMachine(BookMachine):
 
     def deliver(self, feed: Feed, frame: Frame) -> None:
         assert feed.conversation is not None
-        for action in feed.conversation.received(frame.payload, self.recv_ns):
+        self.perform(feed, feed.conversation.received(frame.payload, self.recv_ns), frame)
+
+    def beat(self, feed: Feed) -> None:
+        assert feed.conversation is not None
+        self.perform(feed, feed.conversation.beat(self.recv_ns), None)
+
+    def perform(self, feed: Feed, actions: Actions, frame: Frame | None) -> None:
+        for action in actions:
             if feed not in self.feeds:
                 return
             match action:
                 case Publish(overtaken):
+                    assert frame is not None
                     self.publish(feed, frame, overtaken=overtaken)
                 case Gap(reason, instruments):
                     self.write(raw.Gap(**self.place(feed), instruments=list(instruments), reason=reason))
@@ -577,6 +590,8 @@ def test_an_answer_that_a_change_overtook_heals_no_book():
     machine.change(at=0, book=0, fate="now", side="BUY", size=0, step=2)
     machine.release(which=0)
     assert machine.task.book("kalshi:A").state != "LIVE"
+    # Both answers may still come for all the conversation knows; a second later it asks again.
+    machine.tick(ms=1_200)
     machine.answer(fate="now")
     machine.live_books_are_the_true_ones()
     assert machine.task.book("kalshi:A").state == "LIVE"

@@ -143,6 +143,10 @@ def test_tick_says_log_time_not_its_own(live):
     assert tick.ts_ns == T0 + 900_000_000
 
 
+def counted(log):
+    return {name: count for name, count in log.task.sizes().items() if count}
+
+
 def test_books_are_counted_by_state(live):
     assert live.task.sizes() == {
         "books UNKNOWN": 0,
@@ -151,4 +155,46 @@ def test_books_are_counted_by_state(live):
         "books SUSPECT": 0,
         "books STALE": 0,
         "books DEGRADED": 0,
+        "books CLOSED": 0,
+        "books PAUSED": 0,
+        "stale feed silent": 0,
+        "stale instrument silent": 0,
+        "stale behind venue": 0,
+        "stale crossed": 0,
     }
+
+
+@pytest.mark.parametrize("status", ["CLOSED", "DETERMINED", "SETTLED"])
+def test_a_book_of_a_closed_market_is_counted_as_closed_whatever_became_of_its_feed(live, status):
+    live.write(live.status(status, venue_ts_ns=5))
+    assert counted(live) == {"books CLOSED": 1}
+    live.write(live.reset(closed=True, reason="closed: another feed took over"))
+    assert (live.state(), counted(live)) == ("STALE", {"books CLOSED": 1})
+
+
+def test_a_book_of_a_paused_market_is_counted_as_paused_unless_something_else_is_wrong(live):
+    live.write(live.status("PAUSED", venue_ts_ns=5))
+    assert counted(live) == {"books PAUSED": 1}
+    live.write(live.delta(4_700, -4))
+    assert counted(live) == {"books SUSPECT": 1}
+
+
+def test_stale_books_are_counted_by_cause(live):
+    live.write(live.tick(ms=5_000, epoch=2))
+    assert live.said() == ("STALE", "feed silent")
+    assert counted(live) == {"books STALE": 1, "stale feed silent": 1}
+
+
+def test_a_depth_says_the_cause_of_its_state_as_the_quote_beside_it_does(log):
+    depth, quote = log.write(log.snapshot(degraded=True))
+    assert (depth.state, depth.cause) == (quote.state, quote.cause) == ("DEGRADED", "polled")
+    log.write(log.tick(ms=1))
+    depth, quote = log.write(log.snapshot(epoch=2, ms=2))
+    assert (depth.state, depth.cause) == (quote.state, quote.cause) == ("LIVE", "")
+
+
+def test_the_quote_of_a_dark_book_names_no_depth_so_the_last_one_counts_no_more(live):
+    shown = live.depths()[-1]
+    dark = live.write(live.delta(4_700, -4))[0]
+    assert (dark.state, dark.depth_offset, dark.depth_index) == ("SUSPECT", -1, -1)
+    assert live.depths()[-1] == shown

@@ -1,6 +1,10 @@
 """When a book is believed: SYNCING, LIVE, STALE, SUSPECT."""
 
+from itertools import pairwise
+
 import pytest
+
+from derive.voice import RESYNC_PATIENT
 
 A, B = "kalshi:A", "kalshi:B"
 T0 = 1_790_000_000_000_000_000
@@ -286,12 +290,32 @@ def test_book_without_a_snapshot_asks_too(log):
     assert asked_at_ms(log) == [1_000]
 
 
+def test_a_dead_book_asks_ever_more_seldom(live):
+    live.write(live.delta(4_700, -4, ms=0))
+    for ms in range(0, 24 * 3_600_000, 5_000):
+        live.write(live.tick(ms=ms + 1))
+    times = asked_at_ms(live)
+    assert 140 < len(times) < 160
+    assert times[RESYNC_PATIENT - 1] < 1.1 * 3_600_000
+    assert all(3_600_000 <= later - earlier <= 3_605_000 for earlier, later in pairwise(times[-10:]))
+    # A new reason to ask is asked for at once again.
+    live.write(live.snapshot(ms=86_400_000))
+    live.write(live.delta(4_700, -4, ms=86_400_001))
+    live.beat(86_404_000, since_ms=86_400_000)
+    assert [ms - 86_400_000 for ms in asked_at_ms(live)[len(times) :]] == [1, 1_250, 3_250]
+
+
 def test_closed_market_asks_for_nothing(live):
     live.write(live.status("SETTLED", venue_ts_ns=5))
     live.write(live.delta(4_700, -4))
     beat(live, 10_000)
     assert live.resyncs() == []
+    assert live.said() == ("STALE", "market closed")
+    # It was not right all the while, and if the market opens again it says so and asks.
+    live.write(live.status("OPEN", venue_ts_ns=6, ms=10_100))
     assert live.state() == "SUSPECT"
+    beat(live, 11_000, since_ms=10_100)
+    assert len(live.resyncs()) == 1
 
 
 def test_second_contradiction_keeps_the_first_cause(live):

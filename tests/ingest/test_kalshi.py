@@ -7,7 +7,7 @@ import pytest
 
 from core.runtime.clock import NS_PER_S
 from ingest.conversation import PUBLISH_ONLY, Complete, Gap, Ping, Publish, Reconnect, Send
-from ingest.kalshi import AGAIN_MAX, ANSWER_NS_MAX, GAPS_MAX, KalshiConversation
+from ingest.kalshi import AGAIN_MAX, ANSWER_NS_MAX, GAPS_MAX, ROUND_NS, KalshiConversation
 
 T0 = 1_790_000_000 * NS_PER_S
 
@@ -127,7 +127,7 @@ def test_a_snapshot_that_reveals_a_hole_heals_and_one_that_is_overtaken_does_not
     assert talk.received(snapshot("A", 5), T0)[:2] == [Gap("sid 1: expected seq 3, found 5"), Publish()]
     overtaken = talk.received(snapshot("B", 4), T0)
     assert overtaken[:2] == [late, Publish(overtaken=True)]
-    assert [command["params"]["market_tickers"] for command in said(overtaken)] == [["A", "B"]]
+    assert [command["params"]["market_tickers"] for command in said(talk.beat(T0 + ROUND_NS))] == [["A", "B"]]
 
 
 def test_a_first_snapshot_that_is_overtaken_does_not_make_the_feed_complete() -> None:
@@ -164,8 +164,8 @@ def test_a_skip_at_the_very_first_frame_is_seen() -> None:
     conversation.received(subscribed("orderbook_delta", 1), T0)
     actions = conversation.received(snapshot("B", 2), T0)
     assert Gap("sid 1: expected seq 1, found 2") in actions
-    # The snapshot of A was the lost frame: it is asked for although it was never there.
-    assert said(actions)[0]["params"]["market_tickers"] == ["A", "B"]
+    # The snapshot of A was the lost frame: it is asked for although it was never there. That of B stands after the skip.
+    assert said(actions)[0]["params"]["market_tickers"] == ["A"]
 
 
 def test_too_many_gaps_end_the_connection(talk: KalshiConversation) -> None:
@@ -279,3 +279,61 @@ def test_a_command_is_repeated_with_growing_pauses_and_then_given_up(talk: Kalsh
         now_ns += waited
     assert pauses == [1, 2, 4, 8]
     assert Reconnect in kinds(talk.received(error(27, id=2), now_ns))
+
+
+def tickers_of(commands: list[dict]) -> list[str]:
+    return [t for one in commands if one["cmd"] == "update_subscription" for t in one["params"]["market_tickers"]]
+
+
+def test_five_skips_in_half_a_second_ask_twice_and_not_five_times() -> None:
+    names = [f"T{number}" for number in range(500)]
+    talk = KalshiConversation({name: f"kalshi:{name}" for name in names}, venue_wide=False)
+    talk.opened(T0)
+    talk.received(subscribed("orderbook_delta", 1), T0)
+    for seq, name in enumerate(names, start=1):
+        talk.received(snapshot(name, seq), T0)
+    asked, seq, now_ns = [], 502, T0
+    for _ in range(GAPS_MAX):
+        asked += tickers_of(said(talk.received(delta("T0", seq), now_ns)))
+        # A part is answered between two skips: that is void again with the next one.
+        talk.received(snapshot(f"T{seq % 7}", seq + 1), now_ns)
+        seq, now_ns = seq + 3, now_ns + NS_PER_S // 10
+    assert sorted(asked) == sorted(names)
+    while now_ns < T0 + ANSWER_NS_MAX // 2:
+        asked += tickers_of(said(talk.beat(now_ns)))
+        now_ns += NS_PER_S // 4
+    # Whatever has no answer from after the last skip was asked for once more; the one that has, was not.
+    assert len(asked) == 2 * len(names) - 1
+
+
+def test_a_snapshot_from_before_the_second_skip_counts_for_nothing_after_it(talk: KalshiConversation) -> None:
+    assert tickers_of(said(talk.received(delta("A", 5), T0))) == ["A", "B"]
+    talk.received(snapshot("A", 6), T0 + 1)
+    assert Gap in kinds(talk.received(delta("B", 8), T0 + 2))
+    talk.received(snapshot("B", 9), T0 + 3)
+    assert tickers_of(said(talk.beat(T0 + ROUND_NS - 1))) == []
+    assert tickers_of(said(talk.beat(T0 + ROUND_NS))) == ["A"]
+
+
+def test_what_is_on_its_way_at_a_skip_is_asked_for_again_only_when_nothing_comes(talk: KalshiConversation) -> None:
+    talk.resync({"kalshi:A": T0}, T0)
+    assert tickers_of(said(talk.received(delta("A", 5), T0 + 1))) == ["B"]
+    talk.received(snapshot("B", 6), T0 + NS_PER_S)
+    assert tickers_of(said(talk.beat(T0 + ROUND_NS + 1))) == []
+    assert tickers_of(said(talk.beat(T0 + 2 * NS_PER_S))) == ["A"]
+    assert tickers_of(said(talk.beat(T0 + 5 * NS_PER_S))) == []
+    talk.received(snapshot("A", 7), T0 + 5 * NS_PER_S)
+    assert not any(isinstance(action, Reconnect) for action in talk.beat(T0 + 3 * ANSWER_NS_MAX))
+
+
+def test_the_pauses_before_a_busy_venue_is_asked_again_differ_between_feeds() -> None:
+    due = set()
+    for bits in (0, 1 << 31, (1 << 32) - 1):
+        talk = KalshiConversation({"A": "kalshi:A"}, venue_wide=False, random_bits=lambda _, drawn=bits: drawn)
+        talk.opened(T0)
+        talk.received(subscribed("orderbook_delta", 1), T0)
+        talk.received(error(27, id=1), T0)
+        waited_ns = next(ms * 1_000_000 for ms in range(1_001) if said(talk.beat(T0 + ms * 1_000_000)))
+        due.add(waited_ns)
+    assert len(due) == 3
+    assert NS_PER_S // 2 <= min(due) < max(due) <= NS_PER_S

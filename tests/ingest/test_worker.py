@@ -7,6 +7,7 @@ import json
 import pytest
 
 from core.domain.partition import partition_of
+from core.runtime import metrics
 from core.runtime.topics import DERIVED_RESYNC, RAW_FEED, RAW_FRAME
 from schemas.derived import Resync
 from schemas.raw import Closed, FeedTick, Frame, Gap, Opened
@@ -402,5 +403,26 @@ def test_whatever_the_venue_does_every_instrument_is_fed_again_and_no_number_is_
         assert len(numbers) >= 4
         for found in numbers.values():
             assert found == list(range(1, len(found) + 1))
+
+    in_world(body)
+
+
+def test_a_worker_spends_its_part_of_the_resyncs_on_its_own_share_alone(in_world, new_worker) -> None:
+    async def body(venues) -> None:
+        crew = new_worker("kalshi", venues.settings)
+        items = venues.descriptions("kalshi")
+        for number, name in enumerate(("w1", "w2")):
+            crew.hire(name)
+            crew.tables[name].deal([number], {i: r for i, r in items.items() if partition_of(i, 2) == number})
+        await crew.until(lambda: sorted(crew.fed()) == sorted(items))
+        count = metrics.EVENTS.labels("ingest", "resync")._value.get
+        before, asked_ns = count(), crew.clock.now_ns()
+        wanted = sorted(items)[:6]
+        for instrument in wanted:
+            crew.log.send(DERIVED_RESYNC, instrument, resync("kalshi", instrument, 0, asked_ns))
+        await crew.until(lambda: count() - before >= len(wanted))
+        await asyncio.sleep(0.5)
+        assert count() - before == len(wanted)
+        await crew.dismiss()
 
     in_world(body)

@@ -240,3 +240,11 @@ def test_lists_of_numbers_are_converted_whatever_their_record(kind):
     )
     row = BY_KIND[kind].row("demo", record, PLACE)
     assert set(row.columns) | set(row.symbols) <= set(BY_KIND[kind].columns) | {"run"}
+
+
+def test_the_cause_of_a_depth_has_a_column():
+    depth = Depth(
+        instrument="kalshi:A", version_offset=9, version_index=0, state="DEGRADED", cause="polled", price_exp=-4,
+        size_exp=-6, bid_prices=[], bid_sizes=[], ask_prices=[], ask_sizes=[], epoch=1, recv_ts_ns=T,
+    )  # fmt: skip
+    assert one(depth).symbols["cause"] == "polled"
