@@ -3,6 +3,7 @@
     (empty)                     the newest tick of each partition, the venue accounts
     book/<instrument>           newest quote and depth
     instrument/<id>, link/<id>  what is known
+    notice/<id or event>        when a venue last said that this is no longer so
     strategy/<id>               configuration, links with an intent under way, the strategy's own memory
 
 A strategy that does not offer its memory (`ports.Remembers`) leaves its shard without new checkpoints while it runs: a
@@ -11,7 +12,7 @@ takeover then reads the log from the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,7 +24,7 @@ from decide.ports import Remembers
 from decide.ports import Strategy as Running
 from schemas.decision import Link, Profile, Strategy
 from schemas.derived import Depth, Quote
-from schemas.market import Instrument
+from schemas.market import Instrument, Notice
 
 VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
@@ -65,6 +66,10 @@ class _Instrument(msgspec.Struct, frozen=True):
     status_ns: int | None
 
 
+class _Noticed(msgspec.Struct, frozen=True):
+    ts_ns: int
+
+
 class _Strategy(msgspec.Struct, frozen=True):
     config: Strategy
     busy: dict[str, str]
@@ -76,6 +81,7 @@ _OWN = StateCodec(_Own, VERSION)
 _BOOKS = StateCodec(_Book, VERSION)
 _INSTRUMENTS = StateCodec(_Instrument, VERSION)
 _LINKS = StateCodec(Link, VERSION)
+_NOTICES = StateCodec(_Noticed, VERSION)
 _STRATEGIES = StateCodec(_Strategy, VERSION)
 
 
@@ -94,6 +100,7 @@ class State:
     changed_books: set[str] = field(default_factory=set)
     changed_instruments: set[str] = field(default_factory=set)
     changed_links: set[str] = field(default_factory=set)
+    changed_notices: set[str] = field(default_factory=set)
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
     _sound: dict[str, Link] = field(default_factory=dict)
@@ -142,8 +149,20 @@ class State:
         known = self.instruments.get(instrument.instrument)
         self.instruments[instrument.instrument] = instrument
         self.changed_instruments.add(instrument.instrument)
+        return self._judge_again(
+            (instrument.instrument, instrument.event_group, known.event_group if known is not None else "")
+        )
+
+    def learn_notice(self, notice: Notice) -> dict[str, str]:
+        """Take a venue's word that its catalogue changed in; return the links this struck, with their faults."""
+        self._judge_all()
+        about = self.instruments.notice(notice)
+        self.changed_notices.add(notice.instrument or notice.event_group)
+        return self._judge_again(about)
+
+    def _judge_again(self, keys: Iterable[str]) -> dict[str, str]:
         names: set[str] = set()
-        for key in (instrument.instrument, instrument.event_group, known.event_group if known is not None else ""):
+        for key in keys:
             names |= self._concerned.get(key, set())
         struck = {}
         for name in sorted(names):
@@ -196,6 +215,9 @@ class State:
         for name in sorted(self.changed_links):
             yield f"link/{name}", _LINKS.encode(self.links[name])
         self.changed_links.clear()
+        for name in sorted(self.changed_notices):
+            yield f"notice/{name}", _NOTICES.encode(_Noticed(self.instruments.noticed_ns[name]))
+        self.changed_notices.clear()
         for name, data in self._small().items():
             if self._last.get(name) != data:
                 self._last[name] = data
@@ -229,6 +251,8 @@ class State:
                         self.status_ns[key] = known.status_ns
                 case "link":
                     self.links[key] = _LINKS.decode(data)
+                case "notice":
+                    self.instruments.noticed_ns[key] = _NOTICES.decode(data).ts_ns
                 case "strategy":
                     self._restore_strategy(_STRATEGIES.decode(data), make)
                     self._last[name] = data

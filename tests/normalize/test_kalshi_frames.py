@@ -118,7 +118,7 @@ def test_empty_snapshot_without_market_id_is_no_book(kalshi):
 )
 def test_lifecycle_becomes_status(kalshi, event, fields, status, result):
     message = {"market_ticker": "KXANY-26-T1", "event_type": event} | fields
-    (record,) = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
+    *_, record = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
     # One feed speaks of every market of the exchange, also of those it was not opened for.
     assert record.instrument == "kalshi:KXANY-26-T1"
     assert (record.status, record.result) == (status, result)
