@@ -375,7 +375,9 @@ def _scheduled(series: rest.Series | None, event: rest.Event | None, changes: li
             factor_e6 = change.multiplier_e6 or 0
             series = series and msgspec.structs.replace(series, fee_type=change.fee_type, multiplier_e6=factor_e6)
         else:
-            event = event and msgspec.structs.replace(event, fee_type=change.fee_type, multiplier_e6=change.multiplier_e6)
+            event = event and msgspec.structs.replace(
+                event, fee_type=change.fee_type, multiplier_e6=change.multiplier_e6
+            )
         model, taker_fee_e6, _ = _fees(series, event)
         if model == "UNKNOWN":
             return None

@@ -8,7 +8,6 @@ from simulate.history import History
 from simulate.matching import Matcher
 from simulate.universe import KALSHI_SERIES, LinkedMarket
 
-
 CLOSE_S = 1_924_991_940
 """2030-12-31T23:59:00Z."""
 
