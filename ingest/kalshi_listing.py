@@ -61,7 +61,7 @@ class KalshiListing:
         page: int,
         series: Collection[str] = (),
         context_kept_s: float = 60.0,
-        context_requests_max: int = 50,
+        context_requests_max: int = 100,
     ) -> None:
         """`series`: only these, all if empty. `page`: markets a request. `context_*`: of `KalshiContext`."""
         self._rest = rest
