@@ -71,7 +71,7 @@ RAW_INSTRUMENT = {
 }
 
 MARKET_INSTRUMENT = Topic("market.instrument", (market.Instrument,), "instrument", cleanup="compact")
-MARKET_NOTICE = Topic("market.notice", (market.Notice,), "instrument or event", "one")
+MARKET_NOTICE = Topic("market.notice", (market.Notice,), "instrument or event", "one", retention_ms=30 * DAY_MS)
 """What the venues say on their streams of what only their catalogues say whole; catalogues are asked at once."""
 MARKET_EVENT = Topic(
     "market.event",
