@@ -31,7 +31,7 @@ from decide.waits import pass_time
 from decide.watch import Watch
 from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
-from schemas.market import Instrument, Status
+from schemas.market import Instrument, Notice, Status
 from schemas.order import Alive, Fill, OrderUpdate, Payout, Settled, Submitting, VenueReport
 from schemas.record import Record
 
@@ -106,6 +106,9 @@ class AccountsTask:
                 self._known.instruments[record.instrument] = record
                 self._state.changed_known[f"instrument/{record.instrument}"] = None
                 self._hear(record, turn)
+            case Notice():
+                self._known.instruments.notice(record)
+                self._state.changed_known[f"notice/{record.instrument or record.event_group}"] = None
             case Profile() if self._is_ours(record.account_set) and record.venue in CONDUCTS:
                 accounts = self._set(record.account_set)
                 accounts.add_profile(record)

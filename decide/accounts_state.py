@@ -1,6 +1,7 @@
 """What the accounts' task remembers, and how it is written down: an item for each thing that changes by itself.
 
     link/<id>, instrument/<id>      what is known
+    notice/<id or event>            when a venue last said that this is no longer so
     set/<name>                      limit, profiles, gateways, what waits
     account/<set>/<id>              cash, holdings, reservations
     fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
@@ -45,6 +46,10 @@ REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
 VERSION = 4
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
+
+
+class _Noticed(msgspec.Struct, frozen=True):
+    ts_ns: int
 
 
 class _Set(msgspec.Struct, frozen=True):
@@ -116,6 +121,7 @@ class _Ticks(msgspec.Struct, frozen=True):
 
 _LINKS = StateCodec(Link, VERSION)
 _INSTRUMENTS = StateCodec(Instrument, VERSION)
+_NOTICES = StateCodec(_Noticed, VERSION)
 _SETS = StateCodec(_Set, VERSION)
 _ACCOUNTS = StateCodec(_Account, VERSION)
 _FILLS = StateCodec(_Fill, VERSION)
@@ -179,12 +185,13 @@ class State:
         names, self.changed_known = self.changed_known, {}
         for name in names:
             kind, _, key = name.partition("/")
-            yield (
-                name,
-                _LINKS.encode(self.known.links[key])
-                if kind == "link"
-                else _INSTRUMENTS.encode(self.known.instruments[key]),
-            )
+            match kind:
+                case "link":
+                    yield name, _LINKS.encode(self.known.links[key])
+                case "notice":
+                    yield name, _NOTICES.encode(_Noticed(self.known.instruments.noticed_ns[key]))
+                case _:
+                    yield name, _INSTRUMENTS.encode(self.known.instruments[key])
         for minute in sorted(self.refused.changed):
             intents = self.refused.of(minute)
             yield f"refused/{minute}", None if intents is None else _REFUSALS.encode(_Refused(minute, intents))
@@ -261,6 +268,8 @@ class State:
                     self.known.links[key] = _LINKS.decode(data)
                 case "instrument":
                     self.known.instruments[key] = _INSTRUMENTS.decode(data)
+                case "notice":
+                    self.known.instruments.noticed_ns[key] = _NOTICES.decode(data).ts_ns
                 case "refused":
                     refused = _REFUSALS.decode(data)
                     self.refused.restore(refused.minute, refused.intents)

@@ -20,7 +20,7 @@ import msgspec
 from core.domain.units import MICRO
 from schemas.decision import Link
 from schemas.enums import Side
-from schemas.market import Instrument
+from schemas.market import Instrument, Notice
 
 SUSPENDED_BY = "decide"
 HALF = MICRO // 2
@@ -37,6 +37,8 @@ class Fault(StrEnum):
     """an instrument cannot be traded at its venue now"""
     DECIDED = "DECIDED"
     """an instrument's outcome is determined or settled"""
+    STALE = "STALE"
+    """its venue said that what it states of an instrument changed, and nobody has read what it is now"""
     RULES = "RULES"
     """a rule text is not the one that was approved"""
     CUTOFF = "CUTOFF"
@@ -57,11 +59,16 @@ class State(NamedTuple):
 
 
 class Instruments(dict[str, Instrument]):
-    """Instruments by id that also know which of them share an event. Set by `[…] =` only; nothing is ever removed."""
+    """Instruments by id that also know which of them share an event. Set by `[…] =` only; nothing is ever removed.
+
+    Attributes:
+        noticed_ns: when a venue last said that what it states of an instrument, or an event, is no longer what it was.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._of_event: dict[str, set[str]] = {}
+        self.noticed_ns: dict[str, int] = {}
 
     def __setitem__(self, name: str, instrument: Instrument) -> None:
         known = self.get(name)
@@ -70,6 +77,17 @@ class Instruments(dict[str, Instrument]):
                 self._of_event[known.event_group].discard(name)
             self._of_event.setdefault(instrument.event_group, set()).add(name)
         super().__setitem__(name, instrument)
+
+    def notice(self, notice: Notice) -> frozenset[str]:
+        """Take a venue's word that its catalogue says something new; return the instruments it is about."""
+        name = notice.instrument or notice.event_group
+        self.noticed_ns[name] = max(notice.recv_ts_ns, self.noticed_ns.get(name, 0))
+        return frozenset({notice.instrument}) & self.keys() if notice.instrument else self.of_event(name)
+
+    def is_stale(self, instrument: Instrument) -> bool:
+        """Say whether its description is older than the last word that it changed."""
+        names = (instrument.instrument, instrument.event_group)
+        return instrument.recv_ts_ns < max(self.noticed_ns.get(name, 0) for name in names)
 
     def of_event(self, event_group: str) -> frozenset[str]:
         """Return the instruments of one event."""
@@ -164,7 +182,12 @@ def fault(link: Link, instruments: Instruments) -> str:
         if instrument is None or (instrument.status == "UNKNOWN" and not instrument.rules_hash):
             return f"{Fault.UNKNOWN_INSTRUMENT}: {name} is not described"
         described.append(instrument)
-    return _changed(link, described) or _not_exhaustive(link, described, instruments) or _not_open(described)
+    return (
+        _changed(link, described)
+        or _not_exhaustive(link, described, instruments)
+        or _not_open(described)
+        or _stale(described, instruments)
+    )
 
 
 def is_lasting(reason: str) -> bool:
@@ -250,6 +273,13 @@ def _not_exhaustive(link: Link, described: list[Instrument], instruments: Instru
     others = instruments.of_event(link.event_group) - names if link.event_group else frozenset()
     if others:
         return f"{Fault.NOT_EXHAUSTIVE}: {min(others)} is an outcome of {link.event_group} too"
+    return ""
+
+
+def _stale(described: list[Instrument], instruments: Instruments) -> str:
+    for instrument in described:
+        if instruments.is_stale(instrument):
+            return f"{Fault.STALE}: {instrument.instrument}: its venue changed what it states of it; not read again yet"
     return ""
 
 

@@ -25,6 +25,7 @@ STRATEGY_SOURCES = (
     SourceTopic(topics.DECISION_LINK, configures=True),
     SourceTopic(topics.DECISION_PROFILE, configures=True),
     SourceTopic(topics.MARKET_INSTRUMENT),
+    SourceTopic(topics.MARKET_NOTICE),
     SourceTopic(topics.DECISION_SAGA),
     SourceTopic(topics.DERIVED_BOOK, filtered=True, may_skip=True),
 )
@@ -37,6 +38,7 @@ ACCOUNT_SOURCES = (
     SourceTopic(topics.DECISION_LIMIT, configures=True),
     SourceTopic(topics.DECISION_LINK, configures=True),
     SourceTopic(topics.MARKET_INSTRUMENT),
+    SourceTopic(topics.MARKET_NOTICE),
     SourceTopic(topics.ORDER_EVENT, filtered=True),
     # Marks of what is held, once a second, and what its market says at once of its end (the catalogue says so later,
     # and surely): what is held is learnt from our own ledger.

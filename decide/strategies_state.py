@@ -3,6 +3,8 @@
     (empty)                     the newest tick of each partition, the venue accounts
     book/<instrument>           newest quote and depth
     instrument/<id>, link/<id>  what is known
+    notice/<id or event>        when a venue last said that this is no longer so
+    resting/<link>              the version that was ready, while a fault that passes keeps it from being so
     strategy/<id>               configuration, links with an intent under way, the strategy's own memory
 
 A strategy that does not offer its memory (`ports.Remembers`) leaves its shard without new checkpoints while it runs: a
@@ -11,19 +13,19 @@ takeover then reads the log from the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from core.domain.errors import StateUnreadable
 from core.runtime.flow import StateCodec, StateItems
-from decide.links import Instruments, fault, instruments_of
+from decide.links import Instruments, fault, instruments_of, is_lasting
 from decide.ports import Remembers
 from decide.ports import Strategy as Running
 from schemas.decision import Link, Profile, Strategy
 from schemas.derived import Depth, Quote
-from schemas.market import Instrument
+from schemas.market import Instrument, Notice
 
 VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
@@ -65,6 +67,14 @@ class _Instrument(msgspec.Struct, frozen=True):
     status_ns: int | None
 
 
+class _Noticed(msgspec.Struct, frozen=True):
+    ts_ns: int
+
+
+class _Resting(msgspec.Struct, frozen=True):
+    version: int
+
+
 class _Strategy(msgspec.Struct, frozen=True):
     config: Strategy
     busy: dict[str, str]
@@ -76,6 +86,8 @@ _OWN = StateCodec(_Own, VERSION)
 _BOOKS = StateCodec(_Book, VERSION)
 _INSTRUMENTS = StateCodec(_Instrument, VERSION)
 _LINKS = StateCodec(Link, VERSION)
+_NOTICES = StateCodec(_Noticed, VERSION)
+_RESTING = StateCodec(_Resting, VERSION)
 _STRATEGIES = StateCodec(_Strategy, VERSION)
 
 
@@ -94,6 +106,10 @@ class State:
     changed_books: set[str] = field(default_factory=set)
     changed_instruments: set[str] = field(default_factory=set)
     changed_links: set[str] = field(default_factory=set)
+    changed_notices: set[str] = field(default_factory=set)
+    changed_resting: set[str] = field(default_factory=set)
+    _resting: dict[str, int] = field(default_factory=dict)
+    """link -> version that was ready and has a fault that passes: another that lasts is still to be written down"""
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
     _sound: dict[str, Link] = field(default_factory=dict)
@@ -134,6 +150,8 @@ class State:
         was_ready = link.id in self._sound
         self.links[link.id] = link
         self.changed_links.add(link.id)
+        if link.status != "APPROVED" or self._resting.get(link.id) != link.version:
+            self._rest(link.id, None)
         return bool(self._judge(link)) and was_ready
 
     def learn_instrument(self, instrument: Instrument) -> dict[str, str]:
@@ -142,16 +160,42 @@ class State:
         known = self.instruments.get(instrument.instrument)
         self.instruments[instrument.instrument] = instrument
         self.changed_instruments.add(instrument.instrument)
+        return self._judge_again(
+            (instrument.instrument, instrument.event_group, known.event_group if known is not None else "")
+        )
+
+    def learn_notice(self, notice: Notice) -> dict[str, str]:
+        """Take a venue's word that its catalogue changed in; return the links this struck, with their faults."""
+        self._judge_all()
+        about = self.instruments.notice(notice)
+        self.changed_notices.add(notice.instrument or notice.event_group)
+        return self._judge_again(about)
+
+    def _judge_again(self, keys: Iterable[str]) -> dict[str, str]:
         names: set[str] = set()
-        for key in (instrument.instrument, instrument.event_group, known.event_group if known is not None else ""):
+        for key in keys:
             names |= self._concerned.get(key, set())
         struck = {}
         for name in sorted(names):
+            link = self.links[name]
             was_ready = name in self._sound
-            reason = self._judge(self.links[name])
-            if was_ready and reason:
+            was_good = was_ready or self._resting.get(name) == link.version
+            reason = self._judge(link)
+            lasts = is_lasting(reason)
+            if reason and (was_ready or (was_good and lasts)):
                 struck[name] = reason
+            self._rest(name, link.version if was_good and reason and not lasts else None)
         return struck
+
+    def _rest(self, name: str, version: int | None) -> None:
+        """Note that a link rests for a fault that passes, or does so no longer: what it was approved on still counts."""
+        if self._resting.get(name) == version:
+            return
+        if version is None:
+            del self._resting[name]
+        else:
+            self._resting[name] = version
+        self.changed_resting.add(name)
 
     def _judge_all(self) -> None:
         if self._is_judged:
@@ -196,6 +240,13 @@ class State:
         for name in sorted(self.changed_links):
             yield f"link/{name}", _LINKS.encode(self.links[name])
         self.changed_links.clear()
+        for name in sorted(self.changed_notices):
+            yield f"notice/{name}", _NOTICES.encode(_Noticed(self.instruments.noticed_ns[name]))
+        self.changed_notices.clear()
+        for name in sorted(self.changed_resting):
+            version = self._resting.get(name)
+            yield f"resting/{name}", None if version is None else _RESTING.encode(_Resting(version))
+        self.changed_resting.clear()
         for name, data in self._small().items():
             if self._last.get(name) != data:
                 self._last[name] = data
@@ -229,6 +280,10 @@ class State:
                         self.status_ns[key] = known.status_ns
                 case "link":
                     self.links[key] = _LINKS.decode(data)
+                case "notice":
+                    self.instruments.noticed_ns[key] = _NOTICES.decode(data).ts_ns
+                case "resting":
+                    self._resting[key] = _RESTING.decode(data).version
                 case "strategy":
                     self._restore_strategy(_STRATEGIES.decode(data), make)
                     self._last[name] = data

@@ -22,7 +22,7 @@ from decide.ports import Strategy as Running
 from decide.strategies_state import Book, Slot, State
 from schemas.decision import Clock, Edge, Link, Profile, Requote, Saga, Strategy
 from schemas.derived import Depth, Quote, Tick
-from schemas.market import Instrument, Status, Trade
+from schemas.market import Instrument, Notice, Status, Trade
 
 TICK_AGE_NS_MAX = 1_000_000_000
 """A quote is not usable when the last tick of its partition is this old."""
@@ -185,7 +185,9 @@ class StrategiesTask:
                 # Rejected, expired, suspended, or approved anew on other terms: what was begun by it ends here.
                 return self._each(item, _look_again) if state.learn_link(record) else ()
             case Instrument():
-                return self._learn_instrument(record, item)
+                return self._ended(state.learn_instrument(record), item)
+            case Notice():
+                return self._ended(state.learn_notice(record), item)
             case Profile():
                 state.profiles[record.account_set, record.venue] = record
             case Status():
@@ -195,9 +197,8 @@ class StrategiesTask:
                 pass
         return ()
 
-    def _learn_instrument(self, instrument: Instrument, item: Input) -> Iterable[Output]:
-        """Take it in; end the edges of links this struck, and write down what only a human may end."""
-        struck = self._state.learn_instrument(instrument)
+    def _ended(self, struck: Mapping[str, str], item: Input) -> Iterable[Output]:
+        """End the edges of links that were struck, and write down what only a human may end."""
         if not struck:
             return ()
         written = [
@@ -219,7 +220,7 @@ class StrategiesTask:
             known = msgspec.structs.replace(
                 known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
             )
-        return self._learn_instrument(known, item)
+        return self._ended(self._state.learn_instrument(known), item)
 
     # Strategies
 

@@ -13,12 +13,16 @@ class Listed(NamedTuple):
         payload: the market object.
         context: what else the venue says of it (series, event), empty if nothing.
         is_final: nothing will happen to it any more.
+        event: what the venue may speak of in its place, as `Notice.event_group` has it; empty if nothing.
+        asked_ns: when it was asked for, 0 where that is not known.
     """
 
     instrument: str
     payload: bytes
     context: bytes
     is_final: bool = False
+    event: str = ""
+    asked_ns: int = 0
 
 
 class Listing(Protocol):
@@ -37,6 +41,10 @@ class Listing(Protocol):
 
     async def look_up(self, instruments: Collection[str]) -> list[Listed]:
         """Return those of `instruments` the venue still describes, open or not."""
+        ...
+
+    def forget(self, event: str) -> None:
+        """Read what is kept of an event again before any of its instruments is described the next time."""
         ...
 
 

@@ -87,6 +87,9 @@ class PolymarketListing:
                 found += self._usable(split_markets(body or b'{"markets":[]}')[0])
         return found
 
+    def forget(self, event: str) -> None:
+        """Nothing is kept: each description is whole."""
+
     def _usable(self, markets: list[bytes]) -> list[Listed]:
         listed = []
         for market in markets:

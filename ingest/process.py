@@ -19,6 +19,7 @@ from ingest.rest import RestClient
 from ingest.settings import IngestSettings
 from ingest.venues import breaker_limits, catalogue_base, listing_of, venue_of
 from ingest.worker import Worker
+from schemas.market import Notice
 from schemas.raw import Description
 
 STAGE = "ingest"
@@ -80,9 +81,19 @@ async def _feed(parts: Parts, settings: IngestSettings, venue_name: str) -> None
 
 
 async def _catalogue(parts: Parts, settings: IngestSettings, venue_name: str) -> None:
-    parts.codec.warm(Description)
+    parts.codec.warm(Description, Notice)
     producer = _producer(parts, settings)
-    table = _table(parts, settings, f"{settings.writes}.{STAGE}.catalogue-{venue_name}", venue_name)
+    group = f"{settings.writes}.{STAGE}.catalogue-{venue_name}"
+    table = _table(parts, settings, group, venue_name)
+    # From the beginning: what was said while no catalogue ran is answered too.
+    notices = EdgeReader(
+        bootstrap=settings.bootstrap,
+        codec=parts.codec,
+        run=settings.writes,
+        topic=topics.MARKET_NOTICE,
+        group=f"{group}.{topics.MARKET_NOTICE.noun}",
+        start="beginning",
+    )
     base = catalogue_base(venue_name, settings)
     rest = RestClient(
         base,
@@ -101,12 +112,14 @@ async def _catalogue(parts: Parts, settings: IngestSettings, venue_name: str) ->
             partitions=parts.run.partitions,
             poll_s=settings.catalogue_poll_s,
             markets_max=settings.catalogue_markets_max,
+            notices=notices,
         )
         with presence(settings, STAGE, f"catalogue-{venue_name}", catalogue.health):
             _on_signals(catalogue.stop)
             try:
                 await catalogue.run()
             finally:
+                await notices.close()
                 await table.close()
                 await producer.close()
 

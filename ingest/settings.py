@@ -75,5 +75,11 @@ class IngestSettings(WorkerSettings):
     catalogue_page: int = Field(100, ge=1, le=1_000, description="markets a request")
     catalogue_markets_max: int = Field(20_000, ge=1, description="more are left out, and said so")
     catalogue_series: str = Field("", description="Kalshi: only these series, by comma; empty: all")
+    catalogue_context_s_max: float = Field(
+        60.0, ge=0, description="Kalshi: what is known of an event or series is read again when it is older"
+    )
+    catalogue_context_requests_max: int = Field(
+        100, ge=2, le=1_000, description="for that, a poll; oldest first, 100 events or one series a request"
+    )
     catalogue_requests_per_s: float = Field(10.0, gt=0, description="to one venue, at most")
     catalogue_request_s_max: float = Field(10.0, gt=0, description="for one answer")

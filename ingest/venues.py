@@ -68,7 +68,14 @@ def listing_of(name: str, rest: RestClient, clock: Clock, settings: IngestSettin
     """Return a venue's list of markets."""
     if name == "kalshi":
         series = [text.strip() for text in settings.catalogue_series.split(",") if text.strip()]
-        return KalshiListing(rest, clock, page=settings.catalogue_page, series=series)
+        return KalshiListing(
+            rest,
+            clock,
+            page=settings.catalogue_page,
+            series=series,
+            context_kept_s=settings.catalogue_context_s_max,
+            context_requests_max=settings.catalogue_context_requests_max,
+        )
     return PolymarketListing(rest, page=settings.catalogue_page)
 
 

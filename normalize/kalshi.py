@@ -25,17 +25,19 @@ from core.runtime.flow import Tables
 from normalize.ports import Counter, FrameContext, Normalized, distrust, stated_int, stated_ns
 from normalize.rest_books import stated
 from schemas import market, raw
+from schemas.decision import FeeTerm
 from schemas.enums import FeeModel, InstrumentStatus
 from schemas.record import Record
 from venues.kalshi import rest, rules, wire
+from venues.kalshi.fee_changes import FeeChange, decode_fee_change
 from venues.text import NS_PER_MS, decode
 
 _BOOK_TYPES = frozenset({"orderbook_snapshot", "orderbook_delta"})
-_SILENT_TYPES = frozenset(
-    {"subscribed", "unsubscribed", "ok", "error", "ticker", "event_lifecycle", "event_fee_update"}
-)
+_SILENT_TYPES = frozenset({"subscribed", "unsubscribed", "ok", "error", "ticker", "event_lifecycle"})
 """Known, and nothing follows from them here."""
 
+_NOTICED = frozenset({"close_date_updated", "metadata_updated"})
+"""What these say of a market the catalogue has to say whole: until then its links rest."""
 _LIFECYCLE_STATUS: dict[str, InstrumentStatus] = {
     "activated": "OPEN",
     "deactivated": "PAUSED",
@@ -84,6 +86,7 @@ class KalshiNormaliser:
             "orderbook_snapshot": self._snapshot,
             "trade": self._trade,
             "market_lifecycle_v2": self._lifecycle,
+            "event_fee_update": self._event_fees,
         }
 
     # hot
@@ -180,11 +183,14 @@ class KalshiNormaliser:
 
     def _lifecycle(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
         life = wire.decode_lifecycle(envelope)
+        instrument = f"{frame.venue}:{life.ticker}"
+        noticed = life.event_type in _NOTICED
+        notices: list[Record] = [_notice(envelope, frame, life.event_type, instrument=instrument)] if noticed else []
         status = _LIFECYCLE_STATUS.get(life.event_type)
         if status is None:
-            # A new market, or new words for one: the catalogue brings both.
+            # A new market: the catalogue brings it.
             self._count(f"kalshi.lifecycle.{life.event_type[:40]}")
-            return []
+            return notices
         bands = [(band.start, band.end, band.step) for band in life.price_ranges]
         reason = life.event_type
         # `settled` mostly repeats neither: what was determined stands.
@@ -192,8 +198,9 @@ class KalshiNormaliser:
         if life.settlement_value is not None:
             reason += f" at {life.settlement_value}e-4"
         return [
+            *notices,
             _status(
-                f"{frame.venue}:{life.ticker}",
+                instrument,
                 frame,
                 status,
                 venue_ts_ns=stated_ns(envelope.sending_ts_ms * NS_PER_MS or life.settled_ns or life.determined_ns),
@@ -201,8 +208,12 @@ class KalshiNormaliser:
                 result=life.result,
                 bands=bands,
                 payout_e6=payout_e6,
-            )
+            ),
         ]
+
+    def _event_fees(self, envelope: wire.Envelope, frame: FrameContext) -> list[Record]:
+        update = wire.decode_event_fee_update(envelope)
+        return [_notice(envelope, frame, envelope.type, event_group=f"{frame.venue}:{update.event_ticker}")]
 
     # hot
     def _instrument(self, ticker: str, frame: FrameContext) -> str:
@@ -226,6 +237,24 @@ class KalshiNormaliser:
         except MalformedFrame:
             ticker = ""
         return [frame.reset(reason, f"{frame.venue}:{ticker}") if ticker else frame.reset(reason)]
+
+
+def _notice(
+    envelope: wire.Envelope, frame: FrameContext, reason: str, *, instrument: str = "", event_group: str = ""
+) -> market.Notice:
+    return market.Notice(
+        venue=frame.venue,
+        event_group=event_group,
+        instrument=instrument,
+        reason=reason,
+        feed=frame.feed,
+        epoch=frame.epoch,
+        frame_no=frame.frame_no,
+        index=0,
+        venue_ts_ns=stated_ns(envelope.sending_ts_ms * NS_PER_MS),
+        recv_ts_ns=frame.recv_ts_ns,
+        trail=frame.trail,
+    )
 
 
 def _status(
@@ -268,7 +297,12 @@ def describe(description: raw.Description) -> market.Instrument:
     if description.instrument != expected:
         raise MalformedFrame(f"expected the description of {description.instrument}, found that of {expected}")
     series, event = _context_of(description.context)
+    changes = _changes_of(description.context)
     model, taker_fee_e6, maker_fee_e6 = _fees(series, event)
+    fees = _scheduled(series, event, changes)
+    if fees is None:
+        # No bound is known for what is to come: nothing may be traded that could fill then.
+        model, fees = "UNKNOWN", []
     # Who decides is part of the rules, though the venue says it elsewhere.
     rules_text = "\n".join([ours.rules_primary, ours.rules_secondary, *rest.decode_deciders(description.context)])
     return market.Instrument(
@@ -295,6 +329,7 @@ def describe(description: raw.Description) -> market.Instrument:
         rules_hash=sha256(rules_text.encode()).hexdigest(),
         payout_e6=rules.payout_e6(ours.result, ours.settlement_value) if ours.status in _STATED else -1,
         exclusive=event is not None and event.mutually_exclusive,
+        fees=fees,
         recv_ts_ns=description.recv_ts_ns,
         trail=description.trail,
     )
@@ -305,6 +340,7 @@ class _Context(msgspec.Struct):
 
     series: msgspec.Raw = msgspec.Raw()
     event: msgspec.Raw = msgspec.Raw()
+    fee_changes: list[msgspec.Raw] = []
 
 
 _CONTEXT = msgspec.json.Decoder(_Context)
@@ -321,6 +357,33 @@ def _context_of(context: bytes) -> tuple[rest.Series | None, rest.Event | None]:
         rest.decode_series(b'{"series":' + series + b"}"),
         rest.decode_events(b'{"events":[' + event + b"]}")[0][0] if event else None,
     )
+
+
+def _changes_of(context: bytes) -> list[FeeChange]:
+    """Return the changes of fees that are scheduled, soonest first."""
+    if not context:
+        return []
+    stated = decode(_CONTEXT, context, "kalshi context").fee_changes
+    return sorted((decode_fee_change(bytes(one)) for one in stated), key=lambda change: change.at_ns)
+
+
+def _scheduled(series: rest.Series | None, event: rest.Event | None, changes: list[FeeChange]) -> list[FeeTerm] | None:
+    """Return what takers pay from each change on, None where no bound of it is known."""
+    terms: list[FeeTerm] = []
+    for change in changes:
+        if change.of == "series":
+            factor_e6 = change.multiplier_e6 or 0
+            series = series and msgspec.structs.replace(series, fee_type=change.fee_type, multiplier_e6=factor_e6)
+        else:
+            event = event and msgspec.structs.replace(
+                event, fee_type=change.fee_type, multiplier_e6=change.multiplier_e6
+            )
+        model, taker_fee_e6, _ = _fees(series, event)
+        if model == "UNKNOWN":
+            return None
+        source = f"kalshi: scheduled for {change.of} {change.ticker}"
+        terms.append(FeeTerm(from_ts_ns=change.at_ns, taker_fee_e6=taker_fee_e6, source=source))
+    return terms
 
 
 def _fees(series: rest.Series | None, event: rest.Event | None) -> tuple[FeeModel, int, int]:

@@ -246,6 +246,8 @@ def _output(feed: str, record: Record) -> Output:
         if len(record.instruments) == 1:
             return Output(topics.MARKET_EVENT, record.instruments[0], record)
         return _broadcast(feed, record)
+    if type(record) is market.Notice:
+        return Output(topics.MARKET_NOTICE, record.instrument or record.event_group, record)
     return Output(topics.MARKET_EVENT, record.instrument, record)  # type: ignore[attr-defined]
 
 

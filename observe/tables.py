@@ -350,6 +350,7 @@ TABLES: tuple[Table, ...] = (
     Table(market.AuditSnapshot, "recv_ts_ns", _ORIGIN),
     Table(market.Trade, "recv_ts_ns", _ORIGIN),
     Table(market.Status, "recv_ts_ns", _ORIGIN),
+    Table(market.Notice, "recv_ts_ns", ("feed", "epoch", "frame_no", "place")),
     Table(market.FeedReset, "recv_ts_ns", ("feed", "epoch", "frame_no", "place")),
     Table(market.Tick, "recv_ts_ns", ("feed", "epoch", "frame_no")),
     Table(derived.Quote, "recv_ts_ns", (*_VERSION, "repeat"), "HOUR"),

@@ -39,14 +39,19 @@ def render_all() -> dict[str, str]:
     """Return the text of every generated file by its path below `schemas/`.
 
     Raises:
-        ValueError: two schemas define one enum differently, or an enum has no default.
+        ValueError: two schemas define one enum or nested record differently, or an enum has no default.
     """
     enums: dict[str, list[str]] = {}
+    nested: dict[str, dict[str, Any]] = {}
     layers: dict[str, list[dict[str, Any]]] = {layer: [] for layer in LAYERS}
     for path in schema_paths():
         schema = json.loads(path.read_text(encoding="utf-8"))
         layers[path.parent.name].append(schema)
         _collect_enums(schema, enums)
+        for record in _nested_records(schema):
+            name = f"{record['namespace']}.{record['name']}"
+            if nested.setdefault(name, record) != record:
+                raise ValueError(f"record {name}: two schemas define it differently; make them equal")
     files = {f"{layer}/__init__.py": _render_layer(layer, schemas) for layer, schemas in layers.items()}
     files["enums.py"] = _render_enums(enums)
     return files
@@ -80,6 +85,9 @@ def _render_layer(layer: str, schemas: list[dict[str, Any]]) -> str:
     for schema in schemas:
         records += _nested_records(schema)
         records.append(schema)
+    # A nested record belongs to the layer of its namespace; others import it from there.
+    foreign = {(one["namespace"], one["name"]) for one in records if one["namespace"] != f"crossbook.{layer}"}
+    records = [one for one in records if (one["namespace"], one["name"]) not in foreign]
     used: set[str] = set()
     bodies = [_render_record(record, used) for record in records]
     needs_field = any("field(" in body for body in bodies)
@@ -88,6 +96,8 @@ def _render_layer(layer: str, schemas: list[dict[str, Any]]) -> str:
     lines.append("")
     if needs_field:
         lines += ["from msgspec import field", ""]
+    imports = [f"from schemas.{space.removeprefix('crossbook.')} import {name}" for space, name in sorted(foreign)]
+    lines += imports
     if used:
         lines.append(f"from schemas.enums import {', '.join(sorted(used))}")
     lines.append("from schemas.record import Record")

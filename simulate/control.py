@@ -15,6 +15,7 @@ from simulate.journal import Journal
 from simulate.kalshi import resolution as kalshi_end
 from simulate.kalshi.exchange import account_state as kalshi_state
 from simulate.kalshi.rest import KalshiServer
+from simulate.kalshi.statements import NS_PER_S, Fees
 from simulate.matching import Matcher, Side
 from simulate.polymarket import resolution as polymarket_end
 from simulate.polymarket.clob import ClobServer
@@ -56,6 +57,7 @@ class ControlServer:
         app.router.add_post("/sim/flow", self.set_flow)
         app.router.add_post("/sim/edge", self.edge)
         app.router.add_post("/sim/market", self.market)
+        app.router.add_post("/sim/event", self.event)
         app.router.add_post("/sim/resolve", self.resolve)
         app.router.add_post("/sim/drop", self.drop)
         app.router.add_post("/sim/faults", self.faults)
@@ -164,14 +166,35 @@ class ControlServer:
         return reply({})
 
     async def market(self, request: web.Request) -> web.Response:
-        """Change a market: `{"ticker", "status"}` or `{"condition_id", "tick_e4"}` or `{"trading": bool}`."""
+        """Change a market: `{"ticker", "status" or "close_s"}`, `{"condition_id", "tick_e4"}` or `{"trading": bool}`."""
         body = orjson.loads(await request.read())
         if "trading" in body:
             self.kalshi.exchange.trading = bool(body["trading"])
-        if "ticker" in body:
+        if "close_s" in body:
+            self.kalshi.exchange.set_close(body["ticker"], int(body["close_s"]))
+        if "status" in body:
             self.kalshi.exchange.set_status(body["ticker"], body["status"])
         if "condition_id" in body:
             self.clob.exchange.set_tick(body["condition_id"], int(body["tick_e4"]))
+        return reply({})
+
+    async def event(self, request: web.Request) -> web.Response:
+        """Change what Kalshi states of an event or a series.
+
+        `{"event", "fee_type", "multiplier"}` is told at once, `{"event", "sources": [{"name", "url"}]}` nowhere;
+        `{"series" or "event", "fee_type", "multiplier", "at_s"}` is scheduled. `multiplier`: text, null in an event for
+        its series' own.
+        """
+        body = orjson.loads(await request.read())
+        exchange, fees = self.kalshi.exchange, Fees(body.get("fee_type"), body.get("multiplier"))
+        if "at_s" in body:
+            of_event = "event" in body
+            ticker, at_ns = body["event" if of_event else "series"], int(body["at_s"] * NS_PER_S)
+            exchange.statements.schedule(ticker, fees, at_ns, of_event=of_event)
+        elif "sources" in body:
+            exchange.statements.sources[body["event"]] = body["sources"]
+        else:
+            exchange.set_override(body["event"], fees)
         return reply({})
 
     async def resolve(self, request: web.Request) -> web.Response:

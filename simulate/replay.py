@@ -53,7 +53,7 @@ STEPS: tuple[Step, ...] = (
         Step("normalize", ("instrument", "--venue", venue), topics.RAW_INSTRUMENT[venue], (topics.MARKET_INSTRUMENT,))
         for venue in VENUES
     ),
-    Step("normalize", ("frame",), topics.RAW_FRAME, (topics.MARKET_EVENT,)),
+    Step("normalize", ("frame",), topics.RAW_FRAME, (topics.MARKET_EVENT, topics.MARKET_NOTICE)),
     Step("derive", ("book",), topics.MARKET_EVENT, (topics.DERIVED_BOOK, topics.DERIVED_RESYNC)),
     Step(
         "decide",

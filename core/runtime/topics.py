@@ -71,6 +71,8 @@ RAW_INSTRUMENT = {
 }
 
 MARKET_INSTRUMENT = Topic("market.instrument", (market.Instrument,), "instrument", cleanup="compact")
+MARKET_NOTICE = Topic("market.notice", (market.Notice,), "instrument or event", "one", retention_ms=30 * DAY_MS)
+"""What the venues say on their streams of what only their catalogues say whole; catalogues are asked at once."""
 MARKET_EVENT = Topic(
     "market.event",
     (
@@ -124,6 +126,7 @@ DECISION_INPUT = Topic(
         market.Trade,
         market.Status,
         market.Instrument,
+        market.Notice,
         decision.Strategy,
         decision.Link,
         decision.Profile,
@@ -145,6 +148,7 @@ DECISION_ACCOUNT = Topic(
         decision.Ruling,
         decision.Profile,
         market.Instrument,
+        market.Notice,
         market.Status,
         derived.Quote,
         derived.Tick,
@@ -211,6 +215,7 @@ TOPICS: tuple[Topic, ...] = (
     RAW_FRAME,
     *RAW_INSTRUMENT.values(),
     MARKET_INSTRUMENT,
+    MARKET_NOTICE,
     MARKET_EVENT,
     DERIVED_BOOK,
     DERIVED_RESYNC,

@@ -4,10 +4,11 @@ from typing import ClassVar
 
 from msgspec import field
 
+from schemas.decision import FeeTerm
 from schemas.enums import DeltaKind, FeeModel, InstrumentKind, InstrumentStatus, Side
 from schemas.record import Record
 
-__all__ = ["AuditSnapshot", "BookDelta", "BookSnapshot", "FeedReset", "Instrument", "Status", "Tick", "Trade"]
+__all__ = ["AuditSnapshot", "BookDelta", "BookSnapshot", "FeedReset", "Instrument", "Notice", "Status", "Tick", "Trade"]
 
 class AuditSnapshot(Record, frozen=True, kw_only=True, gc=False):
     """A book by REST, compared with the streamed one and never applied."""
@@ -145,6 +146,7 @@ class Instrument(Record, frozen=True, kw_only=True, gc=False):
 
     schema_name: ClassVar[str] = "crossbook.market.Instrument"
     has_trail: ClassVar[bool] = True
+    nested: ClassVar[bool] = True
 
     instrument: str
     """<venue>:<venue's id>"""
@@ -188,7 +190,37 @@ class Instrument(Record, frozen=True, kw_only=True, gc=False):
     """the venue says that at most one outcome of its event pays"""
     grows: bool = False
     """the venue may add outcomes to its event, so those that are named never exhaust it"""
+    fees: list[FeeTerm] = field(default_factory=list)
+    """what its venue has scheduled: the last that is valid counts in place of taker_fee_e6"""
     recv_ts_ns: int
+    trail: list[int] = field(default_factory=list)
+    """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
+
+
+class Notice(Record, frozen=True, kw_only=True, gc=False):
+    """The venue says that what it states of an instrument, or of all of an event, is no longer what it stated; what it is now its catalogue says."""
+
+    schema_name: ClassVar[str] = "crossbook.market.Notice"
+    has_trail: ClassVar[bool] = True
+
+    venue: str
+    event_group: str = ""
+    """all instruments of this event; empty: one instrument"""
+    instrument: str = ""
+    """<venue>:<venue's id>; empty: all of an event"""
+    reason: str
+    """the venue's word"""
+    feed: str
+    epoch: int
+    """feed epoch of the frame"""
+    frame_no: int
+    """number of the frame within the feed, without a hole"""
+    index: int
+    """place within the frame"""
+    venue_ts_ns: int = 0
+    """the venue's own time, 0 where it states none"""
+    recv_ts_ns: int
+    """when the frame that caused this was read from the socket"""
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""
 

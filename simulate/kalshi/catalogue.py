@@ -5,18 +5,20 @@ from typing import Any
 from core.domain.units import ONE_DOLLAR_E4
 from simulate.kalshi.books import top_of
 from simulate.kalshi.market import KalshiMarket
-from simulate.kalshi.text import count_text, price_ranges, price_text
+from simulate.kalshi.statements import NS_PER_S, Fees, number, override_row
+from simulate.kalshi.text import Stamp, count_text, price_ranges, price_text
 from simulate.matching import Side
-from simulate.universe import KALSHI_SERIES, question_of
+from simulate.universe import question_of
 
 OPEN_TIME = "2026-01-01T00:00:00Z"
-CLOSE_TIME = "2030-12-31T23:59:00Z"
+_STAMP = Stamp()
 
 
 def market_row(market: KalshiMarket) -> dict[str, Any]:
     """Return a market object."""
     bid, bid_size, ask, ask_size = top_of(market.matcher)
     question = question_of(market.linked.key)
+    close_time = _STAMP.text(market.close_s * NS_PER_S)
     return {
         "ticker": market.ticker,
         "event_ticker": market.linked.kalshi_event,
@@ -28,10 +30,10 @@ def market_row(market: KalshiMarket) -> dict[str, Any]:
         "created_time": OPEN_TIME,
         "updated_time": OPEN_TIME,
         "open_time": OPEN_TIME,
-        "close_time": CLOSE_TIME,
-        "expected_expiration_time": CLOSE_TIME,
-        "expiration_time": CLOSE_TIME,
-        "latest_expiration_time": CLOSE_TIME,
+        "close_time": close_time,
+        "expected_expiration_time": close_time,
+        "expiration_time": close_time,
+        "latest_expiration_time": close_time,
         "settlement_timer_seconds": 60,
         "status": market.status,
         "yes_bid_dollars": price_text(bid),
@@ -62,7 +64,9 @@ def market_row(market: KalshiMarket) -> dict[str, Any]:
     }
 
 
-def event_row(markets: list[KalshiMarket], name: str, nested: bool) -> dict[str, Any]:
+def event_row(
+    markets: list[KalshiMarket], name: str, nested: bool, override: Fees, sources: list[dict[str, str]]
+) -> dict[str, Any]:
     """Return an event object, with its markets when `nested`."""
     inside = [market for market in markets if market.linked.kalshi_event == name]
     series = inside[0].linked.kalshi_series
@@ -73,8 +77,8 @@ def event_row(markets: list[KalshiMarket], name: str, nested: bool) -> dict[str,
         "sub_title": "",
         "collateral_return_type": "",
         "mutually_exclusive": False,
-        "fee_type_override": None,
-        "fee_multiplier_override": None,
+        **override_row(override),
+        "settlement_sources": sources,
         "exchange_index": 0,
         "last_updated_ts": OPEN_TIME,
     }
@@ -83,9 +87,8 @@ def event_row(markets: list[KalshiMarket], name: str, nested: bool) -> dict[str,
     return row
 
 
-def series_row(series: str) -> dict[str, Any]:
+def series_row(series: str, fees: Fees) -> dict[str, Any]:
     """Return a series object with its fee rule."""
-    fee_type, multiplier, _ = KALSHI_SERIES[series]
     return {
         "ticker": series,
         "frequency": "daily",
@@ -96,9 +99,8 @@ def series_row(series: str) -> dict[str, Any]:
         "settlement_sources": [],
         "contract_url": "",
         "contract_terms_url": "",
-        "fee_type": fee_type,
-        # A JSON number on the wire, whole where it is whole.
-        "fee_multiplier": float(multiplier) if "." in multiplier else int(multiplier),
+        "fee_type": fees.fee_type,
+        "fee_multiplier": number(fees.multiplier),
         "additional_prohibitions": [],
         "last_updated_ts": OPEN_TIME,
         "exchange_index": 0,

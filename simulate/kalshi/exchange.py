@@ -9,6 +9,7 @@ from simulate.history import Stated
 from simulate.kalshi.fees import trade_fee
 from simulate.kalshi.ledger import Fill, KalshiAccount, OwnOrder
 from simulate.kalshi.market import KalshiMarket
+from simulate.kalshi.statements import Fees, Statements
 from simulate.kalshi.stream import KalshiStream
 from simulate.kalshi.text import average_text, count_text, price_ranges
 from simulate.matching import (
@@ -79,6 +80,7 @@ class KalshiExchange:
     ) -> None:
         self.markets = [KalshiMarket(linked) for linked in universe]
         self.by_ticker = {market.ticker: market for market in self.markets}
+        self.statements = Statements(self.markets)
         self.accounts = {name: KalshiAccount(name, str(uuid.uuid4()), cash_e6) for name in account_names}
         self.trading = True
         self._stream = stream
@@ -221,6 +223,16 @@ class KalshiExchange:
         market.status = status
         event_type = {"active": "activated", "inactive": "deactivated"}.get(status, status)
         self._stream.lifecycle(market, {"event_type": event_type, "is_deactivated": status != "active"})
+
+    def set_override(self, event: str, fees: Fees) -> None:
+        """Change an event's fees and tell it."""
+        self._stream.event_fees(self.statements.set_override(event, fees))
+
+    def set_close(self, ticker: str, close_s: int) -> None:
+        """Change when a market closes and tell it."""
+        market = self.by_ticker[ticker]
+        market.close_s = close_s
+        self._stream.lifecycle(market, {"event_type": "close_date_updated", "close_ts": close_s})
 
     def tell_lifecycle(self, market: KalshiMarket, fields: dict[str, Any]) -> None:
         """Tell what happened in a market's life."""

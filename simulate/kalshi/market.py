@@ -8,6 +8,9 @@ from simulate.history import History
 from simulate.matching import Matcher
 from simulate.universe import KALSHI_SERIES, LinkedMarket
 
+CLOSE_S = 1_924_991_940
+"""2030-12-31T23:59:00Z."""
+
 
 class Rules(NamedTuple):
     """What a market's series decides: fees and price grid."""
@@ -33,6 +36,8 @@ class KalshiMarket:
         self.result = ""
         self.value_e4: int | None = None
         """What one YES pays, once it is determined."""
+        self.close_s = CLOSE_S
+        """When it closes, seconds since the epoch."""
         self.exchange_index = 0
         """The shard it trades on."""
         self.last_price_e4 = 0

@@ -22,6 +22,7 @@ from simulate.kalshi.ledger import KalshiAccount
 from simulate.kalshi.market import KalshiMarket
 from simulate.kalshi.messages import fill_row, order_row, position_row
 from simulate.kalshi.resolution import settlement_row
+from simulate.kalshi.statements import Statements, event_change_row, series_change_row
 from simulate.kalshi.stream import KalshiStream
 from simulate.kalshi.subscriptions import Client
 from simulate.kalshi.text import Stamp, price_text
@@ -98,8 +99,10 @@ class KalshiServer:
         route("GET", f"{BASE}/markets", self.markets)
         route("GET", f"{BASE}/markets/{{ticker}}", self.market)
         route("GET", f"{BASE}/markets/{{ticker}}/orderbook", self.orderbook)
+        route("GET", f"{BASE}/series/fee_changes", self.series_fee_changes)
         route("GET", f"{BASE}/series/{{series}}", self.series)
         route("GET", f"{BASE}/events", self.events)
+        route("GET", f"{BASE}/events/fee_changes", self.event_fee_changes)
         route("GET", f"{BASE}/events/{{event}}", self.event)
         route("GET", f"{BASE}/account/endpoint_costs", self.endpoint_costs)
         for method, path, handler in (
@@ -169,24 +172,51 @@ class KalshiServer:
         return reply(orderbook(market, int(depth) if depth.isdecimal() else 0))
 
     async def series(self, request: web.Request) -> web.Response:
-        series = request.match_info["series"]
-        return reply({"series": series_row(series)}) if series in KALSHI_SERIES else _not_found()
+        series, stated = request.match_info["series"], self._stated()
+        if series not in KALSHI_SERIES:
+            return _not_found()
+        return reply({"series": series_row(series, stated.series(series))})
+
+    async def series_fee_changes(self, request: web.Request) -> web.Response:
+        """List the upcoming changes of series' fees."""
+        wanted = request.query.get("series_ticker", "")
+        rows = [one for one in self._stated().series_changes if wanted in ("", one.ticker)]
+        return reply({"series_fee_change_arr": [series_change_row(one) for one in rows]})
+
+    async def event_fee_changes(self, request: web.Request) -> web.Response:
+        """List the upcoming changes of events' overrides."""
+        wanted = request.query.get("event_ticker", "")
+        rows = [one for one in self._stated().event_changes if wanted in ("", one.ticker)]
+        page, cursor = _page(rows, _limit(request), request.query.get("cursor", ""))
+        return reply({"cursor": cursor, "event_fee_changes": [event_change_row(one) for one in page]})
+
+    def _stated(self) -> Statements:
+        stated = self.exchange.statements
+        stated.settle()
+        return stated
+
+    def _event_row(self, name: str, *, nested: bool) -> dict[str, Any]:
+        stated = self._stated()
+        return event_row(self.exchange.markets, name, nested, stated.override(name), stated.sources.get(name, []))
 
     async def events(self, request: web.Request) -> web.Response:
         query = request.query
         names = list(dict.fromkeys(market.linked.kalshi_event for market in self.exchange.markets))
         if query.get("series_ticker"):
             names = [name for name in names if name.startswith(query["series_ticker"] + "-")]
+        if query.get("tickers"):
+            wanted = set(query["tickers"].split(","))
+            names = [name for name in names if name in wanted]
         limit = query.get("limit", "200")
         page, cursor = _page(names, min(int(limit) if limit.isdecimal() else 200, 200), query.get("cursor", ""))
         nested = query.get("with_nested_markets") == "true"
-        return reply({"cursor": cursor, "events": [event_row(self.exchange.markets, name, nested) for name in page]})
+        return reply({"cursor": cursor, "events": [self._event_row(name, nested=nested) for name in page]})
 
     async def event(self, request: web.Request) -> web.Response:
         name = request.match_info["event"]
         if not any(market.linked.kalshi_event == name for market in self.exchange.markets):
             return _not_found()
-        return reply({"event": event_row(self.exchange.markets, name, True)})
+        return reply({"event": self._event_row(name, nested=True)})
 
     async def endpoint_costs(self, request: web.Request) -> web.Response:
         return reply({"default_cost": DEFAULT_COST, "endpoint_costs": ENDPOINT_COSTS})
@@ -279,6 +309,7 @@ class KalshiServer:
 
     async def create(self, request: web.Request, account: KalshiAccount) -> web.StreamResponse:
         new = parse_create(await request.read())
+        self._stated()
         return await self.mishaps.around(
             request, "create", account.name, new.ticker, lambda: reply(self.exchange.create(account, new), 201)
         )

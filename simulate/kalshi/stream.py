@@ -96,6 +96,11 @@ class KalshiStream:
         text = orjson.dumps({"market_ticker": market.ticker, **fields}).decode()
         self._broadcast("market_lifecycle_v2", "market_lifecycle_v2", market.ticker, text, self.clock.ms())
 
+    def event_fees(self, fields: dict[str, Any]) -> None:
+        """Send a change of an event's fees."""
+        text = orjson.dumps(fields).decode()
+        self._broadcast("market_lifecycle_v2", "event_fee_update", "", text, self.clock.ms())
+
     # ------------------------------------------------------------------ private messages
     def fill(self, account: KalshiAccount, fill: Fill) -> None:
         """Tell the account about one execution."""

@@ -485,6 +485,7 @@ class Chain:
                 topics.DECISION_LINK,
                 topics.DECISION_PROFILE,
                 topics.MARKET_INSTRUMENT,
+                topics.MARKET_NOTICE,
                 topics.DECISION_SAGA,
                 topics.DERIVED_BOOK,
             ),
@@ -498,6 +499,7 @@ class Chain:
                 topics.DECISION_LIMIT,
                 topics.DECISION_LINK,
                 topics.MARKET_INSTRUMENT,
+                topics.MARKET_NOTICE,
                 topics.ORDER_EVENT,
             ),
             lambda: AccountsTask(TaskContext(incarnation=77)),
@@ -643,6 +645,20 @@ class Chain:
             recv_ts_ns=self.clock.now_ns(),
         )
         self.market(market.Status(**(fields | changes)))
+
+    def notice(self, reason: str, **about: str) -> None:
+        """Let a venue say that its catalogue changed: `instrument` or `event_group`."""
+        name = next(iter(about.values()))
+        record = market.Notice(
+            venue=venue_of(name),
+            reason=reason,
+            feed=f"{venue_of(name)}-0",
+            **self.place(name),
+            recv_ts_ns=self.clock.now_ns(),
+            **about,
+        )
+        self.wire.append(topics.MARKET_NOTICE, name, record)
+        self.settle()
 
     def tick(self, venue: str) -> None:
         place = self.place(f"{venue}:")

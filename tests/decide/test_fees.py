@@ -131,3 +131,21 @@ def test_operators_file_has_terms(make):
 def test_term_that_contradicts_itself_is_refused(term, words):
     with pytest.raises(Misconfigured, match=words):
         operator.records(operator.read(msgspec.json.encode(file(**term))), now_ns=1, approved_by="a human")
+
+
+def test_what_the_venue_scheduled_counts_once_an_order_may_fill_after_it(make):
+    terms = [FeeTerm(from_ts_ns=DAY, taker_fee_e6=140_000), FeeTerm(from_ts_ns=2 * DAY, taker_fee_e6=10_000)]
+    assert paid(make, [], fees=terms) == 70_000
+    assert paid(make, [], fees=terms, now_ns=DAY - FILL_WAIT_NS - 1) == 70_000
+    assert paid(make, [], fees=terms, now_ns=DAY - FILL_WAIT_NS) == 140_000
+    # The dearer one as long as it may still hold.
+    assert paid(make, [], fees=terms, now_ns=2 * DAY - 1) == 140_000
+    assert paid(make, [], fees=terms, now_ns=2 * DAY) == 10_000
+    assert in_force(make.instrument(make.KALSHI, fees=terms), None, DAY).taker_fee_e6 == 140_000
+
+
+def test_share_of_a_profile_is_of_what_the_venue_states_for_the_time(make):
+    scheduled = [FeeTerm(from_ts_ns=DAY, taker_fee_e6=140_000)]
+    assert paid(make, [FeeTerm(share_e6=500_000)], fees=scheduled) == 35_000
+    assert paid(make, [FeeTerm(share_e6=500_000)], fees=scheduled, now_ns=DAY) == 70_000
+    assert paid(make, [FeeTerm(taker_fee_e6=20_000)], fees=scheduled, now_ns=DAY) == 20_000

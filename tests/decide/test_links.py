@@ -16,7 +16,7 @@ from decide.links import (
     worst_e6,
 )
 from schemas.decision import Edge, Intent, Link, Saga
-from schemas.market import Status
+from schemas.market import Notice, Status
 
 ONE = 1_000_000
 EVENT = "kalshi:EV"
@@ -331,3 +331,68 @@ def test_accounts_refuse_a_suspended_link(make):
     log.feed(suspended(make.link(), "RULES: x", 1))
     (refused,) = log.feed(make.intent())
     assert refused.reason == "LINK_SUSPENDED"
+
+
+# --- what a venue says of its catalogue
+
+
+def notice(log, **about):
+    """The venue's word, as of a moment after all descriptions."""
+    log.now_ns += 1
+    return Notice(
+        venue="kalshi",
+        reason="event_fee_update",
+        feed="f",
+        epoch=1,
+        frame_no=1,
+        index=0,
+        recv_ts_ns=log.now_ns,
+        **about,
+    )
+
+
+def test_instruments_are_stale_from_a_word_on_until_they_were_read_after_it(make):
+    found = pair(make)
+    word = Notice(
+        venue="kalshi", event_group=found[make.KALSHI].event_group, reason="word", feed="f", epoch=1, frame_no=1, index=0,
+        recv_ts_ns=make.START_NS + 50,
+    )  # fmt: skip
+    assert make.KALSHI in found.notice(word)
+    assert fault(make.link(), found).startswith(f"STALE: {make.KALSHI}")
+    # An older word that comes later takes nothing back.
+    found.notice(make.replace(word, recv_ts_ns=make.START_NS + 40))
+    found[make.KALSHI] = make.replace(found[make.KALSHI], recv_ts_ns=make.START_NS + 49)
+    assert fault(make.link(), found).startswith("STALE")
+    found[make.KALSHI] = make.replace(found[make.KALSHI], recv_ts_ns=make.START_NS + 50)
+    assert fault(make.link(), found) == ""
+    assert found.notice(make.replace(word, event_group="", instrument="kalshi:UNHEARD-OF")) == frozenset()
+
+
+def test_a_word_ends_edges_and_writes_nothing_down(make):
+    log, kalshi = trading(make)
+    (ended,) = log.feed(notice(log, instrument=make.KALSHI))
+    assert (ended.phase, ended.link) == ("END", "L1")
+    assert log.feed(notice(log, event_group=kalshi.event_group)) == []
+    log.feed(make.replace(kalshi, recv_ts_ns=log.now_ns))
+    log.tick()
+    log.book(make.POLY, 3, asks=[(3_000, 10 * ONE)])
+    assert [edge.phase for edge in log.all(Edge)] == ["BEGIN", "END", "BEGIN"]
+    assert not log.all(Link)
+
+
+@pytest.mark.parametrize("pause", ["notice", "status"])
+def test_what_lasts_is_written_down_also_of_a_link_that_rested_when_it_came(make, pause):
+    log, kalshi = trading(make)
+    if pause == "notice":
+        log.feed(notice(log, instrument=make.KALSHI))
+    else:
+        log.feed(make.replace(kalshi, status="PAUSED"))
+    assert not log.all(Link)
+    (written,) = log.feed(make.replace(kalshi, rules_hash="new", recv_ts_ns=log.now_ns))
+    assert (written.status, written.reason.partition(":")[0]) == ("SUSPENDED", "RULES")
+    assert log.feed(make.replace(kalshi, rules_hash="newer", recv_ts_ns=log.now_ns)) == []
+    log.feed(written)
+    log.feed(make.replace(kalshi, recv_ts_ns=log.now_ns))
+    log.tick()
+    log.book(make.POLY, 3, asks=[(3_000, 10 * ONE)])
+    assert len(log.all(Intent)) == 1

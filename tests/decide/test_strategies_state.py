@@ -14,7 +14,7 @@ from decide.strategies.registry import load_kinds
 from decide.strategies_task import StrategiesTask
 from schemas.decision import Edge, Intent, Link, Requote
 from schemas.derived import Tick
-from schemas.market import Status, Trade
+from schemas.market import Notice, Status, Trade
 from tests.checkpoints import keep, outputs_with_restores, written_at_once
 from tests.decide.events import event
 from tests.decide.quotes import outcome
@@ -47,7 +47,20 @@ def random_log(make, seed):
         versions += 1
         match dice.choice(
             ["book"] * 8
-            + ["saga", "saga", "clock", "tick", "tick", "config", "link", "instrument", "status", "trade", "repeat"]
+            + [
+                "saga",
+                "saga",
+                "clock",
+                "tick",
+                "tick",
+                "config",
+                "link",
+                "instrument",
+                "notice",
+                "status",
+                "trade",
+                "repeat",
+            ]
         ):
             case "book":
                 name = dice.choice([make.KALSHI, make.POLY, OTHER])
@@ -89,9 +102,18 @@ def random_log(make, seed):
             case "instrument":
                 # A rule text that changes and comes back; what a suspension writes comes back through the log.
                 name = dice.choice([make.KALSHI, make.POLY])
-                for record in log.feed(make.instrument(name, rules_hash=dice.choice(["r", "r", "s"]))):
+                for record in log.feed(
+                    make.instrument(name, rules_hash=dice.choice(["r", "r", "s"]), recv_ts_ns=log.now_ns)
+                ):
                     if isinstance(record, Link) and dice.random() < 0.7:
                         log.feed(record)
+            case "notice":
+                about = dice.choice([{"instrument": make.POLY}, {"instrument": OTHER}])
+                log.feed(
+                    Notice(
+                        venue="x", reason="word", feed="f", epoch=1, frame_no=1, index=0, recv_ts_ns=log.now_ns, **about
+                    )
+                )
             case "status":
                 log.feed(status(dice.choice([make.KALSHI, make.POLY]), dice, log.now_ns))
             case "trade":

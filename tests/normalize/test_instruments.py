@@ -292,3 +292,65 @@ def test_polymarket_prices_are_payouts_once_a_market_is_resolved(instruments, ca
     assert (ours.status, ours.payout_e6) == ("SETTLED" if payout_e6 >= 0 else "CLOSED", payout_e6)
     not_closed = gamma(captures, **changes | {"closed": False}, umaResolutionStatus="resolved")
     assert described(instruments, "polymarket", *not_closed).payout_e6 == -1
+
+
+def scheduled(*changes: dict[str, object], event: bytes = b'{"event_ticker":"E","series_ticker":"KXWTA"}') -> bytes:
+    """Return a context with changes of fees that are to come."""
+    return wrapped(event)[:-1] + b',"fee_changes":' + json.dumps(changes).encode() + b"}"
+
+
+def of_series(at: str, fee_type: str = "quadratic", multiplier: float = 2) -> dict[str, object]:
+    return {
+        "id": "c1", "series_ticker": "KXWTA", "fee_type": fee_type, "fee_multiplier": multiplier, "scheduled_ts": at,
+    }  # fmt: skip
+
+
+def of_event(at: str, fee_type: str | None = None, multiplier: float | None = None) -> dict[str, object]:
+    return {
+        "id": "c2", "event_ticker": "E", "fee_type_override": fee_type, "fee_multiplier_override": multiplier,
+        "scheduled_ts": at,
+    }  # fmt: skip
+
+
+FIRST, THEN = "2026-07-01T00:00:00Z", "2026-08-01T00:00:00Z"
+FIRST_NS, THEN_NS = 1_782_864_000 * S, 1_785_542_400 * S
+
+
+@pytest.mark.parametrize(
+    ("context", "terms"),
+    [
+        (scheduled(), []),
+        (scheduled(of_series(FIRST)), [(FIRST_NS, 140_000)]),
+        # Soonest first, whatever the order of the list.
+        (scheduled(of_series(THEN, multiplier=3), of_series(FIRST)), [(FIRST_NS, 140_000), (THEN_NS, 210_000)]),
+        # An override stands against the series' change, and gives its fee back when it goes.
+        (
+            scheduled(
+                of_series(FIRST),
+                of_event(THEN),
+                event=b'{"event_ticker":"E","series_ticker":"KXWTA","fee_multiplier_override":0.5}',
+            ),
+            [(FIRST_NS, 35_000), (THEN_NS, 140_000)],
+        ),
+        (scheduled(of_event(FIRST, "quadratic", 4)), [(FIRST_NS, 280_000)]),
+    ],
+)
+def test_kalshi_fees_that_are_scheduled_are_terms_from_their_time_on(instruments, captures, context, terms):
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), context)
+    assert [(term.from_ts_ns, term.taker_fee_e6) for term in ours.fees] == terms
+    assert all((term.until_ts_ns, term.share_e6, term.source != "") == (0, 1_000_000, True) for term in ours.fees)
+    assert ours.fee_model == "QUADRATIC"
+
+
+def test_kalshi_market_whose_coming_fee_has_no_bound_is_not_traded(instruments, captures):
+    context = scheduled(of_series(FIRST, "flat"))
+    ours = described(instruments, "kalshi", KALSHI, kalshi_market(captures), context)
+    assert (ours.fee_model, ours.fees) == ("UNKNOWN", [])
+
+
+@pytest.mark.parametrize(
+    "change", [{"scheduled_ts": FIRST}, of_series(""), of_series(FIRST) | {"fee_multiplier": None}]
+)
+def test_kalshi_change_of_fees_that_says_too_little_is_rejected_not_passed_over(instruments, captures, change):
+    with pytest.raises(MalformedFrame, match="fee change"):
+        described(instruments, "kalshi", KALSHI, kalshi_market(captures), scheduled(change))

@@ -118,7 +118,7 @@ def test_empty_snapshot_without_market_id_is_no_book(kalshi):
 )
 def test_lifecycle_becomes_status(kalshi, event, fields, status, result):
     message = {"market_ticker": "KXANY-26-T1", "event_type": event} | fields
-    (record,) = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
+    *_, record = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
     # One feed speaks of every market of the exchange, also of those it was not opened for.
     assert record.instrument == "kalshi:KXANY-26-T1"
     assert (record.status, record.result) == (status, result)
@@ -259,3 +259,39 @@ def test_what_a_market_pays_is_said_as_the_venue_states_it_and_never_guessed(kal
     message = {"market_ticker": TICKER, "event_type": event} | fields
     (status,) = kalshi.say({"type": "market_lifecycle_v2", "sid": 13, "seq": 41, "sending_ts_ms": 9, "msg": message})
     assert status.payout_e6 == payout_e6
+
+
+def lifecycle(event, ticker="KXANY-26-T1", **fields):
+    message = {"market_ticker": ticker, "event_type": event} | fields
+    return {"type": "market_lifecycle_v2", "sid": 13, "seq": 43, "sending_ts_ms": 9, "msg": message}
+
+
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [("close_date_updated", {"close_ts": 1_790_000_200}), ("metadata_updated", {"floor_strike": 95_000})],
+)
+def test_new_words_for_a_market_are_a_notice_for_its_catalogue(kalshi, event, fields):
+    notice, *statuses = kalshi.say(lifecycle(event, **fields))
+    assert isinstance(notice, market.Notice)
+    assert (notice.venue, notice.instrument, notice.event_group) == ("kalshi", "kalshi:KXANY-26-T1", "")
+    assert (notice.reason, notice.venue_ts_ns) == (event, 9_000_000)
+    # Both are one frame's, and that it was said stays in band.
+    assert [(one.status, one.reason, one.frame_no) for one in statuses] == [
+        ("UNKNOWN", event, notice.frame_no) for _ in statuses
+    ]
+    assert len(statuses) == (event == "close_date_updated")
+
+
+@pytest.mark.parametrize("override", [{"fee_type_override": "quadratic", "fee_multiplier_override": 1}, {}])
+def test_a_change_of_an_events_fees_is_a_notice_for_all_its_markets(kalshi, override):
+    said = {"type": "event_fee_update", "sid": 5, "seq": 45, "msg": {"event_ticker": "KXBTCD-26MAY2018"} | override}
+    (output,) = kalshi.give(kalshi.frame(said))
+    notice = output.record
+    assert (output.topic, output.key) == (topics.MARKET_NOTICE, "kalshi:KXBTCD-26MAY2018")
+    assert (notice.event_group, notice.instrument, notice.reason) == (output.key, "", "event_fee_update")
+
+
+def test_a_change_of_fees_that_names_no_event_is_rejected_and_resets_no_book(kalshi):
+    with pytest.raises(MalformedFrame, match="event_ticker") as caught:
+        kalshi.say({"type": "event_fee_update", "sid": 5, "seq": 45, "msg": {"fee_type_override": "quadratic"}})
+    assert caught.value.outputs == ()
