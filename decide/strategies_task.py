@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from core.domain.errors import MalformedFrame, Reject, StateUnreadable
 from core.domain.ids import record_id
 from core.domain.partition import partition_of
@@ -185,19 +183,18 @@ class StrategiesTask:
                 # Rejected, expired, suspended, or approved anew on other terms: what was begun by it ends here.
                 return self._each(item, _look_again) if state.learn_link(record) else ()
             case Instrument():
-                return self._learn_instrument(record, item)
+                return self._struck(state.learn_instrument(record), item)
             case Profile():
                 state.profiles[record.account_set, record.venue] = record
             case Status():
-                return self._learn_status(record, item)
+                return self._struck(state.learn_status(record), item)
             case _:
                 # Another record type is for readers of later versions.
                 pass
         return ()
 
-    def _learn_instrument(self, instrument: Instrument, item: Input) -> Iterable[Output]:
-        """Take it in; end the edges of links this struck, and write down what only a human may end."""
-        struck = self._state.learn_instrument(instrument)
+    def _struck(self, struck: Mapping[str, str], item: Input) -> Iterable[Output]:
+        """End the edges of links that fell, and write down what only a human may end."""
         if not struck:
             return ()
         written = [
@@ -206,20 +203,6 @@ class StrategiesTask:
             if is_lasting(reason)
         ]
         return [*self._each(item, _look_again), *written]
-
-    def _learn_status(self, status: Status, item: Input) -> Iterable[Output]:
-        """Apply what changed, newest venue time wins whichever feed brought it."""
-        known = self._state.instruments.get(status.instrument)
-        if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
-            return ()
-        self._state.status_ns[status.instrument] = status.venue_ts_ns
-        if status.status != "UNKNOWN":
-            known = msgspec.structs.replace(known, status=status.status)
-        if status.tick_step:
-            known = msgspec.structs.replace(
-                known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
-            )
-        return self._learn_instrument(known, item)
 
     # Strategies
 
