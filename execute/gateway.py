@@ -229,7 +229,7 @@ class Gateway:
                     orders=self.orders,
                     health=self.health,
                     clock=self._clock,
-                    held=lambda: outcomes_held(self.orders, self.market),
+                    held=lambda: outcomes_held(self.orders, self.market, waits=self._upkeep.stale),
                     interval_s=self._timing.report_s,
                     funds=self.guards.funds,
                 )
