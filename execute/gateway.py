@@ -27,6 +27,7 @@ from execute.journal import Journal
 from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
+from execute.pages import as_far_back_as_read
 from execute.payouts import Payouts
 from execute.ports import LogReader, LogWriter, Venue
 from execute.private import PrivateStream
@@ -387,7 +388,10 @@ class Gateway:
 
     async def _reconcile(self) -> None:
         began = self._clock.now_ns()
-        views = await self._venue.reconcile(self._http, self._whole_until_ns)
+        # Orders that are not complete are looked up one by one, however far back this reads.
+        views = await as_far_back_as_read(
+            lambda since_ns: self._venue.reconcile(self._http, since_ns), self._whole_until_ns, began, "what was missed"
+        )
         self.journal.views(views, self._clock.now_ns())
         self._whole_until_ns = began - RECONCILE_MARGIN_NS
 

@@ -6,13 +6,15 @@ Kalshi keeps one signed position a market, so a fill is a trade of YES: bid boug
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from core.domain.errors import MalformedFrame, OffGrid, Unavailable
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from execute.kalshi_views import USD, check_same, fill_view, instrument_of, is_of, order_views, payout_view, ticker_of
+from execute.pages import PAGES_MAX, CutOff
 from execute.ports import Budget, Caller, Lane, Reply, Request
 from execute.views import (
     Answer,
@@ -33,7 +35,6 @@ from execute.views import (
 )
 from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
-from schemas.enums import Outcome as Token
 from schemas.market import Instrument
 from schemas.order import Holding
 from venues.environment import Endpoints
@@ -42,8 +43,7 @@ from venues.kalshi.auth import Signer
 from venues.refusal import VenueError
 from venues.text import decode, instant_ns
 
-PAGES_MAX = 20
-"""Of any list that is read to its end; more is an account this gateway was not made for."""
+RowT = TypeVar("RowT")
 PAGE = 200
 LOOK_BACK_S = 5
 """A list is asked from so long before the order was submitted: the venue's clock is not ours."""
@@ -287,6 +287,8 @@ class KalshiVenue:
                 break
             if not cursor:
                 break
+        else:
+            raise CutOff("kalshi", f"orders of {ticker_of(subject.instrument)} without {subject.order}")
         if venue_order:
             views += await self._fills(caller, f"order_id={venue_order}", subject.order)
         return Lookup(found=bool(views), as_of_ns=as_of_ns, views=tuple(views))
@@ -294,15 +296,9 @@ class KalshiVenue:
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
         """Return orders and fills since a time; the private channels have no sequence to find a loss by."""
         since = f"min_ts={max(since_ns // NS_PER_S, 0)}"
-        views: list[View] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}", cursor)
-            page, cursor = account.decode_orders(await self._get(caller, path))
-            for state in page:
-                views += order_views(state)
-            if not cursor:
-                break
+        base = f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}"
+        states = await self._whole(caller, base, account.decode_orders, "orders")
+        views = [view for state in states for view in order_views(state)]
         return (*views, *await self._fills(caller, since))
 
     def touch(self) -> Request:
@@ -317,19 +313,17 @@ class KalshiVenue:
         """Ask for cash, positions and resting orders; their time is the venue's own of its read model."""
         as_of_ns = await self._data_age(caller)
         balance = account.decode_balance(await self._get(caller, BALANCE_PATH))
-        holdings: list[Holding] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/positions?limit={PAGE}&count_filter=position", cursor)
-            positions, cursor = account.decode_positions(await self._get(caller, path))
-            for one in positions:
-                if one.position:
-                    outcome: Token = "YES" if one.position > 0 else "NO"
-                    holdings.append(
-                        Holding(instrument=instrument_of(one.ticker), outcome=outcome, size=abs(one.position))
-                    )
-            if not cursor:
-                break
+        base = f"{hosts.API_ROOT}/portfolio/positions?limit={PAGE}&count_filter=position"
+        positions = await self._whole(caller, base, account.decode_positions, "positions")
+        holdings = [
+            Holding(
+                instrument=instrument_of(one.ticker),
+                outcome="YES" if one.position > 0 else "NO",
+                size=abs(one.position),
+            )
+            for one in positions
+            if one.position
+        ]
         resting = await self.open_orders(caller)
         return Report(
             as_of_ns=as_of_ns,
@@ -344,38 +338,40 @@ class KalshiVenue:
 
     async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
         """Ask what markets paid since a time: of subaccount 0, as the positions of `report` are."""
-        found: list[PayoutView] = []
-        cursor = ""
         base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount=0&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
-        for _ in range(PAGES_MAX):
-            page, cursor = account.decode_settlements(await self._get(caller, _paged(base, cursor)))
-            found += [payout_view(one) for one in page]
-            if not cursor:
-                break
-        return tuple(found)
+        return tuple(payout_view(one) for one in await self._whole(caller, base, account.decode_settlements, "payouts"))
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every resting order, of all subaccounts and shards."""
-        resting: list[Resting] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
-            states, cursor = account.decode_orders(await self._get(caller, path))
-            resting += [Resting(state.order_id, instrument_of(state.ticker), state.client_order_id) for state in states]
-            if not cursor:
-                return tuple(resting)
-        raise Unavailable(f"kalshi lists more than {PAGES_MAX * PAGE} resting orders: not all of them were read")
+        base = f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}"
+        states = await self._whole(caller, base, account.decode_orders, "resting orders")
+        return tuple(Resting(state.order_id, instrument_of(state.ticker), state.client_order_id) for state in states)
 
     async def _fills(self, caller: Caller, query: str, order: str = "") -> list[View]:
-        views: list[View] = []
+        base = f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}"
+        return [fill_view(fill) for fill in await self._whole(caller, base, account.decode_fills, "fills", order)]
+
+    async def _whole(
+        self,
+        caller: Caller,
+        base: str,
+        decode_page: Callable[[bytes], tuple[list[RowT], str]],
+        what: str,
+        order: str = "",
+    ) -> list[RowT]:
+        """Read a list to its end.
+
+        Raises:
+            CutOff: it is longer than is read.
+        """
+        rows: list[RowT] = []
         cursor = ""
         for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}", cursor)
-            fills, cursor = account.decode_fills(await self._get(caller, path, order))
-            views += [fill_view(fill) for fill in fills]
+            page, cursor = decode_page(await self._get(caller, _paged(base, cursor), order))
+            rows += page
             if not cursor:
-                break
-        return views
+                return rows
+        raise CutOff("kalshi", what)
 
     async def _data_age(self, caller: Caller, lane: Lane = Lane.REPORT) -> int:
         """Return how current the venue's reads are; the answer's own date where it does not say."""

@@ -13,6 +13,7 @@ import msgspec
 from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable
 from core.domain.units import MICRO, ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_S
+from execute.pages import PAGES_MAX, CutOff
 from execute.polymarket_holdings import Holdings
 from execute.polymarket_views import PUSD, order_views, trade_views
 from execute.ports import Budget, Caller, Lane, Reply, Request
@@ -42,7 +43,6 @@ from venues.polymarket import account, auth, control, hosts, orders, regions, ru
 from venues.polymarket.events import Side
 from venues.refusal import Outcome, VenueError
 
-PAGES_MAX = 20
 SEND_WITHIN_S = 0.5
 """Longest time between a Submitting and its bytes."""
 LOOK_BACK_S = 5
@@ -362,7 +362,7 @@ class PolymarketVenue:
         Raises:
             Unavailable: the venue lists more trades than are read.
         """
-        trades = await self._trades(caller, "after=0", "", whole=True)
+        trades = await self._trades(caller, "after=0", "")
         return list(dict.fromkeys(f"polymarket:{trade.market}" for trade in trades))
 
     async def balances(self, caller: Caller, held: Sequence[Held]) -> tuple[int, dict[str, int]]:
@@ -385,9 +385,9 @@ class PolymarketVenue:
             found += page
             if cursor in {"", account.END_CURSOR}:
                 return found
-        raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of open orders: not all of them were read")
+        raise CutOff("polymarket", "open orders")
 
-    async def _trades(self, caller: Caller, query: str, order: str, *, whole: bool = False) -> list[account.UserTrade]:
+    async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []
         cursor = CURSOR_START
         for _ in range(PAGES_MAX):
@@ -396,9 +396,7 @@ class PolymarketVenue:
             found += page
             if cursor in {"", account.END_CURSOR}:
                 return found
-        if whole:
-            raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of trades: not all of them were read")
-        return found
+        raise CutOff("polymarket", "trades")
 
     async def _venue_time(self, caller: Caller, order: str = "") -> int:
         try:
