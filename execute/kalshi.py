@@ -94,8 +94,18 @@ class KalshiVenue:
         "(chrony: the venue accepts some 5 s of difference)"
     )
 
-    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic", expiry_s: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        signer: Signer,
+        endpoints: Endpoints,
+        tier: str = "basic",
+        expiry_s: int = 0,
+        instruments: Mapping[str, Instrument] | None = None,
+    ) -> None:
         """`tier` is the account's usage tier; the lowest is assumed until told.
+
+        `instruments` is read for the shard of what is amended or cancelled; of one it does not know the venue looks itself.
 
         `expiry_s`: an order that would rest for ever ends so long after it was last renewed, which is the dead-man switch
         of a venue that has none; 0: it rests for ever.
@@ -103,6 +113,7 @@ class KalshiVenue:
         self._signer = signer
         self.signs_slowly = signer.is_slow
         self._expiry_s = expiry_s
+        self._instruments = instruments if instruments is not None else {}
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
         self.budgets: Mapping[str, Budget] = {
@@ -147,6 +158,7 @@ class KalshiVenue:
             price=subject.price,
             total=subject.size,
             expiration_s=now_ns // NS_PER_S + self._expiry_s,
+            exchange_index=self._shard(subject),
         )
         return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
 
@@ -156,7 +168,7 @@ class KalshiVenue:
 
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request; without the ticker it would go to shard 0."""
-        query = orders.cancel_query(ticker=ticker_of(subject.instrument))
+        query = orders.cancel_query(ticker=ticker_of(subject.instrument), exchange_index=self._shard(subject))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
 
     def amend(self, subject: Subject, amend: Amend) -> Request | None:
@@ -167,8 +179,14 @@ class KalshiVenue:
             price=amend.price,
             total=amend.size,
             expiration_s=amend.expires_s or None,
+            exchange_index=self._shard(subject),
         )
         return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
+
+    def _shard(self, subject: Subject) -> int | None:
+        # It never changes; where it is not stated every shard's write budget is billed.
+        known = self._instruments.get(subject.instrument)
+        return None if known is None else known.exchange_index
 
     def cancel_all(self) -> Request:
         """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""

@@ -360,7 +360,10 @@ class Bench:
         if self.name == "kalshi":
             key = self.world.credentials.kalshi[0]
             return KalshiVenue(
-                signer=Signer.from_pem(key.key_id, key.private_key_pem), endpoints=self.endpoints, tier="advanced"
+                signer=Signer.from_pem(key.key_id, key.private_key_pem),
+                endpoints=self.endpoints,
+                tier="advanced",
+                instruments=market.instruments,
             )
         wallet = self.world.credentials.polymarket[0]
         return PolymarketVenue(
