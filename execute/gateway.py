@@ -254,6 +254,7 @@ class Gateway:
                 group.create_task(self._upkeep.chase_settlements())
                 group.create_task(self.heartbeat.run())
                 group.create_task(self._upkeep.refresh_balances())
+                group.create_task(self._upkeep.watch_account(self.health))
                 group.create_task(self._upkeep.watch_status(self.guards.venue_state))
                 group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()

@@ -45,11 +45,14 @@ from venues.text import decode, instant_ns
 
 RowT = TypeVar("RowT")
 PAGE = 200
+SUBACCOUNT = 0
+"""The primary one: where orders go that name none."""
 LOOK_BACK_S = 5
 """A list is asked from so long before the order was submitted: the venue's clock is not ours."""
 DATA_AGE_PATH = f"{hosts.API_ROOT}/exchange/user_data_timestamp"
 BALANCE_PATH = f"{hosts.API_ROOT}/portfolio/balance"
 STATUS_PATH = f"{hosts.API_ROOT}/exchange/status"
+NETTING_PATH = f"{hosts.API_ROOT}/portfolio/subaccounts/netting"
 LIMITS_PATH = f"{hosts.API_ROOT}/account/limits"
 
 
@@ -287,6 +290,21 @@ class KalshiVenue:
         """Return that the venue offers no such answer."""
         return Standing("UNKNOWN", "kalshi offers no such answer")
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Ask whether collateral is returned across events: cash then moves by a formula that is not published."""
+        # Not every account may ask: a refusal says nothing of the key.
+        reply = await caller.call(self._request("GET", NETTING_PATH)._replace(is_public=True), lane=Lane.REPORT)
+        if reply.status in {403, 404}:
+            return ""
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        if SUBACCOUNT not in account.decode_netting(reply.body):
+            return ""
+        return (
+            "collateral return across events (MECNET, DIRECNET) is on: cash would differ at every fill of such an event;"
+            f" switch it off: PUT {NETTING_PATH} subaccount_number {SUBACCOUNT}, enabled false"
+        )
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
         as_of_ns = await self._data_age(caller, Lane.HEDGE)
@@ -356,7 +374,7 @@ class KalshiVenue:
 
     async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
         """Ask what markets paid since a time: of subaccount 0, as the positions of `report` are."""
-        base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount=0&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
+        base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount={SUBACCOUNT}&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
         return tuple(payout_view(one) for one in await self._whole(caller, base, account.decode_settlements, "payouts"))
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:

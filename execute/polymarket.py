@@ -268,6 +268,10 @@ class PolymarketVenue:
             return Standing("CLOSE_ONLY", "the account is in closed only mode")
         return Standing("ALLOWED", f"the address is in {where.country} {where.region}".strip())
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Return nothing: no setting of a wallet changes what its figures mean."""
+        return ""
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
         as_of_ns = await self._venue_time(caller, subject.order)

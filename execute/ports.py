@@ -265,6 +265,10 @@ class Venue(Protocol):
         """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
         ...
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Ask for a setting of the account under which our figures would not be the venue's; empty if there is none."""
+        ...
+
     def touch(self) -> Request:
         """Return the cheapest read there is: what keeps a connection warm."""
         ...

@@ -10,6 +10,7 @@ from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.checks import Market
 from execute.guards import Jurisdiction, VenueState
+from execute.health import Health
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
@@ -29,6 +30,10 @@ STATUS_POLL_S = 10.0
 STANDING_POLL_S = 3_600.0
 STANDING_AGAIN_S = 60.0
 """After a question about jurisdiction that was not answered."""
+ACCOUNT = "account"
+"""Fault of an account that is not set as this gateway needs it."""
+ACCOUNT_POLL_S = 3_600.0
+ACCOUNT_AGAIN_S = 60.0
 BUDGET_PAUSES_S = (1.0, 5.0, 30.0)
 
 
@@ -126,6 +131,17 @@ class Upkeep:
             except (Reject, Retry, Unknown) as e:
                 log.get().warning("gateway.standing_not_known", reason=str(e))
                 pause_s = STANDING_AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def watch_account(self, health: Health) -> None:
+        """Ask at the start and every hour whether the account is set as this gateway needs it, until cancelled."""
+        while True:
+            pause_s = ACCOUNT_POLL_S
+            try:
+                health.fault(ACCOUNT, await self._venue.account_fault(self._caller))
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.account_not_checked", reason=str(e))
+                pause_s = ACCOUNT_AGAIN_S
             await asyncio.sleep(pause_s)
 
     async def chase_settlements(self) -> None:
