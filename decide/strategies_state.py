@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.domain.errors import StateUnreadable
+from core.runtime.described import SILENCE, Words
 from core.runtime.flow import StateCodec, StateItems
 from decide.links import Instruments, fault, instruments_of, is_lasting
 from decide.ports import Remembers
 from decide.ports import Strategy as Running
 from schemas.decision import Link, Profile, Strategy
 from schemas.derived import Depth, Quote
-from schemas.market import Instrument, Notice
+from schemas.market import Instrument, Notice, Status
 
 VERSION = 2
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
@@ -64,7 +65,8 @@ class _Book(msgspec.Struct, frozen=True):
 
 class _Instrument(msgspec.Struct, frozen=True):
     instrument: Instrument
-    status_ns: int | None
+    state: Status | None = None
+    grid: Status | None = None
 
 
 class _Noticed(msgspec.Struct, frozen=True):
@@ -98,7 +100,8 @@ class State:
     books: dict[str, Book] = field(default_factory=dict)
     ticks: dict[int, int] = field(default_factory=dict)
     instruments: Instruments = field(default_factory=Instruments)
-    status_ns: dict[str, int] = field(default_factory=dict)
+    """As they stand: the newest description, with the state and the grid that were said in band since."""
+    words: dict[str, Words] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
     """(account set, venue) -> its venue account"""
@@ -158,6 +161,7 @@ class State:
         """Take what is known of an instrument in; return the links this struck, with their faults."""
         self._judge_all()
         known = self.instruments.get(instrument.instrument)
+        instrument = self.words.get(instrument.instrument, SILENCE).applied(instrument)
         self.instruments[instrument.instrument] = instrument
         self.changed_instruments.add(instrument.instrument)
         return self._judge_again(
@@ -186,6 +190,18 @@ class State:
                 struck[name] = reason
             self._rest(name, link.version if was_good and reason and not lasts else None)
         return struck
+
+    def learn_status(self, status: Status) -> dict[str, str]:
+        """Take a word in band in, of an instrument that is known; return the links this struck, with their faults."""
+        known = self.instruments.get(status.instrument)
+        if known is None:
+            return {}
+        words = self.words.get(status.instrument, SILENCE)
+        heard = words.hear(status)
+        if heard == words:
+            return {}
+        self.words[status.instrument] = heard
+        return self.learn_instrument(known)
 
     def _rest(self, name: str, version: int | None) -> None:
         """Note that a link rests for a fault that passes, or does so no longer: what it was approved on still counts."""
@@ -234,7 +250,7 @@ class State:
             yield f"book/{name}", _BOOKS.encode(_Book(book.quote, book.depth, book.partition))
         self.changed_books.clear()
         for name in sorted(self.changed_instruments):
-            item = _Instrument(self.instruments[name], self.status_ns.get(name))
+            item = _Instrument(self.instruments[name], *self.words.get(name, SILENCE))
             yield f"instrument/{name}", _INSTRUMENTS.encode(item)
         self.changed_instruments.clear()
         for name in sorted(self.changed_links):
@@ -276,8 +292,8 @@ class State:
                 case "instrument":
                     known = _INSTRUMENTS.decode(data)
                     self.instruments[key] = known.instrument
-                    if known.status_ns is not None:
-                        self.status_ns[key] = known.status_ns
+                    if known.state is not None or known.grid is not None:
+                        self.words[key] = Words(known.state, known.grid)
                 case "link":
                     self.links[key] = _LINKS.decode(data)
                 case "notice":

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from core.domain.errors import MalformedFrame, Reject, StateUnreadable
 from core.domain.ids import record_id
 from core.domain.partition import partition_of
@@ -191,7 +189,7 @@ class StrategiesTask:
             case Profile():
                 state.profiles[record.account_set, record.venue] = record
             case Status():
-                return self._learn_status(record, item)
+                return self._ended(state.learn_status(record), item)
             case _:
                 # Another record type is for readers of later versions.
                 pass
@@ -207,20 +205,6 @@ class StrategiesTask:
             if is_lasting(reason)
         ]
         return [*self._each(item, _look_again), *written]
-
-    def _learn_status(self, status: Status, item: Input) -> Iterable[Output]:
-        """Apply what changed, newest venue time wins whichever feed brought it."""
-        known = self._state.instruments.get(status.instrument)
-        if known is None or status.venue_ts_ns < self._state.status_ns.get(status.instrument, 0):
-            return ()
-        self._state.status_ns[status.instrument] = status.venue_ts_ns
-        if status.status != "UNKNOWN":
-            known = msgspec.structs.replace(known, status=status.status)
-        if status.tick_step:
-            known = msgspec.structs.replace(
-                known, tick_from=status.tick_from, tick_to=status.tick_to, tick_step=status.tick_step
-            )
-        return self._ended(self._state.learn_instrument(known), item)
 
     # Strategies
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_MS
+from core.runtime.described import SILENCE, Words
 from core.runtime.flow import Input
 from execute.guards import Guards
 from execute.orders import Orders, notional_e6
 from schemas.decision import Grant
 from schemas.derived import Quote, Tick
-from schemas.enums import InstrumentStatus
 from schemas.market import Instrument, Status
 
 
@@ -39,8 +39,9 @@ class Market:
     quotes: dict[str, tuple[int, Quote]] = field(default_factory=dict)
     ticks: dict[int, int] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
-    statuses: dict[str, Status] = field(default_factory=dict)
-    """The last word on an instrument's state and grid, newer than its description."""
+    """As they stand: the newest description, with the state and the grid that were said in band since."""
+    words: dict[str, Words] = field(default_factory=dict)
+    _described: dict[str, Instrument] = field(default_factory=dict)
 
     def apply(self, item: Input) -> None:
         """Take one record of derived.book or market.instrument."""
@@ -52,9 +53,11 @@ class Market:
                 self._quote(item.partition, record)
         elif isinstance(record, Status):
             if record.instrument.startswith(self._prefix):
-                self._status(record)
+                self.words[record.instrument] = self.words.get(record.instrument, SILENCE).hear(record)
+                self._learn(record.instrument)
         elif isinstance(record, Instrument) and record.venue == self.venue:
-            self.instruments[record.instrument] = record
+            self._described[record.instrument] = record
+            self._learn(record.instrument)
 
     @property
     def _prefix(self) -> str:
@@ -66,41 +69,10 @@ class Market:
         if known is None or _version(known[1]) <= _version(quote):
             self.quotes[quote.instrument] = (partition, quote)
 
-    def _status(self, status: Status) -> None:
-        known = self.statuses.get(status.instrument)
-        if known is not None and known.venue_ts_ns > status.venue_ts_ns:
-            return
-        if known is not None:
-            # UNKNOWN and an empty grid mean unchanged.
-            status = Status(
-                instrument=status.instrument,
-                epoch=status.epoch,
-                frame_no=status.frame_no,
-                index=status.index,
-                status=known.status if status.status == "UNKNOWN" else status.status,
-                price_exp=status.price_exp,
-                tick_from=status.tick_from or known.tick_from,
-                tick_to=status.tick_to or known.tick_to,
-                tick_step=status.tick_step or known.tick_step,
-                venue_ts_ns=status.venue_ts_ns,
-                recv_ts_ns=status.recv_ts_ns,
-            )
-        self.statuses[status.instrument] = status
-
-    def status(self, instrument: Instrument) -> InstrumentStatus:
-        """Return the newest word on whether the market trades."""
-        status = self.statuses.get(instrument.instrument)
-        if status is None or status.status == "UNKNOWN" or status.recv_ts_ns < instrument.recv_ts_ns:
-            return instrument.status
-        return status.status
-
-    def grid(self, instrument: Instrument) -> list[tuple[int, int, int]]:
-        """Return the price bands (from, to, step) that hold now."""
-        status = self.statuses.get(instrument.instrument)
-        newest: Status | Instrument = instrument
-        if status is not None and status.tick_step and status.recv_ts_ns >= instrument.recv_ts_ns:
-            newest = status
-        return list(zip(newest.tick_from, newest.tick_to, newest.tick_step, strict=True))
+    def _learn(self, name: str) -> None:
+        described = self._described.get(name)
+        if described is not None:
+            self.instruments[name] = self.words.get(name, SILENCE).applied(described)
 
 
 def refuse(
@@ -111,7 +83,7 @@ def refuse(
     if instrument is None:
         return f"{grant.instrument} is not a known instrument"
     return (
-        _refuse_market(instrument, market, now_ns)
+        _refuse_market(instrument, now_ns)
         or _refuse_numbers(grant, instrument, market)
         or _refuse_limits(grant, orders, limits, now_ns)
         or refuse_book(grant.instrument, market=market, limits=limits, now_ns=now_ns)
@@ -144,10 +116,9 @@ def refuse_book(instrument: str, *, market: Market, limits: Limits, now_ns: int)
     return ""
 
 
-def _refuse_market(instrument: Instrument, market: Market, now_ns: int) -> str:
-    status = market.status(instrument)
-    if status != "OPEN":
-        return f"{instrument.instrument} is {status}"
+def _refuse_market(instrument: Instrument, now_ns: int) -> str:
+    if instrument.status != "OPEN":
+        return f"{instrument.instrument} is {instrument.status}"
     if instrument.close_ts_ns and now_ns >= instrument.close_ts_ns:
         return f"{instrument.instrument} closed at {instrument.close_ts_ns}"
     return ""
@@ -158,7 +129,7 @@ def _refuse_numbers(grant: Grant, instrument: Instrument, market: Market) -> str
         return f"expected exponents {instrument.price_exp}, {instrument.size_exp}, found {grant.price_exp}, {grant.size_exp}"
     if not 0 < grant.price < 10**-grant.price_exp:
         return f"price {grant.price} is not between 0 and one dollar"
-    bands = market.grid(instrument)
+    bands = list(zip(instrument.tick_from, instrument.tick_to, instrument.tick_step, strict=True))
     if not any(low <= grant.price <= high and (grant.price - low) % step == 0 for low, high, step in bands):
         return f"price {grant.price} is not on the grid {bands}"
     if grant.size < instrument.size_min and not _crosses(grant, market):

@@ -59,7 +59,9 @@ class PolymarketClosing:
             tokens = (await self._learn(caller, market)).tokens
             held += [Held(market, "YES", tokens[0]), Held(market, "NO", tokens[1])]
         as_of_ns, sizes = await self._venue.balances(caller, held)
-        return as_of_ns, [Lot(*one, sizes[one.token]) for one in held if sizes[one.token]]
+        return as_of_ns, [
+            Lot(one.instrument, one.outcome, one.token, sizes[one.token]) for one in held if sizes[one.token]
+        ]
 
     async def place(self, caller: Caller, lot: Lot) -> Place:
         """Return the market, and the best prices of its YES token."""

@@ -27,6 +27,7 @@ from execute.journal import Journal
 from execute.kill import read_halt
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
+from execute.pages import as_far_back_as_read
 from execute.payouts import Payouts
 from execute.ports import LogReader, LogWriter, Venue
 from execute.private import PrivateStream
@@ -229,7 +230,7 @@ class Gateway:
                     orders=self.orders,
                     health=self.health,
                     clock=self._clock,
-                    held=lambda: outcomes_held(self.orders, self.market),
+                    held=lambda: outcomes_held(self.orders, self.market, waits=self._upkeep.stale),
                     interval_s=self._timing.report_s,
                     funds=self.guards.funds,
                 )
@@ -253,6 +254,7 @@ class Gateway:
                 group.create_task(self._upkeep.chase_settlements())
                 group.create_task(self.heartbeat.run())
                 group.create_task(self._upkeep.refresh_balances())
+                group.create_task(self._upkeep.watch_account(self.health))
                 group.create_task(self._upkeep.watch_status(self.guards.venue_state))
                 group.create_task(self._upkeep.watch_standing(self.guards.jurisdiction))
                 await self._settle_in()
@@ -387,7 +389,10 @@ class Gateway:
 
     async def _reconcile(self) -> None:
         began = self._clock.now_ns()
-        views = await self._venue.reconcile(self._http, self._whole_until_ns)
+        # Orders that are not complete are looked up one by one, however far back this reads.
+        views = await as_far_back_as_read(
+            lambda since_ns: self._venue.reconcile(self._http, since_ns), self._whole_until_ns, began, "what was missed"
+        )
         self.journal.views(views, self._clock.now_ns())
         self._whole_until_ns = began - RECONCILE_MARGIN_NS
 

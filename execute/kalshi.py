@@ -6,13 +6,15 @@ Kalshi keeps one signed position a market, so a fill is a trade of YES: bid boug
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from core.domain.errors import MalformedFrame, OffGrid, Unavailable
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from execute.kalshi_views import USD, check_same, fill_view, instrument_of, is_of, order_views, payout_view, ticker_of
+from execute.pages import PAGES_MAX, CutOff
 from execute.ports import Budget, Caller, Lane, Reply, Request
 from execute.views import (
     Answer,
@@ -33,7 +35,6 @@ from execute.views import (
 )
 from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
-from schemas.enums import Outcome as Token
 from schemas.market import Instrument
 from schemas.order import Holding
 from venues.environment import Endpoints
@@ -42,14 +43,16 @@ from venues.kalshi.auth import Signer
 from venues.refusal import VenueError
 from venues.text import decode, instant_ns
 
-PAGES_MAX = 20
-"""Of any list that is read to its end; more is an account this gateway was not made for."""
+RowT = TypeVar("RowT")
 PAGE = 200
+SUBACCOUNT = 0
+"""The primary one: where orders go that name none."""
 LOOK_BACK_S = 5
 """A list is asked from so long before the order was submitted: the venue's clock is not ours."""
 DATA_AGE_PATH = f"{hosts.API_ROOT}/exchange/user_data_timestamp"
 BALANCE_PATH = f"{hosts.API_ROOT}/portfolio/balance"
 STATUS_PATH = f"{hosts.API_ROOT}/exchange/status"
+NETTING_PATH = f"{hosts.API_ROOT}/portfolio/subaccounts/netting"
 LIMITS_PATH = f"{hosts.API_ROOT}/account/limits"
 
 
@@ -94,8 +97,18 @@ class KalshiVenue:
         "(chrony: the venue accepts some 5 s of difference)"
     )
 
-    def __init__(self, *, signer: Signer, endpoints: Endpoints, tier: str = "basic", expiry_s: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        signer: Signer,
+        endpoints: Endpoints,
+        tier: str = "basic",
+        expiry_s: int = 0,
+        instruments: Mapping[str, Instrument] | None = None,
+    ) -> None:
         """`tier` is the account's usage tier; the lowest is assumed until told.
+
+        `instruments` is read for the shard of what is amended or cancelled; of one it does not know the venue looks itself.
 
         `expiry_s`: an order that would rest for ever ends so long after it was last renewed, which is the dead-man switch
         of a venue that has none; 0: it rests for ever.
@@ -103,6 +116,7 @@ class KalshiVenue:
         self._signer = signer
         self.signs_slowly = signer.is_slow
         self._expiry_s = expiry_s
+        self._instruments = instruments if instruments is not None else {}
         self._ws = f"{endpoints.private_ws}{hosts.WS_PATH}"
         limits = rules.TIERS[tier]
         self.budgets: Mapping[str, Budget] = {
@@ -147,6 +161,7 @@ class KalshiVenue:
             price=subject.price,
             total=subject.size,
             expiration_s=now_ns // NS_PER_S + self._expiry_s,
+            exchange_index=self._shard(subject),
         )
         return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
 
@@ -156,7 +171,7 @@ class KalshiVenue:
 
     def cancel(self, subject: Subject) -> Request:
         """Return the cancel request; without the ticker it would go to shard 0."""
-        query = orders.cancel_query(ticker=ticker_of(subject.instrument))
+        query = orders.cancel_query(ticker=ticker_of(subject.instrument), exchange_index=self._shard(subject))
         return self._request("DELETE", f"{hosts.ORDERS_PATH}/{subject.venue_order}{query}")
 
     def amend(self, subject: Subject, amend: Amend) -> Request | None:
@@ -167,8 +182,14 @@ class KalshiVenue:
             price=amend.price,
             total=amend.size,
             expiration_s=amend.expires_s or None,
+            exchange_index=self._shard(subject),
         )
         return self._request("POST", f"{hosts.ORDERS_PATH}/{subject.venue_order}/amend", body)
+
+    def _shard(self, subject: Subject) -> int | None:
+        # It never changes; where it is not stated every shard's write budget is billed.
+        known = self._instruments.get(subject.instrument)
+        return None if known is None else known.exchange_index
 
     def cancel_all(self) -> Request:
         """Return the cancel of all orders on all shards; it may also take what is placed within the next minute."""
@@ -269,6 +290,21 @@ class KalshiVenue:
         """Return that the venue offers no such answer."""
         return Standing("UNKNOWN", "kalshi offers no such answer")
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Ask whether collateral is returned across events: cash then moves by a formula that is not published."""
+        # Not every account may ask: a refusal says nothing of the key.
+        reply = await caller.call(self._request("GET", NETTING_PATH)._replace(is_public=True), lane=Lane.REPORT)
+        if reply.status in {403, 404}:
+            return ""
+        if reply.status != 200:
+            raise self._unavailable(reply)
+        if SUBACCOUNT not in account.decode_netting(reply.body):
+            return ""
+        return (
+            "collateral return across events (MECNET, DIRECNET) is on: cash would differ at every fill of such an event;"
+            f" switch it off: PUT {NETTING_PATH} subaccount_number {SUBACCOUNT}, enabled false"
+        )
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Find the order in the list of its market by our id (no filter for it exists), and its fills."""
         as_of_ns = await self._data_age(caller, Lane.HEDGE)
@@ -287,6 +323,8 @@ class KalshiVenue:
                 break
             if not cursor:
                 break
+        else:
+            raise CutOff("kalshi", f"orders of {ticker_of(subject.instrument)} without {subject.order}")
         if venue_order:
             views += await self._fills(caller, f"order_id={venue_order}", subject.order)
         return Lookup(found=bool(views), as_of_ns=as_of_ns, views=tuple(views))
@@ -294,15 +332,9 @@ class KalshiVenue:
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
         """Return orders and fills since a time; the private channels have no sequence to find a loss by."""
         since = f"min_ts={max(since_ns // NS_PER_S, 0)}"
-        views: list[View] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}", cursor)
-            page, cursor = account.decode_orders(await self._get(caller, path))
-            for state in page:
-                views += order_views(state)
-            if not cursor:
-                break
+        base = f"{hosts.API_ROOT}/portfolio/orders?{since}&limit={PAGE}"
+        states = await self._whole(caller, base, account.decode_orders, "orders")
+        views = [view for state in states for view in order_views(state)]
         return (*views, *await self._fills(caller, since))
 
     def touch(self) -> Request:
@@ -317,19 +349,17 @@ class KalshiVenue:
         """Ask for cash, positions and resting orders; their time is the venue's own of its read model."""
         as_of_ns = await self._data_age(caller)
         balance = account.decode_balance(await self._get(caller, BALANCE_PATH))
-        holdings: list[Holding] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/positions?limit={PAGE}&count_filter=position", cursor)
-            positions, cursor = account.decode_positions(await self._get(caller, path))
-            for one in positions:
-                if one.position:
-                    outcome: Token = "YES" if one.position > 0 else "NO"
-                    holdings.append(
-                        Holding(instrument=instrument_of(one.ticker), outcome=outcome, size=abs(one.position))
-                    )
-            if not cursor:
-                break
+        base = f"{hosts.API_ROOT}/portfolio/positions?limit={PAGE}&count_filter=position"
+        positions = await self._whole(caller, base, account.decode_positions, "positions")
+        holdings = [
+            Holding(
+                instrument=instrument_of(one.ticker),
+                outcome="YES" if one.position > 0 else "NO",
+                size=abs(one.position),
+            )
+            for one in positions
+            if one.position
+        ]
         resting = await self.open_orders(caller)
         return Report(
             as_of_ns=as_of_ns,
@@ -344,38 +374,40 @@ class KalshiVenue:
 
     async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
         """Ask what markets paid since a time: of subaccount 0, as the positions of `report` are."""
-        found: list[PayoutView] = []
-        cursor = ""
-        base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount=0&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
-        for _ in range(PAGES_MAX):
-            page, cursor = account.decode_settlements(await self._get(caller, _paged(base, cursor)))
-            found += [payout_view(one) for one in page]
-            if not cursor:
-                break
-        return tuple(found)
+        base = f"{hosts.API_ROOT}/portfolio/settlements?subaccount={SUBACCOUNT}&min_ts={max(since_ns // NS_PER_S, 0)}&limit={PAGE}"
+        return tuple(payout_view(one) for one in await self._whole(caller, base, account.decode_settlements, "payouts"))
 
     async def open_orders(self, caller: Caller) -> tuple[Resting, ...]:
         """Ask for every resting order, of all subaccounts and shards."""
-        resting: list[Resting] = []
-        cursor = ""
-        for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}", cursor)
-            states, cursor = account.decode_orders(await self._get(caller, path))
-            resting += [Resting(state.order_id, instrument_of(state.ticker), state.client_order_id) for state in states]
-            if not cursor:
-                return tuple(resting)
-        raise Unavailable(f"kalshi lists more than {PAGES_MAX * PAGE} resting orders: not all of them were read")
+        base = f"{hosts.API_ROOT}/portfolio/orders?status=resting&limit={PAGE}"
+        states = await self._whole(caller, base, account.decode_orders, "resting orders")
+        return tuple(Resting(state.order_id, instrument_of(state.ticker), state.client_order_id) for state in states)
 
     async def _fills(self, caller: Caller, query: str, order: str = "") -> list[View]:
-        views: list[View] = []
+        base = f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}"
+        return [fill_view(fill) for fill in await self._whole(caller, base, account.decode_fills, "fills", order)]
+
+    async def _whole(
+        self,
+        caller: Caller,
+        base: str,
+        decode_page: Callable[[bytes], tuple[list[RowT], str]],
+        what: str,
+        order: str = "",
+    ) -> list[RowT]:
+        """Read a list to its end.
+
+        Raises:
+            CutOff: it is longer than is read.
+        """
+        rows: list[RowT] = []
         cursor = ""
         for _ in range(PAGES_MAX):
-            path = _paged(f"{hosts.API_ROOT}/portfolio/fills?{query}&limit={PAGE}", cursor)
-            fills, cursor = account.decode_fills(await self._get(caller, path, order))
-            views += [fill_view(fill) for fill in fills]
+            page, cursor = decode_page(await self._get(caller, _paged(base, cursor), order))
+            rows += page
             if not cursor:
-                break
-        return views
+                return rows
+        raise CutOff("kalshi", what)
 
     async def _data_age(self, caller: Caller, lane: Lane = Lane.REPORT) -> int:
         """Return how current the venue's reads are; the answer's own date where it does not say."""

@@ -16,7 +16,7 @@ import msgspec
 from core.domain.units import MICRO, ceil_div
 from execute.views import Subject
 from schemas.decision import Amend, Cancel, Grant
-from schemas.enums import OrderStatus
+from schemas.enums import OrderStatus, Outcome
 from schemas.order import Fill, OrderUpdate, Payout, Settled, Submitting
 from schemas.record import Record
 
@@ -62,6 +62,7 @@ class Tracked:
     filled: int = 0
     fills: dict[str, Fill] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     taken: bool = False
     left: bool = False
     followed: bool = False
@@ -100,6 +101,14 @@ class Tracked:
             self.grant = msgspec.structs.replace(self.grant, price=price, size=size)
 
 
+@dataclass(slots=True)
+class Moves:
+    """What fills made of one outcome: what they leave of it at 1e-6, and the venue's time of the newest word on them."""
+
+    size: int = 0
+    moved_ns: int = 0
+
+
 class Orders:
     """All orders of one account, folded from its records in the order of the log."""
 
@@ -109,6 +118,8 @@ class Orders:
         """Every event that stands in the log: what is not here may have to be written."""
         self.payouts: dict[str, Payout] = {}
         """What was said last of what a market paid."""
+        self.moves: dict[tuple[str, Outcome], Moves] = {}
+        """instrument and outcome -> what the fills of it came to"""
         self._by_id: dict[str, Tracked] = {}
         self._out: dict[str, Tracked] = {}
         self._unsettled: dict[str, Tracked] = {}
@@ -178,11 +189,20 @@ class Orders:
         elif isinstance(record, OrderUpdate):
             self._update(tracked, record, is_first=is_first)
         elif isinstance(record, Fill):
+            is_new = record.fill not in tracked.fills
             tracked.fills[record.fill] = record
             self._settle(tracked)
+            if is_new:
+                self._move(tracked, record, 0 if record.fill in tracked.failed else _moved(record), record)
         else:
             tracked.settled.add(record.fill)
             self._settle(tracked)
+            has_failed = record.settlement == "FAILED" and record.fill not in tracked.failed
+            if has_failed:
+                tracked.failed.add(record.fill)
+            fill = tracked.fills.get(record.fill)
+            if fill is not None:
+                self._move(tracked, fill, -_moved(fill) if has_failed else 0, record)
         tracked.changed.set()
         return tracked
 
@@ -215,6 +235,11 @@ class Orders:
             # What an amendment adds is money of the day, too; what it takes away was allowed all the same.
             day = update.ts_ns // DAY_NS
             self._spent_e6[day] = self._spent_e6.get(day, 0) + max(notional_e6(tracked.grant) - before, 0)
+
+    def _move(self, tracked: Tracked, fill: Fill, size: int, word: Fill | Settled) -> None:
+        moves = self.moves.setdefault((tracked.instrument, fill.outcome), Moves())
+        moves.size += size
+        moves.moved_ns = max(moves.moved_ns, word.venue_ts_ns or word.ts_ns)
 
     def out(self) -> list[Tracked]:
         """Return the orders that may rest at the venue."""
@@ -269,6 +294,12 @@ def notional_e6(grant: Grant) -> int:
 def shrinks(grant: Grant, amend: Amend) -> bool:
     """Say whether an amendment only takes risk away, or renews an expiry."""
     return amend.price == grant.price and amend.size <= grant.size
+
+
+def _moved(fill: Fill) -> int:
+    if fill.settlement == "FAILED":
+        return 0
+    return fill.size if fill.token_side == "BUY" else -fill.size  # noqa: S105  a side, no secret
 
 
 def _is_final(fill: Fill) -> bool:

@@ -13,6 +13,7 @@ from core.domain.errors import Reject, Retry, Unknown
 from core.runtime import log, metrics
 from core.runtime.clock import NS_PER_S, Clock
 from execute.journal import Journal
+from execute.pages import as_far_back_as_read
 from execute.ports import Caller, Venue
 
 OVERLAP_NS = 3_600 * NS_PER_S
@@ -53,7 +54,10 @@ class Payouts:
         now_ns = self._clock.now_ns()
         is_sweep = not self._newest_ns or now_ns - self._swept_ns >= SWEEP_NS
         since_ns = now_ns - LOOK_BACK_NS if is_sweep else self._newest_ns - OVERLAP_NS
-        views = await self._venue.payouts(self._caller, since_ns)
+        # What is too far back to be read is not taken for paid: accounts freeze what they wait for too long.
+        views = await as_far_back_as_read(
+            lambda since: self._venue.payouts(self._caller, since), since_ns, now_ns, "payouts"
+        )
         # Oldest first, so that a market's correction follows what it corrects.
         ordered = sorted(views, key=lambda view: view.venue_ts_ns)
         self._journal.payouts(ordered, self._clock.now_ns())

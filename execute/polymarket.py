@@ -13,6 +13,8 @@ import msgspec
 from core.domain.errors import CrossbookError, MalformedFrame, OffGrid, Reject, Unavailable
 from core.domain.units import MICRO, ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_S
+from execute.pages import PAGES_MAX, CutOff
+from execute.polymarket_holdings import Holdings
 from execute.polymarket_views import PUSD, order_views, trade_views
 from execute.ports import Budget, Caller, Lane, Reply, Request
 from execute.views import (
@@ -36,20 +38,16 @@ from execute.views import (
 from schemas.decision import Amend, Grant
 from schemas.enums import OrderStatus
 from schemas.market import Instrument
-from schemas.order import Holding
 from venues.environment import Endpoints, Environment
 from venues.polymarket import account, auth, control, hosts, orders, regions, rules
 from venues.polymarket.events import Side
 from venues.refusal import Outcome, VenueError
 
-PAGES_MAX = 20
 SEND_WITHIN_S = 0.5
 """Longest time between a Submitting and its bytes."""
 LOOK_BACK_S = 5
 CURSOR_START = "MA=="
 TIME_PATH = "/time"
-HOLDINGS_PER_REPORT_MAX = 60
-"""Balance reads of tokens a report does; the rest keep their last figure until their turn comes."""
 
 _ORDER_TYPES: dict[str, rules.OrderType] = {"GTC": "GTC", "GTD": "GTD", "IOC": "FAK", "FOK": "FOK"}
 
@@ -91,8 +89,7 @@ class PolymarketVenue:
         self._geoblock = f"{endpoints.order_rest}{hosts.GEOBLOCK_PATH}" if self._is_simulated else hosts.GEOBLOCK_URL
         self._ws = f"{endpoints.private_ws}{hosts.USER_WS_PATH}"
         self._instruments = instruments
-        self._balances: dict[str, int] = {}
-        self._turn = 0
+        self._holdings = Holdings()
         limits = rules.SIGNER_TIERS[tier]
         self.budgets: Mapping[str, Budget] = {
             "order": Budget(limits.orders_per_s, limits.orders_burst),
@@ -271,6 +268,10 @@ class PolymarketVenue:
             return Standing("CLOSE_ONLY", "the account is in closed only mode")
         return Standing("ALLOWED", f"the address is in {where.country} {where.region}".strip())
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Return nothing: no setting of a wallet changes what its figures mean."""
+        return ""
+
     async def look_up(self, caller: Caller, subject: Subject) -> Lookup:
         """Ask for the order by its digest, and for its trades."""
         as_of_ns = await self._venue_time(caller, subject.order)
@@ -318,33 +319,38 @@ class PolymarketVenue:
         return _read(f"{hosts.BALANCE_PATH}/update?{query}")
 
     async def report(self, caller: Caller, held: Sequence[Held]) -> Report:
-        """Ask for collateral, tokens and open orders; the time is the venue's before the first read, in seconds."""
+        """Ask for collateral, tokens and open orders; the venue's times are in seconds.
+
+        An account of more tokens than one turn reads says what it holds once all of them were read (`unread` is 0 then).
+        """
         as_of_ns = await self._venue_time(caller)
         kind = f"signature_type={self._signature_type}"
         cash = account.decode_balance_allowance(
             await self._get(caller, f"{hosts.BALANCE_PATH}?asset_type=COLLATERAL&{kind}")
         )
-        unread = [one for one in held if one.token not in self._balances]
-        turn = (held[self._turn % len(held) :] + held[: self._turn % len(held)]) if held else []  # type: ignore[operator]
-        chosen = list(dict.fromkeys([*unread, *turn]))[:HOLDINGS_PER_REPORT_MAX]
-        self._turn += HOLDINGS_PER_REPORT_MAX
-        for one in chosen:
+        for one in self._holdings.choose(held):
             path = f"{hosts.BALANCE_PATH}?asset_type=CONDITIONAL&token_id={one.token}&{kind}"
-            self._balances[one.token] = account.decode_balance_allowance(await self._get(caller, path)).balance
-        holdings = tuple(
-            Holding(instrument=one.instrument, outcome=one.outcome, size=self._balances[one.token])
-            for one in held
-            if self._balances.get(one.token)
-        )
+            balance = account.decode_balance_allowance(await self._get(caller, path)).balance
+            self._holdings.take(one, balance, as_of_ns)
         resting = tuple(state.order_id for state in await self._open(caller))
         purse = Purse(
             as_of_ns=as_of_ns,
             cash_e6={0: cash.balance},
             allowance_e6=cash.allowance,
-            tokens=dict(self._balances),
+            tokens=self._holdings.sellable(held),
             resting_is_out=False,
         )
-        return Report(as_of_ns=as_of_ns, cash_e6=cash.balance, holdings=holdings, open_orders=resting, purse=purse)
+        unread = self._holdings.unread(held)
+        stated = self._holdings.state(held, as_of_ns)
+        oldest_ns, holdings = stated if stated is not None else (as_of_ns, ())
+        return Report(
+            as_of_ns=oldest_ns,
+            cash_e6=cash.balance,
+            holdings=holdings,
+            open_orders=resting,
+            purse=purse,
+            unread=unread,
+        )
 
     async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
         """Return nothing: it lists no payouts."""
@@ -360,7 +366,7 @@ class PolymarketVenue:
         Raises:
             Unavailable: the venue lists more trades than are read.
         """
-        trades = await self._trades(caller, "after=0", "", whole=True)
+        trades = await self._trades(caller, "after=0", "")
         return list(dict.fromkeys(f"polymarket:{trade.market}" for trade in trades))
 
     async def balances(self, caller: Caller, held: Sequence[Held]) -> tuple[int, dict[str, int]]:
@@ -383,9 +389,9 @@ class PolymarketVenue:
             found += page
             if cursor in {"", account.END_CURSOR}:
                 return found
-        raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of open orders: not all of them were read")
+        raise CutOff("polymarket", "open orders")
 
-    async def _trades(self, caller: Caller, query: str, order: str, *, whole: bool = False) -> list[account.UserTrade]:
+    async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []
         cursor = CURSOR_START
         for _ in range(PAGES_MAX):
@@ -394,9 +400,7 @@ class PolymarketVenue:
             found += page
             if cursor in {"", account.END_CURSOR}:
                 return found
-        if whole:
-            raise Unavailable(f"polymarket lists more than {PAGES_MAX} pages of trades: not all of them were read")
-        return found
+        raise CutOff("polymarket", "trades")
 
     async def _venue_time(self, caller: Caller, order: str = "") -> int:
         try:

@@ -236,12 +236,17 @@ class Venue(Protocol):
         """Ask for an order and its fills.
 
         Raises:
+            CutOff: the lists they stand on are longer than is read: nothing is known of it.
             InvariantBroken: the venue has another order under this id.
         """
         ...
 
     async def reconcile(self, caller: Caller, since_ns: int) -> tuple[View, ...]:
-        """Return orders and fills since a time: what a private stream may have missed."""
+        """Return orders and fills since a time: what a private stream may have missed.
+
+        Raises:
+            CutOff: there are more than are read.
+        """
         ...
 
     def mode(self, error: VenueError) -> Mode | None:
@@ -260,6 +265,10 @@ class Venue(Protocol):
         """Ask where this address and account may trade; UNKNOWN where the venue offers no answer."""
         ...
 
+    async def account_fault(self, caller: Caller) -> str:
+        """Ask for a setting of the account under which our figures would not be the venue's; empty if there is none."""
+        ...
+
     def touch(self) -> Request:
         """Return the cheapest read there is: what keeps a connection warm."""
         ...
@@ -273,7 +282,11 @@ class Venue(Protocol):
         ...
 
     async def payouts(self, caller: Caller, since_ns: int) -> tuple[PayoutView, ...]:
-        """Ask what markets paid since a time, newest first and at most some thousand; empty where it does not list them."""
+        """Ask what markets paid since a time, newest first; empty where it does not list them.
+
+        Raises:
+            CutOff: the list is longer than is read.
+        """
         ...
 
     def stream(self, now_ns: int) -> Stream:

@@ -81,6 +81,7 @@ def make_venue(resolved: Resolved, settings: ExecuteSettings, market: Market) ->
                     endpoints=resolved.endpoints,
                     tier=settings.kalshi_tier,
                     expiry_s=settings.kalshi_expiry_s,
+                    instruments=market.instruments,
                 )
     for wallet in known.polymarket if resolved.venue == "polymarket" else ():
         if wallet.account == resolved.name:

@@ -68,11 +68,14 @@ class Reporter:
             await asyncio.sleep(pause_s)
 
     async def report(self) -> None:
-        """Ask once and write the VenueReport."""
+        """Ask once, and write the VenueReport once all that is held was read for it."""
         report = await self._venue.report(self._caller, self._held())
         if report.purse is not None:
             self._funds.report(report.purse)
             self._health.fault(UNREAD, "")
+        if report.unread:
+            # What is left out would be taken for nothing held: the next turns read on.
+            return
         names = []
         for venue_order in report.open_orders:
             tracked = self._orders.find(venue_order=venue_order)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 
 from core.domain.errors import Reject, Retry, Unknown
 from core.runtime import log
 from core.runtime.clock import NS_PER_S, Clock
 from execute.checks import Market
 from execute.guards import Jurisdiction, VenueState
+from execute.health import Health
 from execute.journal import Journal
 from execute.limiter import Limiter
 from execute.orders import Orders, Tracked
@@ -22,10 +24,16 @@ LAST_CANCEL_S = 3.0
 REFRESH_PAUSE_S = 0.5
 """Between two requests to look at the chain again: the venue allows 50 in 10 s."""
 REFRESH_MAX = 200
+REFRESH_TRIES_MAX = 10
+"""Then the venue's own figure has to do."""
 STATUS_POLL_S = 10.0
 STANDING_POLL_S = 3_600.0
 STANDING_AGAIN_S = 60.0
 """After a question about jurisdiction that was not answered."""
+ACCOUNT = "account"
+"""Fault of an account that is not set as this gateway needs it."""
+ACCOUNT_POLL_S = 3_600.0
+ACCOUNT_AGAIN_S = 60.0
 BUDGET_PAUSES_S = (1.0, 5.0, 30.0)
 
 
@@ -40,11 +48,18 @@ class Upkeep:
         self._clock = clock
         self._stale: dict[str, Held] = {}
         """Tokens whose balance changed on chain, by token; the venue does not look by itself."""
+        self._refused: dict[str, int] = {}
+        """token -> how often the venue was asked in vain"""
 
     def settled(self, held: Held) -> None:
         """Note that a balance changed on chain; beyond the bound the periodic report has to do."""
         if len(self._stale) < REFRESH_MAX:
             self._stale[held.token] = held
+
+    @property
+    def stale(self) -> Container[str]:
+        """The tokens whose balance the venue is still to be told to look at."""
+        return self._stale.keys()
 
     async def refresh_balances(self) -> None:
         """Let the venue look again at what changed on chain, until cancelled."""
@@ -52,14 +67,33 @@ class Upkeep:
             await asyncio.sleep(REFRESH_PAUSE_S)
             if not self._stale:
                 continue
-            held = self._stale.pop(next(iter(self._stale)))
+            held = next(iter(self._stale.values()))
             request = self._venue.refresh(held)
             if request is None:
                 return
+            why = ""
             try:
-                await self._caller.call(request, lane=Lane.REPORT)
+                reply = await self._caller.call(request, lane=Lane.REPORT)
+                if reply.status != 200:
+                    why = f"answered {reply.status}"
             except (Reject, Retry, Unknown) as e:
-                log.get().warning("gateway.balance_not_refreshed", instrument=held.instrument, reason=str(e))
+                why = str(e)
+            self._looked(held, why)
+
+    def _looked(self, held: Held, why_not: str) -> None:
+        """Note that the venue looked at the chain, or why not: it is asked again after the others, not for ever."""
+        if self._stale.get(held.token) is not held:
+            return  # it changed meanwhile
+        del self._stale[held.token]
+        if not why_not:
+            self._refused.pop(held.token, None)
+            return
+        log.get().warning("gateway.balance_not_refreshed", instrument=held.instrument, reason=why_not)
+        tries = self._refused[held.token] = self._refused.pop(held.token, 0) + 1
+        if tries < REFRESH_TRIES_MAX:
+            self._stale[held.token] = held
+        else:
+            del self._refused[held.token]
 
     async def learn_budgets(self, limiter: Limiter) -> None:
         """Use the account's own rate limits, if the venue tells; else what was assumed stays."""
@@ -97,6 +131,17 @@ class Upkeep:
             except (Reject, Retry, Unknown) as e:
                 log.get().warning("gateway.standing_not_known", reason=str(e))
                 pause_s = STANDING_AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def watch_account(self, health: Health) -> None:
+        """Ask at the start and every hour whether the account is set as this gateway needs it, until cancelled."""
+        while True:
+            pause_s = ACCOUNT_POLL_S
+            try:
+                health.fault(ACCOUNT, await self._venue.account_fault(self._caller))
+            except (Reject, Retry, Unknown) as e:
+                log.get().warning("gateway.account_not_checked", reason=str(e))
+                pause_s = ACCOUNT_AGAIN_S
             await asyncio.sleep(pause_s)
 
     async def chase_settlements(self) -> None:
@@ -139,18 +184,17 @@ def token_of(tracked: Tracked, fill: str, market: Market) -> Held | None:
     return Held(tracked.instrument, known.outcome, instrument.tokens[0 if known.outcome == "YES" else 1])
 
 
-def outcomes_held(orders: Orders, market: Market) -> list[Held]:
-    """Return every outcome the account may hold a token of: those its orders were ever filled in."""
-    found: dict[str, Held] = {}
-    for tracked in orders:
-        instrument = market.instruments.get(tracked.instrument)
-        if instrument is None or not tracked.fills:
+def outcomes_held(orders: Orders, market: Market, *, waits: Container[str] = frozenset()) -> list[Held]:
+    """Return every outcome the account may hold a token of: those its orders were ever filled in.
+
+    `waits` are the tokens whose balance the venue is still to be told to look at.
+    """
+    found: list[Held] = []
+    for (name, outcome), moves in orders.moves.items():
+        instrument = market.instruments.get(name)
+        if instrument is None or len(instrument.tokens) != 2 or outcome not in {"YES", "NO"}:
             continue
-        filled = {fill.outcome for fill in tracked.fills.values()}
-        if len(instrument.tokens) == 2:
-            yes, no = instrument.tokens
-            if "YES" in filled:
-                found[yes] = Held(tracked.instrument, "YES", yes)
-            if "NO" in filled:
-                found[no] = Held(tracked.instrument, "NO", no)
-    return list(found.values())
+        token = instrument.tokens[0 if outcome == "YES" else 1]
+        is_over = instrument.status in {"DETERMINED", "SETTLED"}
+        found.append(Held(name, outcome, token, moves.size, moves.moved_ns, token in waits, is_over))
+    return found

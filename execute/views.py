@@ -133,11 +133,22 @@ class PayoutView:
 
 
 class Held(NamedTuple):
-    """An outcome the account may hold."""
+    """An outcome the account may hold.
+
+    Attributes:
+        size: what the fills of our orders leave of it, at 1e-6.
+        moved_ns: the venue's time of its newest fill or settlement; what was read before does not know of it.
+        waits: the venue was not told yet to look at the chain since: what it says may be older than it seems.
+        is_over: its market is decided.
+    """
 
     instrument: str
     outcome: Outcome
     token: str
+    size: int = 0
+    moved_ns: int = 0
+    waits: bool = False
+    is_over: bool = False
 
 
 class Resting(NamedTuple):
@@ -168,13 +179,18 @@ class Purse:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
+    """Cash, holdings and open orders (by venue ids), with the venue's own time of the oldest of them.
+
+    Attributes:
+        unread: holdings that are still to be read: above 0 it states nothing of what is held, only the purse.
+    """
 
     as_of_ns: int
     cash_e6: int
     holdings: tuple[Holding, ...]
     open_orders: tuple[str, ...]
     purse: Purse | None = None
+    unread: int = 0
 
 
 class Mode(IntEnum):

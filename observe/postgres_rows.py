@@ -31,6 +31,7 @@ AUDITED = frozenset(
         topics.DECISION_LINK,
         topics.DECISION_LIMIT,
         topics.DECISION_PROFILE,
+        topics.DECISION_JURISDICTION,
         topics.DECISION_TICKET,
     )
 )
@@ -42,6 +43,7 @@ READ: tuple[topics.Topic, ...] = (
     topics.DECISION_LINK,
     topics.DECISION_LIMIT,
     topics.DECISION_PROFILE,
+    topics.DECISION_JURISDICTION,
     topics.DECISION_TICKET,
     topics.DECISION_ACCOUNT,
     topics.DECISION_ORDER,
@@ -356,8 +358,8 @@ _MAKERS: Mapping[type[Record], Callable[[Rows, Any, Place], None]] = {
 
 
 def _audit(record: Record | None, place: Place) -> Values:
-    at = moment(getattr(record, "ts_ns", 0) or place.ts_ms * NS_PER_MS)
-    who = first_word(record, ("set_by", "approved_by"))
+    at = moment(getattr(record, "ts_ns", 0) or getattr(record, "signed_ts_ns", 0) or place.ts_ms * NS_PER_MS)
+    who = first_word(record, ("set_by", "approved_by", "signed_by"))
     second = first_word(record, ("approved_by",))
     if isinstance(record, decision.Link) and record.status == "APPROVED":
         who, second = second, who

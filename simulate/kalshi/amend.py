@@ -27,6 +27,9 @@ def amend(exchange: KalshiExchange, account: KalshiAccount, own: OwnOrder, raw: 
     """
     body = _parse(raw)
     engine, market = own.engine, own.market
+    if body.get("exchange_index", -1) not in {-1, market.exchange_index}:
+        # -1, or none: the exchange looks for the ticker itself.
+        raise OrderRefused(404, "not_found")
     if body["ticker"] != market.ticker:
         raise OrderRefused(400, "order_ticker_mismatch")
     if body["side"] != engine.side.value:

@@ -116,6 +116,8 @@ class KalshiAccount:
         self.user_id = user_id
         self.exchange_index = 0
         """The shard its money lies on: on any other it has none."""
+        self.nets_events = False
+        """Its setting of collateral return across events; what that would do to its cash is not simulated."""
         self.cash_start_e6 = cash_e6
         self.cash_e6 = cash_e6
         self.fees_e6 = 0

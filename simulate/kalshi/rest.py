@@ -108,6 +108,7 @@ class KalshiServer:
         for method, path, handler in (
             ("GET", "/account/limits", self.limits),
             ("GET", "/portfolio/balance", self.balance),
+            ("GET", "/portfolio/subaccounts/netting", self.netting),
             ("GET", "/portfolio/positions", self.positions),
             ("GET", "/portfolio/fills", self.fills),
             ("GET", "/portfolio/settlements", self.settlements),
@@ -232,6 +233,10 @@ class KalshiServer:
                 "grants": [],
             }
         )
+
+    async def netting(self, request: web.Request, account: KalshiAccount) -> web.Response:
+        row = {"subaccount_number": 0, "enabled": account.nets_events, "exchange_index": account.exchange_index}
+        return reply({"netting_configs": [row]})
 
     async def balance(self, request: web.Request, account: KalshiAccount) -> web.Response:
         account = self.mishaps.as_read(account)

@@ -231,12 +231,11 @@ def test_change_suspends_the_link_and_ends_its_edge_with_the_record_that_says_it
 
 def test_status_suspends_while_it_lasts_and_writes_nothing(make):
     log, kalshi = trading(make)
-    (ended,) = log.feed(
-        Status(instrument=make.KALSHI, price_exp=-4, epoch=1, frame_no=1, index=0, status="PAUSED", recv_ts_ns=1)
-    )
+    word = dict(instrument=make.KALSHI, price_exp=-4, epoch=1, frame_no=1, index=0)
+    (ended,) = log.feed(Status(status="PAUSED", recv_ts_ns=log.now_ns, **word))
     assert ended.phase == "END"
     assert not log.all(Link)
-    log.feed(make.replace(kalshi, status="OPEN"))
+    log.feed(make.replace(kalshi, status="OPEN", recv_ts_ns=log.now_ns + 1))
     log.tick()
     heard = log.book(make.POLY, 3, asks=ASKS)
     assert [record.phase for record in heard if isinstance(record, Edge)] == ["BEGIN"]

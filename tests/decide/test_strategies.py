@@ -214,6 +214,43 @@ def test_tick_change_in_band_is_obeyed(make):
     assert open_edge(log, make) == []
 
 
+def word(make, log, seconds, **said):
+    fields = dict(epoch=0, frame_no=1, index=0, status="UNKNOWN", price_exp=-4)
+    at_ns = log.now_ns + seconds * 10**9
+    return Status(instrument=make.KALSHI, recv_ts_ns=at_ns, venue_ts_ns=at_ns, **(fields | said))
+
+
+FINE_GRID = {"tick_from": [0], "tick_to": [10_000], "tick_step": [10]}
+
+
+def test_word_older_than_the_description_changes_nothing_it_says(make):
+    log = make.strategies().start()
+    paused = make.replace(make.instrument(make.KALSHI), status="PAUSED", recv_ts_ns=log.now_ns + 2 * 10**9)
+    log.feed(paused)
+    log.feed(word(make, log, 1, status="OPEN"))
+    log.feed(word(make, log, 3, **FINE_GRID))
+    stands = log.task._state.instruments[make.KALSHI]
+    assert (stands.status, stands.tick_step) == ("PAUSED", [10])
+    assert open_edge(log, make) == []
+
+
+def test_description_older_than_a_word_changes_nothing_the_word_said(make):
+    log = make.strategies().start()
+    log.feed(word(make, log, 3, status="PAUSED"))
+    log.feed(word(make, log, 4, **FINE_GRID))
+    log.feed(make.replace(make.instrument(make.KALSHI), recv_ts_ns=log.now_ns + 2 * 10**9))
+    stands = log.task._state.instruments[make.KALSHI]
+    assert (stands.status, stands.tick_step) == ("PAUSED", [10])
+
+
+def test_tick_change_does_not_outdate_a_pause_that_comes_late(make):
+    log = make.strategies().start()
+    log.feed(word(make, log, 4, **FINE_GRID))
+    log.feed(word(make, log, 3, status="PAUSED"))
+    assert log.task._state.instruments[make.KALSHI].status == "PAUSED"
+    assert open_edge(log, make) == []
+
+
 def test_suspended_link_is_left_alone(make):
     log = make.strategies().start()
     log.feed(make.link(version=2, status="SUSPENDED"))

@@ -342,11 +342,14 @@ class Bench:
 
     # --- gateways
 
-    def venue(self, market: Market) -> Any:
+    def venue(self, market: Market | None) -> Any:
         if self.name == "kalshi":
             key = self.world.credentials.kalshi[0]
             return KalshiVenue(
-                signer=Signer.from_pem(key.key_id, key.private_key_pem), endpoints=self.endpoints, tier="advanced"
+                signer=Signer.from_pem(key.key_id, key.private_key_pem),
+                endpoints=self.endpoints,
+                tier="advanced",
+                instruments=market.instruments if market is not None else None,
             )
         wallet = self.world.credentials.polymarket[0]
         return PolymarketVenue(

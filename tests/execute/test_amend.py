@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import json
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -17,6 +19,9 @@ from execute.ports import Lane
 from execute.settings import ExecuteSettings
 from execute.views import OrderView, Subject
 from schemas.decision import Amend
+from schemas.order import VenueCall
+from simulate.kalshi.amend import amend as amend_at_venue
+from simulate.kalshi.exchange import OrderRefused
 from tests.execute.test_checks import GRANT, INSTRUMENT, change
 from venues.environment import Environment
 from venues.kalshi import hosts
@@ -458,3 +463,53 @@ def test_expiry_that_is_shorter_than_three_polls_does_not_start() -> None:
     with pytest.raises(Misconfigured, match="at least three times"):
         load(ExecuteSettings, kalshi_expiry_s=20, open_poll_s=10)
     assert load(ExecuteSettings, kalshi_expiry_s=30, open_poll_s=10).kalshi_expiry_s == 30
+
+
+# --- shards
+
+
+async def test_amendment_renewal_and_cancel_name_the_shard_of_their_market(new_bench, monkeypatch) -> None:
+    monkeypatch.setattr(follow, "RENEW_QUIET_NS", 0)
+    async with new_bench("kalshi") as bench:
+        bench.place.exchange_index = bench.exchange.accounts["main"].exchange_index = 2
+        bench.instrument = msgspec.structs.replace(bench.instrument, exchange_index=2)
+        bench.log.append(topics.MARKET_INSTRUMENT, bench.instrument.instrument, bench.instrument)
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=0.1)
+        market = Market("kalshi")
+        venue = bench.venue(market)
+        venue._expiry_s = 30
+        await bench.start(venue=venue, market=market)
+        grant = await resting(bench)
+        amend(bench, grant.id, price=4_400, size=25 * E6)
+        await bench.until(lambda: (engine(bench).price, engine(bench).size) == (4_400, 25 * E6))
+
+        def bodies():
+            frames = [one for one in bench.log.read(topics.ORDER_FRAME) if isinstance(one, VenueCall)]
+            return [json.loads(one.request) for one in frames if one.path.endswith("/amend")]
+
+        # The first of them changes the price, the others put off the expiry.
+        found = await bench.until(lambda: len(bodies()) > 1 and bodies(), timeout_s=15.0)
+        assert {body["exchange_index"] for body in found} == {2}
+        assert {body["price"] for body in found[1:]} == {"0.4400"}
+        bench.cancel(grant.id)
+        assert (await bench.terminal(grant.id)).status == "CANCELLED"
+        cancels = [one for one in bench.log.read(topics.ORDER_FRAME) if getattr(one, "method", "") == "DELETE"]
+        assert [one.path.partition("?")[2] for one in cancels] == [
+            f"market_ticker={bench.place.ticker}&exchange_index=2"
+        ]
+
+
+async def test_amendment_for_another_shard_finds_no_order(new_bench) -> None:
+    """What the test above rests on: the venue does look at the shard that is stated."""
+    async with new_bench("kalshi") as bench:
+        await bench.start()
+        await resting(bench)
+        own = bench.venue_orders[0]
+        body = {"ticker": bench.place.ticker, "side": "bid", "price": "0.4400", "count": "10.00"}
+        for shard, is_found in ((1, False), (-1, True), (0, True)):
+            raw = json.dumps(body | {"exchange_index": shard}).encode()
+            if is_found:
+                amend_at_venue(bench.exchange, bench.exchange.accounts["main"], own, raw)
+            else:
+                with pytest.raises(OrderRefused, match="not_found"):
+                    amend_at_venue(bench.exchange, bench.exchange.accounts["main"], own, raw)

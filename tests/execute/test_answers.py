@@ -9,9 +9,9 @@ import pytest
 
 from core.domain.errors import MalformedFrame
 from execute.kalshi import KalshiVenue
-from execute.polymarket import HOLDINGS_PER_REPORT_MAX, PolymarketVenue
+from execute.polymarket import PolymarketVenue
 from execute.ports import Lane, Reply, Request
-from execute.views import Held, Subject
+from execute.views import Subject
 from tests.records import binary, granted
 from venues.environment import Environment
 from venues.kalshi import hosts as kalshi_hosts
@@ -357,23 +357,3 @@ async def test_order_nobody_knows_is_not_found(polymarket) -> None:
     found = await polymarket.look_up(desk, subject)
     assert not found.found
     assert found.views == ()
-
-
-async def test_many_holdings_are_asked_for_in_turns_and_all_are_reported(polymarket) -> None:
-    count = HOLDINGS_PER_REPORT_MAX + 10
-    held = [Held(f"polymarket:{n}", "YES", str(n)) for n in range(count)]
-    desk = Desk(
-        {
-            "/time": (200, b"1"),
-            "/balance-allowance": (200, {"balance": "5000000", "allowance": "1"}),
-            "/data/orders": (200, EMPTY_PAGE),
-        }
-    )
-    first = await polymarket.report(desk, held)
-    assert len(first.holdings) == HOLDINGS_PER_REPORT_MAX
-    second = await polymarket.report(desk, held)
-    assert len(second.holdings) == count
-    assert second.cash_e6 == 5 * E6
-    tokens = [path for path, _ in desk.asked if "token_id" in path]
-    assert len(tokens) == 2 * HOLDINGS_PER_REPORT_MAX
-    assert len(set(tokens)) == count

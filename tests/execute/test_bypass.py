@@ -163,7 +163,7 @@ async def test_market_that_does_not_trade_refuses(new_bench, venue, status) -> N
             recv_ts_ns=now,
         )
         bench.log.append(topics.DERIVED_BOOK, bench.instrument.instrument, record)
-        await bench.until(lambda: running.gateway.market.statuses)
+        await bench.until(lambda: running.gateway.market.words)
         await refused(bench, f"is {status}")
 
 

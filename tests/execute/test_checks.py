@@ -177,6 +177,28 @@ def test_new_grid_in_band_counts_and_outlives_a_status_without_one():
     assert why(change(GRANT, price=4_550), market=market) == ""
 
 
+def test_tick_change_makes_no_old_state_newer_than_the_description_that_paused_it():
+    said, paused = status(status="OPEN", recv_ts_ns=100), change(INSTRUMENT, status="PAUSED", recv_ts_ns=200)
+    tick_change = status(tick_from=[0], tick_to=[10_000], tick_step=[50], recv_ts_ns=300, venue_ts_ns=3)
+    assert "is PAUSED" in why(market=market_of(more=[said, paused]))
+    assert "is PAUSED" in why(market=market_of(more=[said, paused, tick_change]))
+
+
+def test_state_makes_no_old_grid_newer_than_the_description_that_changed_it():
+    fine = status(tick_from=[0], tick_to=[10_000], tick_step=[50], recv_ts_ns=100)
+    coarse = change(INSTRUMENT, recv_ts_ns=200)
+    opened = status(status="OPEN", recv_ts_ns=300, venue_ts_ns=3)
+    assert "not on the grid" in why(change(GRANT, price=4_550), market=market_of(more=[fine, coarse, opened]))
+
+
+def test_word_of_a_market_counts_whichever_of_it_and_the_description_is_read_first():
+    market = Market("kalshi")
+    market.apply(Input(status(status="PAUSED"), "derived.book", 0, 0))
+    assert market.instruments == {}
+    market.apply(Input(INSTRUMENT, "market.instrument", 0, 0))
+    assert market.instruments["kalshi:T"].status == "PAUSED"
+
+
 def submitted(orders, grant, at_ns=NOW):
     orders.grant(grant)
     orders.apply(

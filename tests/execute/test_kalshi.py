@@ -1,9 +1,21 @@
 """The Kalshi gateway against the simulated venue: real signatures, real sockets, a log in memory."""
 
-import msgspec
+import json
+from types import SimpleNamespace
 
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from core.domain.errors import Unavailable
 from core.runtime import topics
+from execute import upkeep
+from execute.kalshi import KalshiVenue
+from execute.ports import Reply
 from schemas.order import PrivateFrame, VenueCall, VenueReport
+from venues.environment import Environment
+from venues.kalshi import hosts
+from venues.kalshi.auth import Signer
 
 E6 = 1_000_000
 
@@ -147,3 +159,60 @@ async def test_live_rate_limits_of_the_account_are_used(new_bench) -> None:
     async with new_bench("kalshi", kalshi_tier="expert") as bench:
         running = await bench.start()
         await bench.until(lambda: running.gateway._limiter._buckets["write"].budget.refill_per_s == 600)
+
+
+# --- the account's own settings
+
+
+async def test_account_whose_collateral_is_returned_across_events_takes_no_entry_until_it_is_off(
+    new_bench, monkeypatch
+) -> None:
+    monkeypatch.setattr(upkeep, "ACCOUNT_POLL_S", 0.05)
+    async with new_bench("kalshi") as bench:
+        bench.exchange.accounts["main"].nets_events = True
+        running = await bench.start(ready=False)
+        health = running.gateway.health
+        await bench.until(lambda: health.not_ready_reason().startswith("account: collateral return across events"))
+        bench.exchange.accounts["main"].nets_events = False
+        await bench.until(lambda: not health.not_ready_reason())
+
+
+@pytest.mark.parametrize(
+    ("status", "configs", "fault"),
+    [
+        (200, [(0, True), (3, False)], "collateral return"),
+        # Our orders go to the primary account.
+        (200, [(0, False), (3, True)], ""),
+        (200, [], ""),
+        # Not every account may ask.
+        (403, [], ""),
+        (404, [], ""),
+    ],
+)
+async def test_setting_of_the_primary_account_counts(status, configs, fault) -> None:
+    venue = KalshiVenue(
+        signer=Signer("key", ed25519.Ed25519PrivateKey.generate()),
+        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
+    )
+    rows = [{"subaccount_number": number, "enabled": on, "exchange_index": 0} for number, on in configs]
+
+    async def call(request, *, lane) -> Reply:
+        assert request.path == "/trade-api/v2/portfolio/subaccounts/netting"
+        return Reply(status, json.dumps({"netting_configs": rows}).encode(), 0, 0)
+
+    found = await venue.account_fault(SimpleNamespace(call=call))
+    assert found.startswith(fault)
+    assert bool(found) is bool(fault)
+
+
+async def test_venue_that_does_not_say_how_the_account_is_set_is_asked_again() -> None:
+    venue = KalshiVenue(
+        signer=Signer("key", ed25519.Ed25519PrivateKey.generate()),
+        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
+    )
+
+    async def call(request, *, lane) -> Reply:
+        return Reply(502, b"", 0, 0)
+
+    with pytest.raises(Unavailable, match="502"):
+        await venue.account_fault(SimpleNamespace(call=call))

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from core.runtime.clock import NS_PER_MS, NS_PER_S
-from core.runtime.topics import MARKET_INSTRUMENT
+from core.runtime.topics import DERIVED_BOOK, MARKET_INSTRUMENT
+from schemas.market import Status
 from schemas.order import Settled
 from simulate.faults import parse
 from tests.leaping import leaping
@@ -353,15 +354,44 @@ async def test_ghost_fill_is_found_by_asking(new_bench) -> None:
 
 @leaping
 async def test_dust_below_a_hundredth_of_a_share_is_not_signed(new_bench) -> None:
-    """The venue signs hundredths of a share: an order of more is one of less, and is full with that."""
+    """The venue signs hundredths of a share: an order of more would be one of less than was granted."""
     async with new_bench("polymarket") as bench:
         await bench.start()
         bench.stranger("SELL", 4_500, 20)
         grant = bench.grant(size=10 * E6 + 4_321)
         ended = await bench.terminal(grant.id)
-        if ended.status == "REJECTED":
-            # Refused by the gateway's own check of the size step: nothing was signed.
-            assert ended.reason.startswith("gateway: ")
-            assert bench.venue_orders == []
-        else:
-            await ends(bench, grant, "FILLED", 10 * E6)
+        assert ended.status == "REJECTED"
+        assert ended.reason == "gateway: size 10004321 is not a multiple of 10000"
+        assert (bench.submittings(grant.id), bench.venue_orders) == ([], [])
+
+
+@leaping
+@pytest.mark.parametrize(("was", "becomes", "price"), [(100, 10, 4_450), (10, 100, 4_500)])
+async def test_order_is_signed_for_the_tick_that_holds_now(new_bench, was: int, becomes: int, price: int) -> None:
+    """A tick changes mid-life, in band: what is signed by the description's would be off the grid, or be refused."""
+    async with new_bench("polymarket") as bench:
+        name = bench.instrument.instrument
+        bench.exchange.set_tick(name.removeprefix("polymarket:"), was)
+        bench.instrument = msgspec.structs.replace(
+            bench.instrument, tick_from=[was], tick_to=[10_000 - was], tick_step=[was]
+        )
+        bench.log.append(MARKET_INSTRUMENT, name, bench.instrument)
+        running = await bench.start()
+        bench.exchange.set_tick(name.removeprefix("polymarket:"), becomes)
+        word = Status(
+            instrument=name,
+            epoch=1,
+            frame_no=1,
+            index=0,
+            status="UNKNOWN",
+            price_exp=-4,
+            tick_from=[becomes],
+            tick_to=[10_000 - becomes],
+            tick_step=[becomes],
+            recv_ts_ns=bench.clock.now_ns(),
+        )
+        bench.log.append(DERIVED_BOOK, name, word)
+        await bench.until(lambda: running.gateway.market.instruments[name].tick_step == [becomes], "the grid is known")
+        bench.stranger("SELL", price, 20)
+        grant = bench.grant(price=price, size=10_330_000)
+        await ends(bench, grant, "FILLED", 10_330_000)

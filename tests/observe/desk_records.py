@@ -88,6 +88,7 @@ TOPIC = {
     decision.Ledger: topics.DECISION_LEDGER,
     decision.Limit: topics.DECISION_LIMIT,
     decision.Command: topics.DECISION_LIMIT,
+    decision.Jurisdiction: topics.DECISION_JURISDICTION,
     decision.Link: topics.DECISION_LINK,
     decision.ManualTicket: topics.DECISION_TICKET,
     market.Instrument: topics.MARKET_INSTRUMENT,

@@ -12,8 +12,8 @@ from core.domain.units import MICRO
 from core.runtime import topics
 from observe.accounts import account_lines
 from observe.postgres import Postgres
-from observe.postgres_rows import READ, WANTED, is_wanted
-from schemas.decision import Command, Limit, Link, ManualTicket
+from observe.postgres_rows import AUDITED, READ, WANTED, is_wanted
+from schemas.decision import Command, Jurisdiction, Limit, Link, ManualTicket
 from tests.observe.conftest import fresh_database
 from tests.observe.desk_records import (
     INCARNATION,
@@ -140,6 +140,29 @@ def test_who_said_what_and_why_is_kept_word_for_word(writer):
         ("Removed", "", "", "", None),
         ("Link", "ben", "ann", "", None),
     ]
+
+
+def test_who_signed_off_where_an_entity_may_trade_is_kept_and_so_is_its_removal(writer):
+    sign_off = Jurisdiction(
+        id="Acme/kalshi/*", entity="Acme", venue="kalshi", category="*", verdict="CLOSE_ONLY", signed_by="ann",
+        reason="memo 7", signed_ts_ns=T0 + S, regions=["us"],
+    )  # fmt: skip
+    writer.write(sign_off, topics.DECISION_JURISDICTION)
+    assert writer.database.rows(
+        "SELECT kind, who, second, why, said->>'verdict', said->'regions'->>0, extract(epoch FROM at)::bigint"
+        " FROM audit WHERE kind <> 'Removed'"
+    ) == [("Jurisdiction", "ann", "", "memo 7", "CLOSE_ONLY", "us", (T0 + S) // S)]
+    assert writer.database.rows("SELECT count(*) FROM audit WHERE kind = 'Removed'") == [(1,)]
+
+
+def test_every_log_of_human_words_is_read_and_audited():
+    # What else decide's topics hold is computed: nobody types it.
+    computed = {"input", "edge", "account", "order", "ledger", "saga", "checkpoint"}
+    words = {topic.noun for topic in topics.TOPICS if topic.layer == "decision"} - {
+        f"decision.{one}" for one in computed
+    }
+    assert words == AUDITED
+    assert words <= {topic.noun for topic in READ}
 
 
 def test_a_ticket_made_by_hand_moves_nothing_and_can_be_withdrawn(writer):

@@ -17,10 +17,11 @@ from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, HttpRegistry
 from core.runtime.flow import Output
 from core.runtime.producer import Publisher
-from core.runtime.topics import DECISION_LIMIT, ORDER_EVENT
+from core.runtime.topics import DECISION_JURISDICTION, DECISION_LIMIT, ORDER_EVENT
+from observe import postgres_sink
 from observe.postgres_sink import PostgresSink
 from observe.settings import ObserveSettings
-from schemas.decision import Limit
+from schemas.decision import Jurisdiction, Limit
 from schemas.order import Fill
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -272,3 +273,43 @@ def test_a_trade_made_by_hand_reaches_the_tables_and_the_audit_and_can_be_withdr
     assert rig.database.rows("SELECT who, why FROM audit ORDER BY log_offset") == [
         ("ann", "the API was down"), ("ben", "it was the demo"),
     ]  # fmt: skip
+
+
+def test_a_log_that_an_older_program_did_not_read_is_read_from_its_beginning_and_once(rig, monkeypatch):
+    def sign(number):
+        name = f"Acme/kalshi/{number}"
+        record = Jurisdiction(
+            id=name, entity="Acme", venue="kalshi", category=str(number), verdict="ALLOWED", signed_by="ann",
+            reason=f"memo {number}", signed_ts_ns=rig.t0,
+        )  # fmt: skip
+        rig.publish(Output(DECISION_JURISDICTION, name, record))
+
+    def audited(*reasons):
+        deadline = time.monotonic() + WAIT_S
+        while (found := rig.database.rows("SELECT why FROM audit ORDER BY topic, log_offset")) != [
+            (r,) for r in reasons
+        ]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    limit = Limit(
+        id="main", state="RUNNING", order_notional_max_e6=1, market_notional_max_e6=2, open_sagas_max=3,
+        unwind_budget_e6=4, set_by="ann", reason="begin",
+    )  # fmt: skip
+    sign(1)
+    rig.publish(Output(DECISION_LIMIT, "main", limit), *rig.fills(0, 10))
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_sink, "READ", tuple(one for one in postgres_sink.READ if one != DECISION_JURISDICTION))
+        rig.start()
+        audited("begin")
+        rig.check(10)
+        rig.stop()
+    rig.start()
+    audited("memo 1", "begin")
+    sign(2)
+    audited("memo 1", "memo 2", "begin")
+    rig.stop()
+    rig.start()
+    sign(3)
+    audited("memo 1", "memo 2", "memo 3", "begin")
+    rig.check(10)

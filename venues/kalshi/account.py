@@ -184,6 +184,15 @@ class _Balance(msgspec.Struct):
     balance_breakdown: list[_Shard] | None = None
 
 
+class _Netting(msgspec.Struct):
+    subaccount_number: int
+    enabled: bool
+
+
+class _Nettings(msgspec.Struct):
+    netting_configs: list[_Netting]
+
+
 class _Created(msgspec.Struct):
     order_id: str
     fill_count: str
@@ -244,11 +253,12 @@ def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
 _FILL, _ORDER, _POSITION = _decoder(_Fill), _decoder(_Order), _decoder(_Position)
 _FILLS, _ORDERS, _POSITIONS = _decoder(_Fills), _decoder(_Orders), _decoder(_Positions)
 _SETTLEMENTS = _decoder(_Settlements)
-_ONE_ORDER, _BALANCE, _CREATED, _CANCELLED = (
+_ONE_ORDER, _BALANCE, _CREATED, _CANCELLED, _NETTINGS = (
     _decoder(_OneOrder),
     _decoder(_Balance),
     _decoder(_Created),
     _decoder(_Cancelled),
+    _decoder(_Nettings),
 )
 
 
@@ -307,6 +317,12 @@ def decode_balance(body: bytes) -> Balance:
     raw = decode(_BALANCE, body, "kalshi balance")
     shards = {s.exchange_index: money(s.balance, "balance", signed=True) for s in raw.balance_breakdown or []}
     return Balance(money(raw.balance_dollars, "balance", signed=True), shards, raw.updated_ts * NS_PER_S)
+
+
+def decode_netting(body: bytes) -> frozenset[int]:
+    """Return the subaccounts whose collateral is returned across the markets of an event (0: the primary account)."""
+    raw = decode(_NETTINGS, body, "kalshi subaccount netting")
+    return frozenset(one.subaccount_number for one in raw.netting_configs if one.enabled)
 
 
 def decode_created(body: bytes) -> Created:

@@ -97,9 +97,19 @@ def create_order_body(
 
 
 def amend_order_body(
-    *, ticker: str, side: BookSide, price: int, total: int, expiration_s: int | None = None, client_order_id: str = ""
+    *,
+    ticker: str,
+    side: BookSide,
+    price: int,
+    total: int,
+    expiration_s: int | None = None,
+    client_order_id: str = "",
+    exchange_index: int | None = None,
 ) -> bytes:
-    """Return the body of an amend; `total` is what is filled already plus what is to remain, expiry 0 clears it."""
+    """Return the body of an amend; `total` is what is filled already plus what is to remain, expiry 0 clears it.
+
+    The shard (`exchange_index`) should be stated as in a create: else it is looked for, and every shard's budget is billed.
+    """
     body: dict[str, object] = {
         "ticker": ticker,
         "side": side,
@@ -110,6 +120,8 @@ def amend_order_body(
         body["client_order_id"] = client_order_id
     if expiration_s is not None:
         body["expiration_time"] = expiration_s
+    if exchange_index is not None:
+        body["exchange_index"] = exchange_index
     return _encode(body)
 
 
