@@ -281,6 +281,7 @@ class AccountsTask:
 
     def _on_report(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> None:
         ledger = accounts.ledgers[report.account]
+        accounts.state_shards(report)
         if not ledger.known:
             write_ledger(ledger, ledger.open(report), turn)
             self._settlements.opened(accounts, ledger, turn)

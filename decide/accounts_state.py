@@ -43,7 +43,7 @@ from schemas.order import Alive
 NS_PER_MINUTE = 60_000_000_000
 REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
-VERSION = 3
+VERSION = 4
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 

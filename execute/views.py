@@ -168,13 +168,17 @@ class Purse:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Cash, holdings and open orders (by venue ids), with the venue's own time of them."""
+    """Cash, holdings and open orders (by venue ids), with the venue's own time of them.
+
+    `cash_by_shard` says what of the cash lies on which exchange shard; empty where the venue has none or does not say.
+    """
 
     as_of_ns: int
     cash_e6: int
     holdings: tuple[Holding, ...]
     open_orders: tuple[str, ...]
     purse: Purse | None = None
+    cash_by_shard: Mapping[int, int] = field(default_factory=dict)
 
 
 class Mode(IntEnum):
