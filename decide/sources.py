@@ -96,8 +96,8 @@ class AccountPlan:
         self._partition = partition
         self._partitions = partitions
         self._accounts: set[bytes] = set()
-        self._held: dict[bytes, str] = {}
-        """instrument -> a venue account that holds it"""
+        self._held: dict[bytes, set[bytes]] = {}
+        """instrument -> venue accounts that hold or held it, of all sets: whose an account is may be learnt later"""
         self._limited: set[str] = set()
         """ids of limits and budgets of this partition that limit losses"""
 
@@ -110,7 +110,7 @@ class AccountPlan:
         elif isinstance(record, Budget) and self._is_ours(record.account_set):
             self._note(record.id, is_limited=record.day_loss_max_e6 >= 0)
         elif isinstance(record, Ledger) and record.instrument:
-            self._held[record.instrument.encode()] = record.account
+            self._held.setdefault(record.instrument.encode(), set()).add(record.account.encode())
 
     def active(self) -> bool:
         """Say whether this partition has an account set."""
@@ -120,7 +120,7 @@ class AccountPlan:
         """Say whether the event is of one of its accounts, or the quote of something it holds. Ticks have no key."""
         if noun == topics.ORDER_EVENT.noun:
             return key in self._accounts
-        return bool(self._limited) and (not key or self._held.get(key, "").encode() in self._accounts)
+        return bool(self._limited) and (not key or not self._accounts.isdisjoint(self._held.get(key, ())))
 
     def _is_ours(self, account_set: str) -> bool:
         return partition_of(account_set, self._partitions) == self._partition
