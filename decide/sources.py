@@ -40,8 +40,14 @@ ACCOUNT_SOURCES = (
     # Marks of what is held, once a second, and what its market says at once of its end (the catalogue says so later,
     # and surely): what is held is learnt from our own ledger.
     SourceTopic(topics.DECISION_LEDGER, configures=True, forwards=False),
+    # Words of markets come whatever is held: what a saga orders next lies on the grid they state.
     SourceTopic(
-        topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=MARKED_EVERY_NS, kinds=(Quote, Tick, Status)
+        topics.DERIVED_BOOK,
+        filtered=True,
+        may_skip=True,
+        sampled_ns=MARKED_EVERY_NS,
+        kinds=(Quote, Tick, Status),
+        unfiltered=(Status,),
     ),
 )
 
