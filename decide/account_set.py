@@ -1,19 +1,21 @@
 """What one mind decides over: the venue accounts that may be combined, their orders, sagas, claims and limit."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.runtime.clock import NS_PER_S
 from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
 from decide.ledger import Account
-from decide.orders import Order, Orders
+from decide.orders import NONE, Order, Orders
 from decide.positions import Positions
 from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
+from decide.shards import KNOWN_AFTER_NS
 from schemas.decision import Limit, Profile
 from schemas.enums import Outcome, Side
-from schemas.order import Alive
+from schemas.market import Instrument
+from schemas.order import Alive, VenueReport
 
 ALIVE_AGE_NS_MAX = 2 * NS_PER_S
 
@@ -118,6 +120,35 @@ class AccountSet:
             if leg.leg.account == account and leg.leg.instrument == instrument
         )
         return self.ledgers[account].cost_of(instrument) + reserved
+
+    def state_shards(self, report: VenueReport) -> None:
+        """Take where an account's cash lies, from a report that knows of all that moved it.
+
+        What rests is out of the venue's figure and reserved here: it is counted as there, once the report must know of it.
+        """
+        ledger = self.ledgers[report.account]
+        if ledger.known and report.as_of_ns <= ledger.moved_ns:
+            return
+        bound_e6: dict[int, int] = {}
+        for saga in self.resting():
+            leg, known_ns = saga.legs[0], report.as_of_ns - KNOWN_AFTER_NS
+            if leg.leg.account == report.account and leg.orders and _has_rested(leg.orders, known_ns):
+                shard = leg.instrument.exchange_index
+                held_e6 = ledger.reserved.get(reservation_name(saga, 0), 0)
+                bound_e6[shard] = bound_e6.get(shard, 0) + held_e6
+        ledger.shards.take(report, bound_e6)
+
+    def usable_on(self, account: str, shard: int, instruments: Mapping[str, Instrument]) -> int | None:
+        """Return what of an account's cash may be reserved for markets of a shard, None where its venue states none."""
+        ledger = self.ledgers[account]
+        cash_e6 = ledger.shards.cash_e6(shard, instruments)
+        if cash_e6 is None:
+            return None
+        for name, money_e6 in ledger.reserved.items():
+            intent, _, index = name.rpartition("/")
+            if self.sagas[intent].legs[int(index)].instrument.exchange_index == shard:
+                cash_e6 -= money_e6
+        return cash_e6
 
     def reserve(self, saga: Saga) -> None:
         """Set the reservations of a saga to what its next and open orders may still cost."""
@@ -225,6 +256,17 @@ class AccountSet:
             for order in self.orders.open_on(instrument)
             if order.grant.account == account and order.grant.purpose == "UNWIND" and order.grant.side == side
         )
+
+
+def _has_rested(orders: Sequence[Order], since_ns: int) -> bool:
+    """Say whether the last of a saga's orders is on the book as it is since then, and no other may fill any more."""
+    *ended, last = orders
+    return (
+        all(order.complete for order in ended)
+        and last.status == "ACCEPTED"
+        and last.asked == NONE
+        and max(last.grant.now_ns, last.stands_ns) < since_ns
+    )
 
 
 def reservation_name(saga: Saga, index: int) -> str:

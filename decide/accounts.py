@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from decide import exits, leg_order
+from decide import exits, grids, leg_order
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, is_exit, trim
 from decide.budgets import charge
-from decide.conduct import CONDUCTS
+from decide.conduct import CONDUCTS, is_tradable
+from decide.fees import in_force
 from decide.grants import make_grant
 from decide.ledger import Booked
 from decide.orders import Order
@@ -75,7 +76,7 @@ class AccountsTask:
             case Tick():
                 self._state.marks.tick(record)
             case Status():
-                self._hear(record, turn)
+                self._on_status(record, turn)
             case Intent():
                 self._on_intent(record, turn)
             case Requote() if self._is_ours(record.account_set):
@@ -103,8 +104,7 @@ class AccountsTask:
                     self._known.links[record.id] = record
                     self._state.changed_known[f"link/{record.id}"] = None
             case Instrument():
-                self._known.instruments[record.instrument] = record
-                self._state.changed_known[f"instrument/{record.instrument}"] = None
+                self._know(grids.described(self._known.instruments.get(record.instrument), record))
                 self._hear(record, turn)
             case Notice():
                 self._known.instruments.notice(record)
@@ -129,6 +129,16 @@ class AccountsTask:
             case _:
                 # Another's, or a record type for readers of later versions.
                 return
+
+    def _know(self, instrument: Instrument) -> None:
+        self._known.instruments[instrument.instrument] = instrument
+        self._state.changed_known[f"instrument/{instrument.instrument}"] = None
+
+    def _on_status(self, status: Status, turn: Turn) -> None:
+        known = self._known.instruments.get(status.instrument)
+        if known is not None and (now := grids.heard(known, status)) is not known:
+            self._know(now)
+        self._hear(status, turn)
 
     def _hear(self, said: Instrument | Status, turn: Turn) -> None:
         """Take what a market says it pays."""
@@ -305,6 +315,7 @@ class AccountsTask:
 
     def _on_report(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> None:
         ledger = accounts.ledgers[report.account]
+        accounts.state_shards(report)
         if not ledger.known:
             write_ledger(ledger, ledger.open(report), turn)
             self._settlements.opened(accounts, ledger, turn)
@@ -350,6 +361,7 @@ class AccountsTask:
 
     def _trade(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         blocked: dict[int, str] = {}
+        self._refresh(accounts, saga, turn.now_ns)
         step = advance(saga, turn.now_ns)
         if isinstance(step, Together):
             # Each was asked for everything in this turn, all or none (`admission`): nothing can stand in its way.
@@ -366,6 +378,14 @@ class AccountsTask:
             step = advance(saga, turn.now_ns, blocked)
         if isinstance(step, End):
             saga.state, saga.reason = step.state, step.reason
+
+    def _refresh(self, accounts: AccountSet, saga: Saga, now_ns: int) -> None:
+        """Let what a saga orders next be bound by its instruments as they are now: grid, steps, minimums, fees."""
+        for leg in saga.legs:
+            known = self._known.instruments.get(leg.leg.instrument)
+            # One that cannot be read says nothing an order could be made of: what was known before stays.
+            if known is not None and known.tick_step and is_tradable(known):
+                leg.instrument = in_force(known, accounts.profiles[leg.leg.account], now_ns)
 
     def _place(self, accounts: AccountSet, saga: Saga, place: Place, turn: Turn) -> str:
         """Grant the order; or return what stands in its way."""

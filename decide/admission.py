@@ -3,7 +3,7 @@
 A refusal is a word of a closed set, said in a Saga record; it is never an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from math import lcm
 from typing import NamedTuple
@@ -83,6 +83,8 @@ class Refusal(StrEnum):
     """so it does, for another strategy holds the opposite in the same account: the opposite may be entered instead"""
     CAPITAL = "CAPITAL"
     """not enough free cash for all legs at once"""
+    SHARD_CAPITAL = "SHARD_CAPITAL"
+    """enough in sum, but not on the venue's exchange shard that a leg's market is on"""
     BUDGET_STRATEGY = "BUDGET_STRATEGY"
     """with this intent the budget of its strategy would be exceeded; the others likewise"""
     BUDGET_EVENT = "BUDGET_EVENT"
@@ -125,7 +127,7 @@ def admit(intent: Intent, accounts: AccountSet, known: Known, now_ns: int) -> Ad
     sized = _size(intent, accounts, known, now_ns)
     if isinstance(sized, Refusal):
         return sized
-    return _afford(intent, sized, accounts) or _within_budgets(intent, sized, accounts, known, now_ns) or sized
+    return _afford(intent, sized, accounts, known) or _within_budgets(intent, sized, accounts, known, now_ns) or sized
 
 
 def trim(leg: Leg, walked: SizedLeg) -> Leg:
@@ -369,16 +371,18 @@ def readmit(saga: Saga, accounts: AccountSet, known: Known, now_ns: int) -> Refu
     # While nobody knows whether it was amended more may be needed than either offer does.
     alone_e6 = open_cost_e6(leg.side, rest.price, left) + sized.walk.legs[0].fee_max_e6
     own_e6 -= max(accounts.amended_need_e6(saga, rest.price, rest.size - saga.filled_before) - alone_e6, 0)
-    return _afford(wanted, sized, accounts, saga.intent.id, own_e6) or _within_budgets(
+    return _afford(wanted, sized, accounts, known, saga.intent.id, own_e6) or _within_budgets(
         wanted, sized, accounts, known, now_ns, own_e6
     )
 
 
-def _afford(intent: Intent, sized: Admitted, accounts: AccountSet, own: str = "", own_e6: int = 0) -> Refusal | None:
+def _afford(
+    intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, own: str = "", own_e6: int = 0
+) -> Refusal | None:
     """Say whether the money is there; `own` is the saga that asks again, `own_e6` what it has reserved."""
     limit = accounts.limit
-    needs: dict[str, int] = {}
-    for leg, walked in zip(intent.legs, sized.walk.legs, strict=True):
+    needs: dict[tuple[str, int], int] = {}
+    for leg, walked, instrument in zip(intent.legs, sized.walk.legs, sized.instruments, strict=True):
         cost_e6 = open_cost_e6(leg.side, walked.limit, sized.walk.size)
         if leg.reduces:
             # It takes risk away and is paid with what is held; what opening its side would cost says nothing of it.
@@ -389,10 +393,21 @@ def _afford(intent: Intent, sized: Admitted, accounts: AccountSet, own: str = ""
             return Refusal.MARKET_NOTIONAL
         if accounts.crosses_own(leg.instrument, leg.side, walked.limit, but=own):
             return Refusal.SELF_CROSS
-        needs[leg.account] = needs.get(leg.account, 0) + cost_e6 + walked.fee_max_e6 - own_e6
-    for account, need in needs.items():
+        place = (leg.account, instrument.exchange_index)
+        needs[place] = needs.get(place, 0) + cost_e6 + walked.fee_max_e6 - own_e6
+    return _is_there(needs, accounts, known)
+
+
+def _is_there(needs: Mapping[tuple[str, int], int], accounts: AccountSet, known: Known) -> Refusal | None:
+    """Say whether what is needed, by account and exchange shard, may be reserved: in sum, and on each shard."""
+    for account in {account: None for account, _ in needs}:
+        need = sum(one for (name, _), one in needs.items() if name == account)
         if need > accounts.ledgers[account].usable_e6(accounts.profiles[account].capital_e6):
             return Refusal.CAPITAL
+    for (account, shard), need in needs.items():
+        usable_e6 = accounts.usable_on(account, shard, known.instruments)
+        if usable_e6 is not None and need > usable_e6:
+            return Refusal.SHARD_CAPITAL
     return None
 
 

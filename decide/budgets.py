@@ -6,14 +6,14 @@ its worst case is what is bound less what the worst outcome pays, and of what is
 Exits bind nothing. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
 from decide.account_set import AccountSet
 from decide.links import instruments_of
-from decide.risk import EACH, Place, Risk
+from decide.risk import Place, Risk, budget_of
 from decide.worth import is_in_force, least_payout
 from schemas.decision import Budget, Intent, Link
 from schemas.enums import Scope
@@ -113,7 +113,7 @@ def charge(risk: Risk, venue: str, count: int, now_ns: int) -> None:
 
 def _rate(risk: Risk, venue: str) -> tuple[int, int] | None:
     """Return the time one order takes and how many may come at once, None without a limit."""
-    budget = risk.budgets.get(("VENUE", venue)) or risk.budgets.get(("VENUE", EACH))
+    budget = budget_of(risk.budgets, "VENUE", [venue])
     if budget is None or budget.orders_per_min < 0:
         return None
     # None a minute: no time is long enough, and nothing may come at once.
@@ -134,8 +134,7 @@ class View:
         self._known = known
         self._bound = list(_bound(accounts, known))
         events = any(scope == "EVENT" for scope, _ in self._risk.budgets)
-        in_force = (link for _, link in sorted(known.links.items()) if is_in_force(link, now_ns))
-        self._in_force = list(in_force) if events else []
+        self._in_force = _in_force(known, now_ns) if events else []
         self._sums: dict[Scope, dict[str, tuple[int, int]]] = {}
         self._events = self._join({*beside, *(bound.instrument for bound in self._bound)})
 
@@ -156,9 +155,7 @@ class View:
 
     def budget(self, scope: Scope, name: str) -> Budget | None:
         """Return the budget that holds for a label. Of joined events the first that has one of its own counts."""
-        names = name.split(_JOINT) if scope == "EVENT" else [name]
-        own = (self._risk.budgets.get((scope, one)) for one in names)
-        return next((budget for budget in own if budget is not None), self._risk.budgets.get((scope, EACH)))
+        return budget_of(self._risk.budgets, scope, name.split(_JOINT) if scope == "EVENT" else [name])
 
     def usage(self, scope: Scope, name: str) -> Usage:
         """Return what of a label is used."""
@@ -210,29 +207,57 @@ class View:
         """Return the event of each instrument: the names of those that links join, sorted."""
         if not any(scope == "EVENT" for scope, _ in self._risk.budgets):
             return {}
-        parent: dict[str, str] = {}
+        return _join(instruments, self._in_force, self._known.instruments)
 
-        def root(group: str) -> str:
-            while parent.setdefault(group, group) != group:
-                group = parent[group]
-            return group
 
-        for name in instruments:
-            root(self._group(name))
-        for link in self._in_force:
-            joined = instruments_of(link)
-            if instruments.intersection(joined):
-                first, *others = (root(self._group(name)) for name in joined)
-                for other in others:
-                    parent[root(other)] = root(first)
-        members: dict[str, list[str]] = {}
-        for group in sorted(parent):
-            members.setdefault(root(group), []).append(group)
-        return {name: _JOINT.join(members[root(self._group(name))]) for name in instruments}
+def bound_instruments(accounts: AccountSet, known: Knowledge) -> set[str]:
+    """Return the instruments in which something is bound."""
+    return {bound.instrument for bound in _bound(accounts, known)}
 
-    def _group(self, instrument: str) -> str:
-        described = self._known.instruments.get(instrument)
+
+def joined_to(event: str, known: Knowledge, now_ns: int, beside: Iterable[str] = ()) -> list[str]:
+    """Return the names of the events that count as one with a venue's event, its own among them, sorted.
+
+    Args:
+        event: name of a budget of an event.
+        known: links and instruments.
+        now_ns: which links are in force then.
+        beside: instruments that are bound already: links that touch them join events as well.
+    """
+    own = {name for name, described in known.instruments.items() if described.event_group == event} or {event}
+    return _join({*own, *beside}, _in_force(known, now_ns), known.instruments)[min(own)].split(_JOINT)
+
+
+def _in_force(known: Knowledge, now_ns: int) -> list[Link]:
+    return [link for _, link in sorted(known.links.items()) if is_in_force(link, now_ns)]
+
+
+def _join(names: Collection[str], links: Iterable[Link], instruments: Mapping[str, Instrument]) -> dict[str, str]:
+    """Return the event of each instrument: the names of those that links of any of them join, sorted."""
+    parent: dict[str, str] = {}
+
+    def group(instrument: str) -> str:
+        described = instruments.get(instrument)
         return described.event_group if described is not None and described.event_group else instrument
+
+    def root(one: str) -> str:
+        while parent.setdefault(one, one) != one:
+            one = parent[one]
+        return one
+
+    wanted = {*names}
+    for name in wanted:
+        root(group(name))
+    for link in links:
+        joined = instruments_of(link)
+        if wanted.intersection(joined):
+            first, *others = (root(group(name)) for name in joined)
+            for other in others:
+                parent[root(other)] = root(first)
+    members: dict[str, list[str]] = {}
+    for one in sorted(parent):
+        members.setdefault(root(one), []).append(one)
+    return {name: _JOINT.join(members[root(group(name))]) for name in wanted}
 
 
 def _bound(accounts: AccountSet, known: Knowledge) -> Iterator[Bound]:

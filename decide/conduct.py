@@ -197,3 +197,8 @@ def worse_price(instrument: Instrument, side: Side, price: int, step: int) -> in
             return candidate
         candidate += move
     return None
+
+
+def price_not_better(instrument: Instrument, side: Side, price: int) -> int | None:
+    """Return a price if it is on the grid, else the nearest that is worse for `side`: it trades wherever that would."""
+    return price if on_grid(instrument, price) else worse_price(instrument, side, price, 1)

@@ -108,19 +108,26 @@ class Table(NamedTuple):
     haircut_e6: int
 
     def floor_e6(self, sides: Mapping[str, Side]) -> int:
-        """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6.
+        """Return what counts as guaranteed for one contract of each leg (instrument -> side) together, at 1e-6.
 
         0 when the table is not whole: nothing is guaranteed.
         """
-        bought = [self.columns[name] for name, side in sides.items() if side == "BUY" and name in self.columns]
-        sold = [self.columns[name] for name, side in sides.items() if side != "BUY" and name in self.columns]
-        worst = _worst_e6(self.rows, bought, sold)
+        worst = self.worst_e6(sides)
         if not self.haircut_e6:
             return worst
-        return max(worst, _worst_e6(self.strong, bought, sold) - self.haircut_e6)
+        return max(worst, self._least_e6(self.strong, sides) - self.haircut_e6)
+
+    def worst_e6(self, sides: Mapping[str, Side]) -> int:
+        """Return the same with weak states counted as they pay: what is left when the worst of them comes."""
+        return self._least_e6(self.rows, sides)
+
+    def _least_e6(self, rows: list[tuple[int, ...]], sides: Mapping[str, Side]) -> int:
+        bought = [self.columns[name] for name, side in sides.items() if side == "BUY" and name in self.columns]
+        sold = [self.columns[name] for name, side in sides.items() if side != "BUY" and name in self.columns]
+        return _least_e6(rows, bought, sold)
 
 
-def _worst_e6(rows: list[tuple[int, ...]], bought: list[int], sold: list[int]) -> int:
+def _least_e6(rows: list[tuple[int, ...]], bought: list[int], sold: list[int]) -> int:
     whole = len(sold) * MICRO
     return min((whole + sum(row[at] for at in bought) - sum(row[at] for at in sold) for row in rows), default=0)
 
@@ -146,8 +153,13 @@ def table_of(link: Link) -> Table:
 
 
 def floor_of(link: Link, sides: Mapping[str, Side]) -> int:
-    """Return what one contract of each leg (instrument -> side) pays together in the worst state, at 1e-6."""
+    """Return what counts as guaranteed for one contract of each leg (instrument -> side) together, at 1e-6."""
     return table_of(link).floor_e6(sides)
+
+
+def worst_of(link: Link, sides: Mapping[str, Side]) -> int:
+    """Return what one contract of each leg pays together in the worst state, weak ones included: what can be lost to."""
+    return table_of(link).worst_e6(sides)
 
 
 def payout_floor(link: Link, side_a: Side, side_b: Side) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from core.domain.units import MICRO
 from decide.payouts import Paid, Provisional
+from decide.shards import Shards
 from schemas.enums import Outcome, Settlement
 from schemas.order import Fill, VenueReport
 
@@ -80,6 +81,8 @@ class Account:
     """the venue's time of the first report: what was paid before is in it"""
     opening_cash_e6: int = 0
     cash_e6: int = 0
+    shards: Shards = field(default_factory=Shards)
+    """where of the venue's exchanges it lies"""
     fees_e6: int = 0
     holdings: dict[HoldingKey, Holding] = field(default_factory=dict)
     differs: int = 0
@@ -221,6 +224,7 @@ class Account:
                 self._unsettled.add(fill.fill)
         self.moved_ns = max(self.moved_ns, fill.venue_ts_ns or fill.ts_ns)
         self.cash_e6 += cash_e6 - fill.fee_e6
+        self.shards.move(fill.instrument, cash_e6 - fill.fee_e6)
         self.fees_e6 += fill.fee_e6
         booked = self._booked[fill.fill] = Booked(fill, key, cash_e6, cost_e6)
         return booked
@@ -275,6 +279,7 @@ class Account:
         holding.size, holding.sellable = after, max(after, 0)
         holding.cost_e6 -= cost_e6
         self.cash_e6 += cash_e6
+        self.shards.move(instrument, cash_e6)
         self.moved_ns = max(self.moved_ns, ts_ns)
         return cash_e6, cost_e6
 
@@ -287,6 +292,7 @@ class Account:
         holding.size, holding.sellable = after, max(after, 0)
         holding.cost_e6 += paid.cost_e6
         self.cash_e6 += cash_e6
+        self.shards.move(paid.payout.instrument, cash_e6)
         return cash_e6
 
     def paid(self, instrument: str) -> Paid | None:
@@ -386,6 +392,7 @@ class Account:
             holding.sellable += fill.size
         holding.cost_e6 = max(holding.cost_e6 - booked.cost_e6, 0)
         self.cash_e6 += fill.fee_e6 - booked.cash_e6
+        self.shards.move(fill.instrument, fill.fee_e6 - booked.cash_e6)
         self.fees_e6 -= fill.fee_e6
 
 

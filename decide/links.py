@@ -11,7 +11,7 @@ and then; what cannot heal by itself (`LASTING`) is written down as SUSPENDED to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,7 +19,6 @@ import msgspec
 
 from core.domain.units import MICRO
 from schemas.decision import Link
-from schemas.enums import Side
 from schemas.market import Instrument, Notice
 
 SUSPENDED_BY = "decide"
@@ -124,22 +123,6 @@ def states_of(link: Link) -> list[State]:
     return [
         State(name, tuple(link.payouts_e6[row * width : (row + 1) * width])) for row, name in enumerate(link.states)
     ]
-
-
-def worst_e6(link: Link, sides: Mapping[str, Side]) -> int:
-    """Return what one contract of each leg pays together in the worst state, weak states included, at 1e-6.
-
-    What counts as guaranteed is `edges.floor_of`; this is what can be lost.
-
-    Args:
-        link: a link whose table is sound.
-        sides: side of each leg by instrument, in YES terms. Instruments without a leg pay nothing.
-    """
-    columns = [(column, sides[name]) for column, name in enumerate(instruments_of(link)) if name in sides]
-    return min(
-        sum(pays_e6[column] if side == "BUY" else MICRO - pays_e6[column] for column, side in columns)
-        for _, pays_e6 in states_of(link)
-    )
 
 
 def default_payouts(polarity: str) -> list[tuple[str, int, int]]:

@@ -255,8 +255,22 @@ class Risk:
         return sum(day.pnl_e6 for day in self.days.values())
 
     def _budget_of(self, strategy: str) -> Budget | None:
-        own = self.budgets.get(("STRATEGY", strategy))
-        return own if own is not None else self.budgets.get(("STRATEGY", EACH))
+        return budget_of(self.budgets, "STRATEGY", [strategy])
+
+
+def budget_of(budgets: Mapping[Place, Budget], scope: Scope, names: Sequence[str]) -> Budget | None:
+    """Return the budget that holds for names that count as one: the first that one of them has of its own, else that of each."""
+    own = (budgets.get((scope, name)) for name in names)
+    return next((budget for budget in own if budget is not None), budgets.get((scope, EACH)))
+
+
+def budget_before(budgets: Mapping[Place, Budget], place: Place, joined: Sequence[str] = ()) -> Budget | None:
+    """Return the budget that a new one for a place is held against: its own, else the one in force for it until now.
+
+    `joined` are the names of the events that count as one with the place's.
+    """
+    scope, name = place
+    return budgets.get(place) or budget_of(budgets, scope, joined or [name])
 
 
 def _is_beyond(loss_e6: int, max_e6: int) -> bool:

@@ -13,7 +13,16 @@ on exposures alone, so it is right after any order of events, a failed settlemen
 from collections.abc import Collection
 
 from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
-from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, on_grid, open_cost_e6, unit_cost, worse_price
+from decide.conduct import (
+    CONDUCTS,
+    FILLS_PER_LEVEL,
+    OPPOSITE,
+    on_grid,
+    open_cost_e6,
+    price_not_better,
+    unit_cost,
+    worse_price,
+)
 from decide.saga import HEDGE_WAIT_NS, SLIP_E4_MAX, End, LegState, Place, Reason, Saga, Step, Together
 from schemas.enums import Side
 
@@ -122,11 +131,33 @@ def _hedge(saga: Saga, index: int, missing: int, now_ns: int) -> Place | None:
     if until_ns and now_ns > until_ns:
         return None
     if attempts == 0:
-        return Place(index, "HEDGE", wanted.side, wanted.price, size, "SECOND_LEG", 0)
+        return _first_hedge(saga, index, size)
     price = _worst_hedge(saga, index, size)
     if price is None:
         return None
     return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", _hedge_cost_e6(saga, index, price, size))
+
+
+def _first_hedge(saga: Saga, index: int, size: int) -> Place | None:
+    """Return a leg's first order: at its own limit, or where the grid has changed since it was admitted, beside it.
+
+    The next worse price trades wherever the limit would; where that is beyond the budget the next better one is offered.
+    """
+    wanted, instrument = saga.legs[index].leg, saga.legs[index].instrument
+    price = price_not_better(instrument, wanted.side, wanted.price)
+    if price == wanted.price:
+        return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", 0)
+    if price is not None and abs(price - wanted.price) <= SLIP_E4_MAX:
+        cost_e6 = _hedge_cost_e6(saga, index, price, size)
+        if cost_e6 <= _hedge_share_e6(saga):
+            return Place(index, "HEDGE", wanted.side, price, size, "SECOND_LEG", cost_e6)
+    better = worse_price(instrument, OPPOSITE[wanted.side], wanted.price, 1)
+    return None if better is None else Place(index, "HEDGE", wanted.side, better, size, "SECOND_LEG", 0)
+
+
+def _hedge_share_e6(saga: Saga) -> int:
+    """Return what of the budget one hedge may use up: others that are short share it, and are not to be left nothing."""
+    return saga.budget_left_e6 // max(len(_short(saga, saga.reach)), 1)
 
 
 def _until_ns(saga: Saga) -> int:
@@ -172,8 +203,7 @@ def _worst_hedge(saga: Saga, index: int, size: int) -> int | None:
     """Return the worst price within budget and slip, at least one step worse than the leg's own."""
     leg, instrument = saga.legs[index].leg, saga.legs[index].instrument
     found: int | None = None
-    # Others that are short share the budget: what this one finds dear is not to leave them nothing.
-    left_e6 = saga.budget_left_e6 // max(len(_short(saga, saga.reach)), 1)
+    left_e6 = _hedge_share_e6(saga)
     price = worse_price(instrument, leg.side, leg.price, 1)
     while price is not None and abs(price - leg.price) <= SLIP_E4_MAX:
         if _hedge_cost_e6(saga, index, price, size) > left_e6:
@@ -230,10 +260,15 @@ def _worst_unwind(leg: LegState, side: Side, size: int, budget_e6: int, slip_e4:
     """Return the worst price within budget and slip of the entry's limit."""
     instrument, entry = leg.instrument, leg.leg.price
     found: int | None = None
-    price: int | None = entry if on_grid(instrument, entry) else worse_price(instrument, side, entry, 1)
+    price = price_not_better(instrument, side, entry)
     while price is not None and abs(price - entry) <= slip_e4:
         if _unwind_loss_e6(leg, side, price, size) > budget_e6:
             break
         found = price
         price = worse_price(instrument, side, price, 1)
+    if found is None and not on_grid(instrument, entry):
+        # The grid has changed since, and its next worse price is too dear: the next better one is offered.
+        better = worse_price(instrument, OPPOSITE[side], entry, 1)
+        if better is not None and _unwind_loss_e6(leg, side, better, size) <= budget_e6:
+            return better
     return found

@@ -43,8 +43,14 @@ ACCOUNT_SOURCES = (
     # Marks of what is held, once a second, and what its market says at once of its end (the catalogue says so later,
     # and surely): what is held is learnt from our own ledger.
     SourceTopic(topics.DECISION_LEDGER, configures=True, forwards=False),
+    # Words of markets come whatever is held: what a saga orders next lies on the grid they state.
     SourceTopic(
-        topics.DERIVED_BOOK, filtered=True, may_skip=True, sampled_ns=MARKED_EVERY_NS, kinds=(Quote, Tick, Status)
+        topics.DERIVED_BOOK,
+        filtered=True,
+        may_skip=True,
+        sampled_ns=MARKED_EVERY_NS,
+        kinds=(Quote, Tick, Status),
+        unfiltered=(Status,),
     ),
 )
 
@@ -100,8 +106,8 @@ class AccountPlan:
         self._partition = partition
         self._partitions = partitions
         self._accounts: set[bytes] = set()
-        self._held: dict[bytes, str] = {}
-        """instrument -> a venue account that holds it"""
+        self._held: dict[bytes, set[bytes]] = {}
+        """instrument -> venue accounts that hold or held it, of all sets: whose an account is may be learnt later"""
         self._limited: set[str] = set()
         """ids of limits and budgets of this partition that limit losses, and of commands to sell"""
 
@@ -116,7 +122,7 @@ class AccountPlan:
         elif isinstance(record, Command) and self._is_ours(record.account_set):
             self._note(record.id, is_limited=is_flattening(record))
         elif isinstance(record, Ledger) and record.instrument:
-            self._held[record.instrument.encode()] = record.account
+            self._held.setdefault(record.instrument.encode(), set()).add(record.account.encode())
 
     def active(self) -> bool:
         """Say whether this partition has an account set."""
@@ -126,7 +132,7 @@ class AccountPlan:
         """Say whether the event is of one of its accounts, or the quote of something it holds. Ticks have no key."""
         if noun == topics.ORDER_EVENT.noun:
             return key in self._accounts
-        return bool(self._limited) and (not key or self._held.get(key, "").encode() in self._accounts)
+        return bool(self._limited) and (not key or not self._accounts.isdisjoint(self._held.get(key, ())))
 
     def _is_ours(self, account_set: str) -> bool:
         return partition_of(account_set, self._partitions) == self._partition

@@ -10,11 +10,11 @@ from core.runtime import log as logs
 from decide import risk
 from decide.account_set import AccountSet
 from decide.admission import Known
-from decide.budgets import SCOPES, View
+from decide.budgets import SCOPES, View, bound_instruments, joined_to
 from decide.ledger import yes_terms
 from decide.marks import Marks
 from decide.reconciliation import Frozen, reconcile
-from decide.risk import EACH, JUDGED_EVERY_NS, WHOLE, Place, Stop
+from decide.risk import EACH, JUDGED_EVERY_NS, WHOLE, Place, Stop, budget_before
 from decide.settlements import Said, write_entry
 from decide.turn import Turn, write_ledger
 from schemas.decision import Budget, Command, Limit, Standing
@@ -40,8 +40,12 @@ class Watch:
             self._write(accounts, turn)
 
     def budget(self, accounts: AccountSet, record: Budget, turn: Turn) -> None:
-        """Take a budget, under the same rule; one that is new can only allow less."""
-        if self._may_raise(accounts, accounts.risk.budgets.get((record.scope, record.name)), record):
+        """Take a budget, under the same rule; a first one for its place is held against the one in force until now."""
+        joined: list[str] = []
+        if record.scope == "EVENT":
+            joined = joined_to(record.name, self._known, turn.now_ns, bound_instruments(accounts, self._known))
+        before = budget_before(accounts.risk.budgets, (record.scope, record.name), joined)
+        if self._may_raise(accounts, before, record):
             accounts.risk.budget(record)
             self._write(accounts, turn)
 

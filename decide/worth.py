@@ -1,7 +1,8 @@
 """What positions are worth, and what they pay at the least: linked quantity by its payout table, the rest by its own.
 
-Linked is what an approved link guarantees something for: quantities of its instruments, as many of each, that together
-pay more than nothing in every state. They are matched link by link in the order of the ids, greedily: any matching is a
+Linked is what an approved link guarantees something for: quantities of its instruments, as many of each, for which its
+table, haircut taken, has a floor. What they are worth is the worst row of that table, weak states included: the haircut
+only says what may be begun. They are matched link by link in the order of the ids, greedily: any matching is a
 bound from below. Pure.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from core.domain.units import MICRO
-from decide.edges import floor_of
+from decide.edges import table_of
 from decide.links import instruments_of
 from decide.marks import Marks
 from schemas.decision import Link
@@ -54,16 +55,17 @@ def match(quantities: Quantities, links: Iterable[Link]) -> Matched:
         held = [name for name in instruments_of(link) if name in rest]
         if len(held) < 2:
             continue
+        table = table_of(link)
         for wanted in ({"BUY", "SELL"}, {"SELL"}, {"BUY"}):
             while True:
                 sides = {name: _side(rest[name]) for name in held if name in rest and _side(rest[name]) in wanted}
-                floor_e6 = floor_of(link, sides) if len(sides) > 1 else 0
-                if floor_e6 <= 0:
+                if len(sides) < 2 or table.floor_e6(sides) <= 0:
                     break
+                worst_e6 = table.worst_e6(sides)
                 part = min(abs(rest[name]) for name in sides)
-                pays_e6 += floor_e6 * part // MICRO
+                pays_e6 += worst_e6 * part // MICRO
                 sold = sum(side == "SELL" for side in sides.values())
-                value_e6 += floor_e6 * part // MICRO - sold * part
+                value_e6 += worst_e6 * part // MICRO - sold * part
                 for name, side in sides.items():
                     rest[name] += -part if side == "BUY" else part
                     if not rest[name]:

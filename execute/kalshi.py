@@ -364,6 +364,7 @@ class KalshiVenue:
         return Report(
             as_of_ns=as_of_ns,
             cash_e6=balance.total,
+            cash_by_shard=balance.by_shard,
             holdings=tuple(holdings),
             open_orders=tuple(one.venue_order for one in resting),
             # `balance` is what orders may use: the collateral of resting ones is out of it.

@@ -87,6 +87,8 @@ class Reporter:
                 cash_e6=report.cash_e6,
                 holdings=list(report.holdings),
                 open_orders=names,
+                cash_shards=sorted(report.cash_by_shard),
+                shard_cash_e6=[cash_e6 for _, cash_e6 in sorted(report.cash_by_shard.items())],
                 ts_ns=self._clock.now_ns(),
             )
         )

@@ -183,6 +183,7 @@ class Report:
 
     Attributes:
         unread: holdings that are still to be read: above 0 it states nothing of what is held, only the purse.
+        cash_by_shard: what of the cash lies on which exchange shard; empty where the venue has none or does not say.
     """
 
     as_of_ns: int
@@ -191,6 +192,7 @@ class Report:
     open_orders: tuple[str, ...]
     purse: Purse | None = None
     unread: int = 0
+    cash_by_shard: Mapping[int, int] = field(default_factory=dict)
 
 
 class Mode(IntEnum):

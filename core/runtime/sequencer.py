@@ -61,6 +61,7 @@ class SourceTopic:
         sampled_ns: of one that may skip: append in windows of this length, conflated; 0: as it comes.
         forwards: False: it only configures, its records do not stand on the log.
         kinds: record types of it that are forwarded; empty: all that stand on the log.
+        unfiltered: of one that is filtered: record types that are forwarded whatever their key.
     """
 
     topic: Topic
@@ -70,6 +71,7 @@ class SourceTopic:
     sampled_ns: int = 0
     forwards: bool = True
     kinds: tuple[type[Record], ...] = ()
+    unfiltered: tuple[type[Record], ...] = ()
 
 
 class Plan(Protocol):
@@ -134,7 +136,7 @@ class Sequencer:
         self._now_ns = known.log_ns
         self._clock_ns = 0
         self._kinds = frozenset(record.schema_name for record in log_topic.records)
-        self._foreign: dict[tuple[str, bytes], bool] = {}
+        self._other: dict[tuple[str, tuple[type[Record], ...], bytes], bool] = {}
         self._sampled_ns = max((source.sampled_ns for source in sources), default=0)
         self._peek = Peek(codec)
         self._held: Held[Message] = Held()
@@ -400,25 +402,34 @@ class Sequencer:
                     "sequencer.configuration_unreadable", source=source.topic.noun, offset=offset, reason=str(e)
                 )
                 return False
-        elif source.filtered and not self._plan.wants(source.topic.noun, message.key() or b""):
+        elif (
+            source.filtered
+            and not self._plan.wants(source.topic.noun, message.key() or b"")
+            and (not source.unfiltered or self._is_other(source, source.unfiltered, value, unreadable=True))
+        ):
             return False
         if not source.forwards:
             return False
-        foreign = self._foreign.get((source.topic.noun, value[:PREFIX_BYTES]))
-        if foreign is None:
-            foreign = self._is_foreign(source, value)
-        return not foreign and offset > self._last.get((source.topic.noun, number), -1)
+        # What cannot be read of a key that is wanted the task dead-letters.
+        return not self._is_other(source, source.kinds, value, unreadable=False) and offset > self._last.get(
+            (source.topic.noun, number), -1
+        )
 
-    def _is_foreign(self, source: SourceTopic, value: bytes) -> bool:
-        """Say whether the record is of a type that does not stand on the log, or is not wanted there."""
-        try:
-            name = patiently(self._codec.record_name, value, self._stopping.is_set)
-        except Reject:
-            return False  # the task dead-letters it
-        wanted = {kind.schema_name for kind in source.kinds}
-        foreign = name not in self._kinds or (bool(wanted) and name not in wanted)
-        self._foreign[source.topic.noun, value[:PREFIX_BYTES]] = foreign
-        return foreign
+    # hot
+    def _is_other(
+        self, source: SourceTopic, wanted: tuple[type[Record], ...], value: bytes, *, unreadable: bool
+    ) -> bool:
+        """Say whether the record is of a type that does not stand on the log, or none of those wanted (empty: all)."""
+        place = (source.topic.noun, wanted, value[:PREFIX_BYTES])
+        found = self._other.get(place)
+        if found is None:
+            try:
+                name = patiently(self._codec.record_name, value, self._stopping.is_set)
+            except Reject:
+                return unreadable
+            names = {kind.schema_name for kind in wanted}
+            found = self._other[place] = name not in self._kinds or (bool(names) and name not in names)
+        return found
 
     # hot: every record a strategy or an account sees
     def _append(self, noun: str, number: int, offset: int, message: Message) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.domain.units import MONEY_EXP, from_fixed
+from decide.risk import budget_before
 from infra.cli.limits_desk import (
     LIMIT_FIGURES,
     MONEY,
@@ -126,19 +127,31 @@ def budget(
     by: By = "",
     approved_by: Second = "",
 ) -> None:
-    """Set what a part may use: `crossbook limits budget event '*' worst_loss_max=100 notional_max=500 --why …`."""
+    """Set what a part may use: `crossbook limits budget event '*' worst_loss_max=100 notional_max=500 --why …`.
+
+    What is not named stays as it is: a first budget of a part's own begins as the one that is in force for it.
+    """
     from core.runtime.clock import SystemClock
     from infra.cli.reach import Reach
 
     reach = Reach.load(run).require_kafka()
     stated = read(reach, account_set)
     word = scope_named(scope)
-    before = stated.budgets.get(f"{account_set}|{word}|{name}")
+    clock = SystemClock()
+    joined: list[str] = []
+    if word == "EVENT" and stated.budgets:
+        from decide.budgets import joined_to
+        from infra.links.standing import read_links
+
+        # What is bound is known to the accounts' task only: it looks again, with that.
+        joined = joined_to(name, read_links(reach), clock.now_ns())
+    in_place = {(one.scope, one.name): one for one in stated.budgets.values()}
+    before = budget_before(in_place, (word, name), joined)
     signed = Signed(by or getpass.getuser(), approved_by, why)
     after = changed_budget(before, Part(account_set, word, name), figures, signed)
     needs_two = stated.limit is not None and stated.limit.two_people
     require_second(before, after, needs_two=needs_two)
-    publish(reach, SystemClock(), [after])
+    publish(reach, clock, [after])
     console.print(f"{after.id}: " + ", ".join(figures_of(after)))
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from core.domain.errors import Misconfigured, NotExact
 from core.domain.units import MICRO, to_fixed
-from decide.edges import floor_of
+from decide.edges import floor_of, worst_of
 from decide.links import (
     Fault,
     Instruments,
@@ -23,7 +23,6 @@ from decide.links import (
     instruments_of,
     states_of,
     table_fault,
-    worst_e6,
 )
 from infra.links.match import Outcomes, Pair
 from infra.links.terms import Terms
@@ -213,7 +212,7 @@ def directions(link: Link) -> list[tuple[str, dict[str, Side], int, int]]:
             ("buy a, sell b", {names[0]: "BUY", names[1]: "SELL"}),
             ("sell a, buy b", {names[0]: "SELL", names[1]: "BUY"}),
         ]
-    return [(words, sides, floor_of(link, sides), worst_e6(link, sides)) for words, sides in ways]
+    return [(words, sides, floor_of(link, sides), worst_of(link, sides)) for words, sides in ways]
 
 
 # --- checks

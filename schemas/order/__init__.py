@@ -218,6 +218,10 @@ class VenueReport(Record, frozen=True, kw_only=True, gc=False):
     holdings: list[Holding]
     open_orders: list[str]
     """our order ids where known, else the venue's"""
+    cash_shards: list[int] = field(default_factory=list)
+    """the venue's exchange shards of shard_cash_e6; empty: it has none, or did not state them"""
+    shard_cash_e6: list[int] = field(default_factory=list)
+    """what of cash_e6 lies on each: only that pays for orders there, and a shard that is not named has none"""
     ts_ns: int
     trail: list[int] = field(default_factory=list)
     """ns since the epoch, one entry for each hop in flow order; never part of an id or a decision"""

@@ -5,14 +5,16 @@ import json
 import pytest
 
 from core.runtime import topics
+from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry
-from core.runtime.flow import Input, TaskContext
+from core.runtime.flow import Input, Output, TaskContext
 from decide.accounts import AccountsTask
 from infra.cli.app import run
 from infra.cli.reach import Reach
 from infra.cli.tail import Tail, Wish
 from infra.mock_cluster import MockCluster
 from schemas.decision import Command
+from tests.decide.conftest import instrument, link
 
 pytestmark = pytest.mark.mock
 RUN = "test-limits"
@@ -93,3 +95,26 @@ def test_resuming_says_when_the_limit_itself_stands_in_the_way(type_):
     code, said = type_("resume")
     assert code == 0
     assert "limits set state=RUNNING" in " ".join(said.split())
+
+
+def test_a_budget_of_its_own_begins_as_that_of_each_and_is_not_raised_by_one_person(type_):
+    assert type_("limits", "budget", "strategy", "*", "notional_max=100", "day_loss_max=10")[0] == 0
+    code, said = type_("limits", "budget", "strategy", "arb", "notional_max=200")
+    assert code == 2
+    assert "notional_max_e6 would allow more" in " ".join(said.split())
+    assert type_("limits", "budget", "strategy", "arb", "notional_max=50")[0] == 0
+    own = obeyed()._sets["main"].risk.budgets["STRATEGY", "arb"]
+    assert (own.notional_max_e6, own.day_loss_max_e6) == (50_000_000, 10_000_000)
+
+
+def test_a_budget_of_an_event_is_held_against_that_of_the_event_it_is_joined_to(type_):
+    records = [instrument("kalshi:A", event_group="E1"), instrument("polymarket:B", event_group="E2")]
+    told = [Output(topics.MARKET_INSTRUMENT, one.instrument, one) for one in records]
+    joins = link(instrument_a="kalshi:A", instrument_b="polymarket:B")
+    Reach.load(RUN).publish([*told, Output(topics.DECISION_LINK, joins.id, joins)], SystemClock())
+    assert type_("limits", "budget", "event", "E2", "worst_loss_max=5")[0] == 0
+    code, said = type_("limits", "budget", "event", "E1", "worst_loss_max=15")
+    assert code == 2
+    assert "worst_loss_max_e6 would allow more" in " ".join(said.split())
+    assert type_("limits", "budget", "event", "E1", "worst_loss_max=4")[0] == 0
+    assert type_("limits", "budget", "event", "E3", "worst_loss_max=15")[0] == 0

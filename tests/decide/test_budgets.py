@@ -309,3 +309,36 @@ def test_what_the_venue_took_is_lost_by_who_held_it():
     assert positions.books["a"].open == {}
     assert positions.books["a"].flow_e6 == -2 * ONE
     assert positions.books[""].open["k", "i"].size == -2 * ONE
+
+
+# --- a weak state counts, though admission takes a haircut for it
+
+
+WEAK = dict(
+    states=["yes", "no", "odd"], payout_a_e6=[ONE, 0, 400_000], payout_b_e6=[ONE, 0, 600_000],
+    weak_states=["odd"], haircut_e6=30_000, cap_e6=1_000 * ONE,
+)  # fmt: skip
+
+
+def test_a_linked_pair_is_worth_the_worst_row_of_its_table_and_not_the_haircut():
+    held = {KALSHI: 100 * ONE, POLY: -100 * ONE}
+    # YES of Kalshi at .40 and NO of Polymarket at .40: eighty of a hundred.
+    found = match(held, [link(**WEAK)])
+    assert (found.pays_e6, found.value_e6, found.rest) == (80 * ONE, -20 * ONE, {})
+    assert worth(held, [link(**WEAK)], Marks(), START_NS).value_e6 == -20 * ONE
+
+
+def test_a_linked_pair_that_a_weak_state_pays_nothing_is_worth_nothing():
+    lost = link(**{**WEAK, "payout_a_e6": [ONE, 0, 0], "payout_b_e6": [ONE, 0, ONE]})
+    found = match({KALSHI: 100 * ONE, POLY: -100 * ONE}, [lost])
+    assert (found.pays_e6, found.rest) == (0, {})
+
+
+def test_the_worst_loss_of_an_event_counts_weak_states(make):
+    log = make.accounts().start()
+    log.feed(make.link(version=2, **{**WEAK, "payout_a_e6": [ONE, 0, 600_000], "payout_b_e6": [ONE, 0, 400_000]}))
+    log.feed(make.budget("EVENT", worst_loss_max_e6=100 * ONE))
+    run_whole(make, log, 1)
+    view = View(log.task._sets["main"], log.task._known, log.now_ns)
+    # Ten pairs cost 4.00 and 5.00; in the odd state bought Polymarket pays .40 and sold Kalshi .40.
+    assert view.usage("EVENT", view.event_named(KALSHI)).worst_loss_e6 == ONE

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from decide.risk import NS_PER_DAY, Risk, Stop, allows_more, is_signed, strictest
 from schemas.decision import Cancel, Grant, Saga, Standing
-from tests.decide.conftest import KALSHI, ONE, POLY, START_NS, limit
+from tests.decide.conftest import KALSHI, ONE, POLY, START_NS, budget, limit
 
 DAY = NS_PER_DAY
 
@@ -362,3 +362,45 @@ def test_a_signature_is_two_names():
     assert not is_signed(limit())
     assert not is_signed(limit(approved_by=" a human "))
     assert is_signed(limit(approved_by="another"))
+
+
+def is_taken(log, *changes, **figures) -> bool:
+    """Feed a budget of one person; say whether it was taken."""
+    record = budget(*changes, **figures)
+    log.feed(record)
+    return log.task._sets["main"].risk.budgets.get((record.scope, record.name)) == record
+
+
+def test_a_budget_of_its_own_beyond_that_of_each_takes_two_people(make):
+    log = make.accounts().start(limits=make.limit(two_people=True))
+    assert is_taken(log, "STRATEGY", "*", notional_max_e6=100 * ONE)
+    assert not is_taken(log, "STRATEGY", "arb-1", notional_max_e6=101 * ONE)
+    assert not is_taken(log, "STRATEGY", "arb-1")
+    assert is_taken(log, "STRATEGY", "arb-1", notional_max_e6=50 * ONE)
+    # From then on it is its own that is raised, though by less than each other has.
+    assert not is_taken(log, "STRATEGY", "arb-1", notional_max_e6=60 * ONE)
+    assert is_taken(log, "STRATEGY", "arb-1", notional_max_e6=200 * ONE, approved_by="another")
+
+
+def test_a_budget_of_its_own_leaves_no_other_figure_of_each_without_limit(make):
+    log = make.accounts().start(limits=make.limit(two_people=True))
+    assert is_taken(log, "STRATEGY", "*", notional_max_e6=100 * ONE, day_loss_max_e6=10 * ONE)
+    assert not is_taken(log, "STRATEGY", "arb-1", notional_max_e6=50 * ONE)
+    assert is_taken(log, "STRATEGY", "arb-1", notional_max_e6=50 * ONE, day_loss_max_e6=10 * ONE)
+
+
+def test_a_rate_of_a_venues_own_beyond_that_of_each_takes_two_people(make):
+    log = make.accounts().start(limits=make.limit(two_people=True))
+    assert is_taken(log, "VENUE", "*", orders_per_min=10, orders_burst=5)
+    assert not is_taken(log, "VENUE", "kalshi", orders_per_min=600, orders_burst=5)
+
+
+def test_a_budget_of_an_event_is_held_against_that_of_the_event_it_is_joined_to(make):
+    log = make.accounts().start(limits=make.limit(two_people=True))
+    assert is_taken(log, "EVENT", "*", worst_loss_max_e6=100 * ONE)
+    assert is_taken(log, "EVENT", make.POLY, worst_loss_max_e6=20 * ONE)
+    # Its name comes first, so it would take the other's place for both.
+    assert not is_taken(log, "EVENT", make.KALSHI, worst_loss_max_e6=60 * ONE)
+    assert is_taken(log, "EVENT", make.KALSHI, worst_loss_max_e6=20 * ONE)
+    assert not is_taken(log, "EVENT", "kalshi:of its own", worst_loss_max_e6=101 * ONE)
+    assert is_taken(log, "EVENT", "kalshi:of its own", worst_loss_max_e6=60 * ONE)

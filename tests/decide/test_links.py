@@ -2,7 +2,7 @@
 
 import pytest
 
-from decide.edges import floor_of
+from decide.edges import floor_of, worst_of
 from decide.links import (
     Fault,
     Instruments,
@@ -13,7 +13,6 @@ from decide.links import (
     suspended,
     suspension_key,
     table_fault,
-    worst_e6,
 )
 from schemas.decision import Edge, Intent, Link, Saga
 from schemas.market import Notice, Status
@@ -75,18 +74,18 @@ def test_rows_and_columns_of_both_kinds_read_alike(make):
 
 def test_all_outcomes_of_an_exhausted_event_pay_a_dollar_whatever_happens(make):
     link = event(make)
-    assert worst_e6(link, dict.fromkeys(NAMES, "BUY")) == ONE
-    assert worst_e6(link, dict.fromkeys(NAMES, "SELL")) == 2 * ONE
-    assert worst_e6(link, {NAMES[0]: "BUY", NAMES[1]: "BUY"}) == 0
+    assert worst_of(link, dict.fromkeys(NAMES, "BUY")) == ONE
+    assert worst_of(link, dict.fromkeys(NAMES, "SELL")) == 2 * ONE
+    assert worst_of(link, {NAMES[0]: "BUY", NAMES[1]: "BUY"}) == 0
 
 
 def test_a_tie_is_a_state_like_any_other(make):
     tied = event(
         make, states=["a", "b", "c", "tie"], payouts_e6=[ONE, 0, 0, 0, ONE, 0, 0, 0, ONE, ONE // 2, ONE // 2, 0]
     )
-    assert worst_e6(tied, dict.fromkeys(NAMES, "BUY")) == ONE
+    assert worst_of(tied, dict.fromkeys(NAMES, "BUY")) == ONE
     dead_heat = event(make, states=["a", "b", "c", "all"], payouts_e6=[ONE, 0, 0, 0, ONE, 0, 0, 0, ONE, ONE, ONE, ONE])
-    assert worst_e6(dead_heat, dict.fromkeys(NAMES, "SELL")) == 0
+    assert worst_of(dead_heat, dict.fromkeys(NAMES, "SELL")) == 0
 
 
 def test_weak_state_costs_a_haircut_and_is_still_what_can_be_lost(make):
@@ -101,7 +100,7 @@ def test_weak_state_costs_a_haircut_and_is_still_what_can_be_lost(make):
     sides = {make.KALSHI: "BUY", make.POLY: "SELL"}
     assert not table_fault(link)
     assert floor_of(link, sides) == ONE - 20_000
-    assert worst_e6(link, sides) == ONE // 2
+    assert worst_of(link, sides) == ONE // 2
 
 
 @pytest.mark.parametrize(

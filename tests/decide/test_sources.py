@@ -124,3 +124,34 @@ def test_kind_that_cannot_be_had_stops_the_start(monkeypatch, name, value, words
     monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, registry.GROUP)])
     with pytest.raises(Misconfigured, match=words):
         registry.load_kinds()
+
+
+def test_two_sets_that_hold_one_market_both_keep_their_marks(make):
+    """The ledger of every set stands on one topic: what another holds is learnt beside, not instead."""
+    sets = ["main", next(name for name in "abcdefgh" if partition_of(name, 2) != partition_of("main", 2))]
+    plans = [AccountPlan(partition_of(name, 2), 2) for name in sets]
+    told = [
+        *(make.profile("kalshi", id=f"kalshi:{name}", account_set=name) for name in sets),
+        *(make.limit(id=name, day_loss_halt_e6=0) for name in sets),
+        *(holding(f"kalshi:{name}", make.KALSHI) for name in sets),
+        holding("kalshi:main", make.KALSHI),
+        holding(f"kalshi:{sets[1]}", "kalshi:KX-2"),
+    ]
+    for plan in plans:
+        for record in told:
+            plan.learn(record)
+        assert plan.wants("derived.book", make.KALSHI.encode())
+    assert [plan.wants("derived.book", b"kalshi:KX-2") for plan in plans] == [False, True]
+
+
+def test_two_sets_of_one_partition_both_keep_their_marks_whichever_holds_last(make):
+    plan = AccountPlan(0, 1)
+    # What is held may be learnt before whose it is.
+    plan.learn(holding("kalshi:main", make.KALSHI))
+    for name in ("main", "other"):
+        plan.learn(make.profile("kalshi", id=f"kalshi:{name}", account_set=name))
+    plan.learn(make.limit(id="other", day_loss_halt_e6=0))
+    plan.learn(holding("kalshi:stranger", make.KALSHI))
+    assert plan.wants("derived.book", make.KALSHI.encode())
+    plan.learn(holding("kalshi:other", make.KALSHI))
+    assert plan.wants("derived.book", make.KALSHI.encode())

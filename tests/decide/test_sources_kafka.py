@@ -15,17 +15,20 @@ from decide.sources import ACCOUNT_SOURCES, AccountPlan
 from infra.mock_cluster import MockCluster
 from schemas.decision import Clock, Limit, Profile
 from schemas.derived import Depth, Quote, Tick
+from schemas.market import Status
 from tests.decide.conftest import KALSHI, POLY, depth, holding, limit, profile, quote
 
 pytestmark = pytest.mark.mock
 RUN = "test-marks"
+WORDS = "test-words"
 WAIT_S = 20.0
 
 
 @pytest.fixture(scope="module")
 def kafka():
     with MockCluster() as cluster:
-        cluster.create_run(RUN, 1)
+        for run in (RUN, WORDS):
+            cluster.create_run(run, 1)
         yield cluster
 
 
@@ -84,3 +87,56 @@ def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_boo
     # A window a second: of many quotes that were said, few came.
     assert version > 10 * len(versions)
     assert Depth not in {type(record) for record in found}
+
+
+def test_the_words_of_markets_reach_the_accounts_log_whether_or_not_anything_of_them_is_held(kafka):
+    """A saga may be about to hold them: their grids are what its next order is made of."""
+    codec = Codec(FileRegistry())
+
+    def publisher(stage):
+        return Publisher(
+            bootstrap=kafka.bootstrap, codec=codec, clock=SystemClock(), run=WORDS, stage=stage, partitions=1
+        )
+
+    desk, books = publisher("decide"), publisher("derive")
+    for topic, key, record in (
+        (topics.DECISION_PROFILE, "kalshi:main", profile("kalshi")),
+        (topics.DECISION_LIMIT, "main", limit()),
+    ):
+        desk.publish(Output(topic, key, record))
+    assert desk.wait_acknowledged(WAIT_S)
+    sequencer = Sequencer(
+        log_topic=topics.DECISION_ACCOUNT,
+        partition=0,
+        sources=ACCOUNT_SOURCES,
+        plan=AccountPlan(0, 1),
+        publisher=publisher("decide"),
+        codec=codec,
+        clock=SystemClock(),
+        bootstrap=kafka.bootstrap,
+        read_run=WORDS,
+        stage="decide",
+    )
+    reader = LogReader.assigned(
+        kafka.bootstrap, group=f"{WORDS}.t", positions=[from_beginning(topics.DECISION_ACCOUNT.name(WORDS), 1)[0]]
+    )
+    sequencer.start()
+    try:
+        found, number, deadline = [], 0, time.monotonic() + WAIT_S
+        while not any(isinstance(one, Status) for one in found) and time.monotonic() < deadline:
+            number += 1
+            seen = depth(KALSHI, number, [(4_000, 1)], [(5_000, 1)])
+            word = Status(
+                instrument=KALSHI, epoch=1, frame_no=number, index=0, status="UNKNOWN", price_exp=-4,
+                tick_from=[0], tick_to=[10_000], tick_step=[100], recv_ts_ns=number,
+            )  # fmt: skip
+            for record in (seen, quote(seen), word):
+                books.publish(Output(topics.DERIVED_BOOK, KALSHI, record))
+            assert books.wait_acknowledged(WAIT_S)
+            found += [codec.decode(value_bytes(message)) for message in reader.batch(500, 0.3)[0]]
+    finally:
+        reader.close()
+        sequencer.stop()
+    assert sequencer.failure is None
+    assert any(isinstance(one, Status) and one.tick_step == [100] for one in found)
+    assert not any(isinstance(one, Quote | Depth | Tick) for one in found)

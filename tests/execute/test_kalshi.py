@@ -161,6 +161,26 @@ async def test_live_rate_limits_of_the_account_are_used(new_bench) -> None:
         await bench.until(lambda: running.gateway._limiter._buckets["write"].budget.refill_per_s == 600)
 
 
+async def test_report_states_on_which_shard_the_cash_lies(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.exchange.accounts["main"].exchange_index = 3
+        await bench.start()
+        report = await bench.until(
+            lambda: next((r for r in bench.log.read(topics.ORDER_EVENT) if isinstance(r, VenueReport)), None)
+        )
+        assert (report.cash_shards, report.shard_cash_e6) == ([3], [report.cash_e6])
+        assert report.cash_e6 > 0
+
+
+async def test_report_of_a_venue_without_shards_states_none(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        await bench.start()
+        report = await bench.until(
+            lambda: next((r for r in bench.log.read(topics.ORDER_EVENT) if isinstance(r, VenueReport)), None)
+        )
+        assert (report.cash_shards, report.shard_cash_e6) == ([], [])
+
+
 # --- the account's own settings
 
 

@@ -248,3 +248,13 @@ def test_the_cause_of_a_depth_has_a_column():
         size_exp=-6, bid_prices=[], bid_sizes=[], ask_prices=[], ask_sizes=[], epoch=1, recv_ts_ns=T,
     )  # fmt: skip
     assert one(depth).symbols["cause"] == "polled"
+
+
+def test_a_report_says_in_its_row_on_which_shard_the_cash_lies():
+    report = VenueReport(
+        account="kalshi:main", as_of_ns=T, cash_e6=5_000_000, open_orders=[], ts_ns=T + 2, holdings=[],
+        cash_shards=[0, 3], shard_cash_e6=[1_500_000, 3_500_000],
+    )  # fmt: skip
+    row = one(report)
+    assert json.loads(row.columns["cash_shards"]) == [0, 3]
+    assert row.columns["shard_cash"].tolist() == [1.5, 3.5]
