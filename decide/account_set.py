@@ -11,7 +11,7 @@ from decide.orders import Order, Orders
 from decide.positions import Positions
 from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
-from schemas.decision import Limit, Profile
+from schemas.decision import Limit, Posting, Profile
 from schemas.enums import Outcome, Side
 from schemas.order import Alive
 
@@ -33,6 +33,8 @@ class AccountSet:
     saga_of_order: dict[str, str] = field(default_factory=dict)
     positions: Positions = field(default_factory=Positions)
     risk: Risk = field(default_factory=Risk)
+    postings: dict[str, Posting] = field(default_factory=dict)
+    """what humans entered of accounts that are not known yet, by id"""
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """What the accounts' task remembers, and how it is written down: an item for each thing that changes by itself.
 
     link/<id>, instrument/<id>      what is known
-    set/<name>                      limit, profiles, gateways, what waits
+    set/<name>                      limit, profiles, gateways, what waits, what was entered too early
     account/<set>/<id>              cash, holdings, reservations
     fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
     paid/<set>/<account>/<instrument>  what a settled market paid by the venue's statement, once and as corrected
@@ -35,7 +35,7 @@ from decide.payouts import Paid
 from decide.positions import Book
 from decide.risk import Risk
 from decide.saga import Saga
-from schemas.decision import Limit, Link, Profile
+from schemas.decision import Limit, Link, Posting, Profile
 from schemas.enums import Settlement
 from schemas.market import Instrument
 from schemas.order import Alive
@@ -43,7 +43,7 @@ from schemas.order import Alive
 NS_PER_MINUTE = 60_000_000_000
 REFUSED_MINUTES = 60
 """An intent that comes again after that is refused again, for its age."""
-VERSION = 3
+VERSION = 4
 """Of all items: raised when one changes its meaning; older checkpoints are then not read."""
 
 
@@ -56,6 +56,7 @@ class _Set(msgspec.Struct, frozen=True):
     alive: dict[str, Alive]
     waiting: list[tuple[str, str]]
     """in the order in which they began to wait"""
+    postings: dict[str, Posting]
 
 
 class _Account(msgspec.Struct, frozen=True):
@@ -245,7 +246,7 @@ class State:
     def _set_item(self, accounts: AccountSet) -> _Set:
         owned = [account for account in accounts.profiles if self.set_of.get(account) is accounts]
         waiting = list(accounts.waiting.items())
-        return _Set(accounts.name, accounts.limit, accounts.profiles, owned, accounts.alive, waiting)
+        return _Set(accounts.name, accounts.limit, accounts.profiles, owned, accounts.alive, waiting, accounts.postings)
 
     def restore(self, items: StateItems) -> None:
         """Take items up, in any order.
@@ -318,6 +319,7 @@ class State:
         accounts.profiles.update(item.profiles)
         accounts.alive.update(item.alive)
         accounts.waiting.update(item.waiting)
+        accounts.postings.update(item.postings)
         for account in item.owned:
             self.set_of[account] = accounts
 
