@@ -125,19 +125,61 @@ def test_fills_of_one_market_do_not_keep_another_from_being_compared(make):
     assert (entry.instrument, entry.size) == (OTHER, -2 * ONE)
 
 
-def test_a_report_read_before_a_quote_went_says_nothing_of_its_collateral(make):
+@pytest.mark.parametrize("behind_ns", [0, 1_000_000_000], ids=["clocks agree", "ours is behind"])
+def test_a_report_read_before_a_quote_went_says_nothing_of_its_collateral(make, behind_ns):
     log = world(make, heal=0)
     for number in range(8):
         grant = quoting(make, log, f"q{number}")
         log.clock(500)
         read_ns = log.now_ns
         log.clock(200)
-        log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+        log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns - behind_ns)
         # Each time the report of a quote that rests comes when it is gone.
         log.report(ACCOUNT, CASH - COLLATERAL, as_of_ns=read_ns)
         log.clock(300)
     assert log.entries() == []
     assert not is_stopped(log)
+
+
+@pytest.mark.parametrize(("side", "price", "brings"), [("BUY", 3_000, 7 * ONE), ("SELL", 5_000, 5 * ONE)])
+def test_a_quote_that_closes_may_have_brought_cash_already_and_no_more(make, side, price, brings):
+    log = world(make, heal=0)
+    hold(make, log, side="SELL" if side == "BUY" else "BUY")
+    before = log.ledger(ACCOUNT).cash_e6
+    quoting(make, log, side=side, price=price)
+    assert kinds(report(log, before + brings, times=4), Entry) == []
+    assert not is_stopped(log)
+    report(log, before + brings + 1)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+def test_reports_that_lag_say_nothing_of_what_a_quote_held_at_their_time(make):
+    log = world(make, heal=0)
+    grant = quoting(make, log)
+    log.clock(5_000)
+    read_ns = log.now_ns - 4_000_000_000
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    for number in range(6):
+        log.clock(500)
+        log.report(ACCOUNT, CASH - COLLATERAL, as_of_ns=read_ns + number * 500_000_000)
+    assert not is_stopped(log)
+    # One that is younger says that it went.
+    log.clock(3_000)
+    report(log, CASH - COLLATERAL, times=3)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+def test_the_same_difference_before_and_after_a_fill_of_nobodys_is_not_lasting(make):
+    log = world(make)
+    grant = Grant(
+        **dict.fromkeys(Grant.__struct_fields__, 0)
+        | dict(id="by hand", account=ACCOUNT, instrument=KALSHI, outcome="YES", token_side="BUY", trail=[])
+    )
+    # Each is shown by a report before it is heard of.
+    for number in range(1, 7):
+        report(log, CASH - 400_000 * number, [(KALSHI, "YES", number * ONE)], times=1)
+        log.fill(grant, ONE, 4_000, name=f"f{number}", venue_ts_ns=log.now_ns - 1)
+    assert log.entries() == []
 
 
 def test_a_known_payout_of_tokens_is_booked_beside_a_quote_that_rests(make):
@@ -305,6 +347,13 @@ def play(make, seed):
     log = world(make, heal=dice.choice([0, 1_000 * ONE]))
     log.feed(make.instrument(OTHER))
     venue, names = Venue(make, log, dice), []
+    for number, side in enumerate(dice.choice([[], ["BUY"], ["SELL"], ["SELL", "BUY"]])):
+        # What is held is closed by quotes: that brings cash.
+        name = (KALSHI, OTHER)[number]
+        hold(make, log, name, side=side, number=number)
+        venue.cash[ACCOUNT] -= (4 if side == "BUY" else 6) * ONE
+        venue.held[name, "YES"] = (10 if side == "BUY" else -10) * ONE
+    venue.seen = len(log.outputs)
     for number in range(140):
         match dice.choice(["quote", "word", "act", "act", "act", "speak", "speak", "speak", "state", "clock", "alive"]):
             case "quote":

@@ -135,6 +135,14 @@ def test_what_froze_a_set_is_explained_by_its_entry_and_resumes_without_another(
     assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
 
 
+def test_deposits_that_are_each_shown_before_they_are_entered_are_no_lasting_difference(make):
+    log = world(make, heal=0)
+    for number in range(1, 5):
+        report(log, CASH + number * 100 * ONE, times=1)
+        log.feed(posting(log, cash=100 * ONE, reference=str(number)))
+    assert not is_stopped(log)
+
+
 def test_the_same_entry_twice_moves_once(make):
     log = world(make)
     said = posting(log, cash=ONE)
