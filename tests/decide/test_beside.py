@@ -134,8 +134,9 @@ def test_a_report_read_before_a_quote_went_says_nothing_of_its_collateral(make, 
         read_ns = log.now_ns
         log.clock(200)
         log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns - behind_ns)
-        # Each time the report of a quote that rests comes when it is gone.
-        log.report(ACCOUNT, CASH - COLLATERAL, as_of_ns=read_ns)
+        # Each time two gateways' reports of a quote that rests come when it is gone.
+        for twin in range(2):
+            log.report(ACCOUNT, CASH - COLLATERAL, as_of_ns=read_ns + twin)
         log.clock(300)
     assert log.entries() == []
     assert not is_stopped(log)
