@@ -224,10 +224,10 @@ def _see_coming(ledger: Account, cash_e6: int, sizes: Mapping[HoldingKey, int], 
     left = []
     for one in ledger.coming:
         is_there = one.key not in sizes if one.key[0] else has_come
-        if is_there and one.size > 0 and not ledger.nets:
-            ledger.holdings[one.key].sellable += one.size
         if not is_there and now_ns - one.entered_ns < COMING_NS_MAX:
             left.append(one)
+        elif one.size > 0 and not ledger.nets:
+            ledger.holdings[one.key].sellable += one.size
     ledger.coming = left
 
 

@@ -121,6 +121,18 @@ def test_what_never_comes_is_a_difference_in_the_end(make):
     assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
 
 
+def test_tokens_that_never_come_freeze_and_are_held_as_the_venue_has_them_in_the_end(make):
+    log = world(make, heal=0)
+    log.feed(posting(log, account=TOKENS, instrument=POLY, outcome="YES", size=5 * ONE))
+    log.clock(COMING_NS_MAX // 1_000_000)
+    report(log, CASH, account=TOKENS, times=3)
+    assert stands(log, f"main|INSTRUMENT|{POLY}") == ("REDUCING", "DIFFERS")
+    log.feed(make.command("RUNNING", "INSTRUMENT", POLY, ts_ns=log.now_ns))
+    report(log, CASH, [(POLY, "YES", 2 * ONE)], account=TOKENS, times=3)
+    held = account_of(log, TOKENS).holding(POLY, "YES")
+    assert (held.size, held.sellable) == (2 * ONE, 2 * ONE)
+
+
 def test_what_froze_a_set_is_explained_by_its_entry_and_resumes_without_another(make):
     log = world(make)
     report(log, CASH + 100 * ONE)
