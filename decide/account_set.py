@@ -12,7 +12,7 @@ from decide.positions import Positions
 from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
 from decide.shards import KNOWN_AFTER_NS
-from schemas.decision import Limit, Profile
+from schemas.decision import Limit, Posting, Profile
 from schemas.enums import Outcome, Side
 from schemas.market import Instrument
 from schemas.order import Alive, VenueReport
@@ -35,6 +35,8 @@ class AccountSet:
     saga_of_order: dict[str, str] = field(default_factory=dict)
     positions: Positions = field(default_factory=Positions)
     risk: Risk = field(default_factory=Risk)
+    postings: dict[str, Posting] = field(default_factory=dict)
+    """what humans entered of accounts that are not known yet, by id"""
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)

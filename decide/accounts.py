@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from core.domain.partition import partition_of
 from core.runtime import log as logs
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from decide import exits, grids, leg_order
+from decide import beside, exits, grids, leg_order, postings
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, is_exit, trim
@@ -30,7 +30,7 @@ from decide.settlements import Settlements
 from decide.turn import Turn, write_ledger
 from decide.waits import pass_time
 from decide.watch import Watch
-from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Profile, Requote, Ruling
+from schemas.decision import Beat, Budget, Clock, Command, Intent, Limit, Link, Posting, Profile, Requote, Ruling
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument, Notice, Status
 from schemas.order import Alive, Fill, OrderUpdate, Payout, Settled, Submitting, VenueReport
@@ -121,6 +121,11 @@ class AccountsTask:
             case Command() if self._is_ours(record.account_set):
                 self._watch.command(self._set(record.account_set), record, turn)
                 self._take_back(self._set(record.account_set), turn)
+            case Posting() if self._is_ours(record.account_set):
+                accounts = self._set(record.account_set)
+                moved = postings.enter(accounts, record, turn)
+                if moved:
+                    self._settlements.follow(accounts.ledgers[record.account], moved, turn)
             case Ruling() if self._is_ours(record.account_set):
                 accounts = self._set(record.account_set)
                 saga = accounts.sagas.get(record.saga)
@@ -249,6 +254,8 @@ class AccountsTask:
     ) -> None:
         if not isinstance(record, Payout | VenueReport | Alive):
             accounts.saga_of(record.order)
+        order = accounts.orders.by_id.get(record.order) if isinstance(record, OrderUpdate | Fill) else None
+        held_e6 = beside.held_e6(order) if order is not None else 0
         match record:
             case Submitting():
                 accounts.orders.submitting(record)
@@ -269,6 +276,8 @@ class AccountsTask:
                 if last is None or record.ts_ns >= last.ts_ns:
                     accounts.alive[record.account] = record
                     accounts.risk.heard(record.account)
+        if order is not None and isinstance(record, OrderUpdate | Fill):
+            beside.let_go(accounts.ledgers[record.account], held_e6, order, record)
 
     def _on_update(self, accounts: AccountSet, order: Order, update: OrderUpdate, turn: Turn) -> None:
         stands = update.status in {"ACCEPTED", "OUTCOME_UNKNOWN"} and not order.terminal
@@ -317,18 +326,17 @@ class AccountsTask:
         ledger = accounts.ledgers[report.account]
         accounts.state_shards(report)
         if not ledger.known:
-            write_ledger(ledger, ledger.open(report), turn)
+            postings.open_account(accounts, ledger, report, turn)
             self._settlements.opened(accounts, ledger, turn)
             return
         pass_time(ledger, turn.now_ns)
-        in_flight = any(
-            accounts.orders.by_id[name].grant.account == report.account for name in accounts.orders.open_ids
-        )
-        if in_flight or report.as_of_ns <= ledger.moved_ns:
+        if report.as_of_ns <= ledger.moved_ns:
             return
-        if ledger.compare(report):
+        compared = beside.compare(accounts, report, self._known.instruments, self._state.marks.words, turn.now_ns)
+        if ledger.compare(compared.report):
             log.warning("ledger.differs", account=report.account, cash_e6=ledger.cash_e6, stated_e6=report.cash_e6)
-        self._settlements.follow(ledger, self._watch.reported(accounts, report, turn), turn)
+        self._settlements.follow(ledger, self._watch.reported(accounts, compared, turn), turn)
+        beside.pass_report(ledger, report.as_of_ns)
 
     # Sagas
 

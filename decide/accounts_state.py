@@ -2,7 +2,7 @@
 
     link/<id>, instrument/<id>      what is known
     notice/<id or event>            when a venue last said that this is no longer so
-    set/<name>                      limit, profiles, gateways, what waits
+    set/<name>                      limit, profiles, gateways, what waits, what was entered too early
     account/<set>/<id>              cash, holdings, reservations
     fill/<set>/<account>/<fill>     what a fill did, so that money moves once per fill id
     paid/<set>/<account>/<instrument>  what a settled market paid by the venue's statement, once and as corrected
@@ -36,7 +36,7 @@ from decide.payouts import Paid
 from decide.positions import Book
 from decide.risk import Risk
 from decide.saga import Saga
-from schemas.decision import Limit, Link, Profile
+from schemas.decision import Limit, Link, Posting, Profile
 from schemas.enums import Settlement
 from schemas.market import Instrument
 from schemas.order import Alive
@@ -61,6 +61,7 @@ class _Set(msgspec.Struct, frozen=True):
     alive: dict[str, Alive]
     waiting: list[tuple[str, str]]
     """in the order in which they began to wait"""
+    postings: dict[str, Posting]
 
 
 class _Account(msgspec.Struct, frozen=True):
@@ -253,7 +254,7 @@ class State:
     def _set_item(self, accounts: AccountSet) -> _Set:
         owned = [account for account in accounts.profiles if self.set_of.get(account) is accounts]
         waiting = list(accounts.waiting.items())
-        return _Set(accounts.name, accounts.limit, accounts.profiles, owned, accounts.alive, waiting)
+        return _Set(accounts.name, accounts.limit, accounts.profiles, owned, accounts.alive, waiting, accounts.postings)
 
     def restore(self, items: StateItems) -> None:
         """Take items up, in any order.
@@ -328,6 +329,7 @@ class State:
         accounts.profiles.update(item.profiles)
         accounts.alive.update(item.alive)
         accounts.waiting.update(item.waiting)
+        accounts.postings.update(item.postings)
         for account in item.owned:
             self.set_of[account] = accounts
 

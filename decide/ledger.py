@@ -39,11 +39,10 @@ class Difference(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A difference, and the report and the last movement it was seen with."""
+    """A difference, and the report it was seen with."""
 
     difference: Difference
     as_of_ns: int
-    moved_ns: int
 
 
 class Wait(NamedTuple):
@@ -54,6 +53,24 @@ class Wait(NamedTuple):
     waited_ns: int = 0
     low_e6: int = 0
     high_e6: int = 0
+
+
+class Freed(NamedTuple):
+    """Money an order held until a word about it (at a time): reports may show it held for a while."""
+
+    cash_e6: int
+    at_ns: int
+    reports: int
+    """that were compared since"""
+
+
+class Coming(NamedTuple):
+    """What a human entered and no report has shown yet: cash (no instrument), or a holding."""
+
+    key: HoldingKey
+    size: int
+    cash_e6: int
+    entered_ns: int
 
 
 class Booked(NamedTuple):
@@ -90,7 +107,17 @@ class Account:
     moved_ns: int = 0
     """the venue's time of the newest fill or settlement"""
     seen_difference: Seen | None = None
-    """of the last report with nothing in flight, if it differed"""
+    """of the last report that was compared, if it differed"""
+    moved_since: dict[str, bool] = field(default_factory=dict)
+    """instruments whose holdings moved since that report; "": cash alone"""
+    unsure: dict[str, bool] = field(default_factory=dict)
+    """instruments that were left out of it (`beside`)"""
+    freed: list[Freed] = field(default_factory=list)
+    """money that orders held lately"""
+    posted: dict[str, bool] = field(default_factory=dict)
+    """ids of what humans entered"""
+    coming: list[Coming] = field(default_factory=list)
+    """what of that no report has shown yet"""
     waits: dict[str, Wait] = field(default_factory=dict)
     """instrument -> how long its payout, or that reports show it, was waited for (`waits`)"""
     taken: dict[str, int] = field(default_factory=dict)
@@ -122,7 +149,17 @@ class Account:
     def usable_e6(self, capital_e6: int) -> int:
         """Return cash that may be reserved: with `capital_e6` above 0, as if the account had opened with that."""
         excess = max(self.opening_cash_e6 - capital_e6, 0) if capital_e6 > 0 else 0
-        return self.cash_e6 - excess - self.reserved_e6
+        return self.cash_e6 - self.coming_in_e6 - excess - self.reserved_e6
+
+    @property
+    def coming_in_e6(self) -> int:
+        """Cash that was entered, and that the venue has yet to show."""
+        return sum(one.cash_e6 for one in self.coming if one.cash_e6 > 0)
+
+    @property
+    def coming_out_e6(self) -> int:
+        """Cash that was entered as gone, and that the venue shows still."""
+        return -sum(one.cash_e6 for one in self.coming if one.cash_e6 < 0)
 
     def reserve(self, name: str, amount_e6: int) -> None:
         """Set a reservation; 0 ends it."""
@@ -171,8 +208,17 @@ class Account:
 
     def lasts(self, difference: Difference, report: VenueReport) -> bool:
         """Note what of a report is to be explained; say whether the one before it left the same, nothing having moved."""
-        seen, self.seen_difference = self.seen_difference, Seen(difference, report.as_of_ns, self.moved_ns)
-        return seen is not None and seen.difference == difference and seen.moved_ns == self.moved_ns
+        seen, self.seen_difference = self.seen_difference, Seen(difference, report.as_of_ns)
+        return seen is not None and seen.difference == difference and self.is_still(difference)
+
+    def is_still(self, found: Difference) -> bool:
+        """Say whether nothing that differs moved since the report before: a holding, or anything that moves the cash.
+
+        What moved where orders are out is not compared: the cash explains it by what they hold.
+        """
+        if any(instrument in self.moved_since for instrument, _ in found.sizes):
+            return False
+        return not found.cash_e6 or all(name in self.unsure for name in self.moved_since)
 
     def heal(self, key: HoldingKey, size: int, cash_e6: int) -> None:
         """Take the venue's figures: move a holding (at no cost; what is gone takes its share of the cost with it) and cash."""
@@ -222,7 +268,7 @@ class Account:
                 self._final[fill.fill] = "CONFIRMED"
             else:
                 self._unsettled.add(fill.fill)
-        self.moved_ns = max(self.moved_ns, fill.venue_ts_ns or fill.ts_ns)
+        self._moved(fill.instrument, fill.venue_ts_ns or fill.ts_ns)
         self.cash_e6 += cash_e6 - fill.fee_e6
         self.shards.move(fill.instrument, cash_e6 - fill.fee_e6)
         self.fees_e6 += fill.fee_e6
@@ -239,7 +285,7 @@ class Account:
         booked = self._booked.get(fill_id)
         if booked is None:
             return None
-        self.moved_ns = max(self.moved_ns, ts_ns)
+        self._moved(booked.fill.instrument, ts_ns)
         if settlement == "CONFIRMED":
             if bought_token(booked.fill) and not self.nets:
                 self.holdings[booked.key].sellable += booked.fill.size
@@ -280,7 +326,7 @@ class Account:
         holding.cost_e6 -= cost_e6
         self.cash_e6 += cash_e6
         self.shards.move(instrument, cash_e6)
-        self.moved_ns = max(self.moved_ns, ts_ns)
+        self._moved(instrument, ts_ns)
         return cash_e6, cost_e6
 
     def unpay(self, paid: Paid) -> int:
@@ -293,6 +339,7 @@ class Account:
         holding.cost_e6 += paid.cost_e6
         self.cash_e6 += cash_e6
         self.shards.move(paid.payout.instrument, cash_e6)
+        self.moved_since[paid.payout.instrument] = True
         return cash_e6
 
     def paid(self, instrument: str) -> Paid | None:
@@ -343,6 +390,10 @@ class Account:
             self._unsettled.add(fill_id)
 
     # Parts
+
+    def _moved(self, instrument: str, ts_ns: int) -> None:
+        self.moved_ns = max(self.moved_ns, ts_ns)
+        self.moved_since[instrument] = True
 
     def _sizes(self, report: VenueReport) -> dict[HoldingKey, int]:
         sizes: dict[HoldingKey, int] = {}

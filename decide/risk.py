@@ -19,7 +19,7 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S
 from decide.marks import Marks
 from decide.positions import Book, Positions
 from decide.worth import is_in_force, worth
-from schemas.decision import Budget, Command, Limit, Link
+from schemas.decision import Budget, Command, Limit, Link, Posting
 from schemas.enums import Scope, TradingState
 from schemas.market import Instrument
 
@@ -317,7 +317,7 @@ def _allowance(name: str, value: object) -> float:
     return inf if is_unlimited and name != "heal_max_e6" else value
 
 
-def is_signed(record: Limit | Budget) -> bool:
+def is_signed(record: Limit | Budget | Posting) -> bool:
     """Say whether two people stand behind a record."""
     first, second = record.set_by.strip(), record.approved_by.strip()
     return bool(first and second) and first != second

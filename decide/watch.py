@@ -10,6 +10,7 @@ from core.runtime import log as logs
 from decide import risk
 from decide.account_set import AccountSet
 from decide.admission import Known
+from decide.beside import Compared
 from decide.budgets import SCOPES, View, bound_instruments, joined_to
 from decide.ledger import yes_terms
 from decide.marks import Marks
@@ -18,7 +19,7 @@ from decide.risk import EACH, JUDGED_EVERY_NS, WHOLE, Place, Stop, budget_before
 from decide.settlements import Said, write_entry
 from decide.turn import Turn, write_ledger
 from schemas.decision import Budget, Command, Limit, Standing
-from schemas.order import Fill, VenueReport
+from schemas.order import Fill
 
 log = logs.get()
 
@@ -94,14 +95,21 @@ class Watch:
         if fill.size > 0 and accounts.risk.is_loss_limited(accounts.limit):
             self._marks.fill(fill.instrument, yes_terms(fill)[1] * ONE_DOLLAR_E4 // fill.size, turn.now_ns)
 
-    def reported(self, accounts: AccountSet, report: VenueReport, turn: Turn) -> list[str]:
-        """Reconcile with a report that came with nothing in flight, and write down what that changed.
+    def reported(self, accounts: AccountSet, compared: Compared, turn: Turn) -> list[str]:
+        """Reconcile with what can be compared of a report, and write down what that changed.
 
         Returns:
             The instruments whose holdings moved.
         """
+        report = compared.report
         ledger = accounts.ledgers[report.account]
+        # That nothing is said of them now does not mean that they agree.
+        left = {*compared.unsure} | ({ledger.name} if not compared.is_exact else set())
+        accepted = dict.fromkeys(sorted(left & accounts.risk.accepted.keys()), True)
+        differing = dict.fromkeys(sorted(left & accounts.risk.differing.keys()), True)
         verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words, turn.now_ns)
+        accounts.risk.accepted |= accepted
+        accounts.risk.differing |= differing
         if not verdicts:
             return []
         keys = []

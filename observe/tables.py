@@ -364,6 +364,7 @@ TABLES: tuple[Table, ...] = (
     Table(decision.Budget, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Command, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Ruling, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
+    Table(decision.Posting, "ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Profile, KAFKA_TIME, ("id", "log_offset"), "MONTH", place=True),
     Table(decision.Jurisdiction, "signed_ts_ns", ("id", "log_offset"), "MONTH", place=True),
     Table(decision.ManualTicket, "ts_ns", ("id", "log_offset"), "MONTH", place=True),

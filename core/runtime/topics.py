@@ -105,8 +105,8 @@ DECISION_STRATEGY = Topic("decision.strategy", (decision.Strategy,), "strategy",
 DECISION_LINK = Topic("decision.link", (decision.Link,), "link", "one", "compact")
 DECISION_LIMIT = Topic(
     "decision.limit",
-    (decision.Limit, decision.Budget, decision.Command, decision.Ruling),
-    "account set; of a Budget, Command or Ruling its id",
+    (decision.Limit, decision.Budget, decision.Command, decision.Ruling, decision.Posting),
+    "account set; of a Budget, Command, Ruling or Posting its id",
     "one",
     "compact",
 )
@@ -146,6 +146,7 @@ DECISION_ACCOUNT = Topic(
         decision.Budget,
         decision.Command,
         decision.Ruling,
+        decision.Posting,
         decision.Profile,
         market.Instrument,
         market.Notice,

@@ -10,7 +10,21 @@ import typer
 from rich.console import Console
 
 from core.domain.errors import CrossbookError
-from infra.cli import EXIT_REFUSED, dead, export, flatten, jurisdiction, kill, limits, links, paper, pnl, sagas, tickets
+from infra.cli import (
+    EXIT_REFUSED,
+    dead,
+    export,
+    flatten,
+    jurisdiction,
+    kill,
+    ledger,
+    limits,
+    links,
+    paper,
+    pnl,
+    sagas,
+    tickets,
+)
 
 app = typer.Typer(
     name="crossbook",
@@ -126,6 +140,7 @@ app.add_typer(jurisdiction.app, name="jurisdiction")
 kill.register(app)
 flatten.register(app)
 limits.register(app)
+ledger.register(app)
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(tickets.app, name="tickets")
 paper.register(app)

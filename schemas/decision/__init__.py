@@ -7,7 +7,7 @@ from msgspec import field
 from schemas.enums import EdgePhase, EntryKind, LegOrder, LinkKind, LinkStatus, Outcome, Polarity, Purpose, RequoteAction, RulingAction, SagaState, Scope, SettlementPhase, Side, StrategyStatus, TimeInForce, TradingState, Verdict
 from schemas.record import Record
 
-__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Profile", "Requote", "Ruling", "Saga", "Standing", "Strategy"]
+__all__ = ["Amend", "Beat", "Budget", "Cancel", "Clock", "Command", "Edge", "Entry", "FeeTerm", "Grant", "Intent", "Jurisdiction", "Ledger", "Leg", "Limit", "Link", "ManualTicket", "Posting", "Profile", "Requote", "Ruling", "Saga", "Standing", "Strategy"]
 
 class Amend(Record, frozen=True, kw_only=True, gc=False):
     """Change an order that rests. Where the venue does not offer it the order is cancelled, and its last event says what was filled: what replaces it is a new Grant."""
@@ -492,6 +492,33 @@ class ManualTicket(Record, frozen=True, kw_only=True, gc=False):
     reason: str
     withdrawn: bool = False
     """it was written down by mistake"""
+    ts_ns: int
+
+
+class Posting(Record, frozen=True, kw_only=True, gc=False):
+    """A human's word that an account's money or holdings moved, or are about to, otherwise than by trading."""
+
+    schema_name: ClassVar[str] = "crossbook.decision.Posting"
+
+    id: str
+    """posting|<account>|<reference>: the second record with it moves nothing"""
+    account_set: str
+    account: str
+    kind: EntryKind
+    """none that the ledger makes by itself: OPENING, SETTLEMENT, EXTERNAL"""
+    instrument: str = ""
+    """empty: cash alone"""
+    outcome: Outcome
+    size: int = 0
+    """signed change of the holding, at -6"""
+    cash_e6: int = 0
+    """signed change of cash"""
+    set_by: str
+    approved_by: str = ""
+    """the second person"""
+    reason: str
+    at_ns: int
+    """when it moved at the venue, or is said to; what came before an account's first report is in that"""
     ts_ns: int
 
 

@@ -261,6 +261,10 @@ class Log:
     def all(self, kind) -> list:
         return [output.record for output in self.outputs if type(output.record) is kind]
 
+    def entries(self) -> list:
+        """Return all entries but those that an account opens with."""
+        return [entry for entry in self.all(decision.Entry) if entry.kind != "OPENING"]
+
     def last(self, kind):
         return self.all(kind)[-1]
 

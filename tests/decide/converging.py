@@ -60,6 +60,8 @@ class Decide:
         """The newest saga and ledger records by id."""
         self.grants: dict[str, decision.Grant] = {}
         self.published = 0
+        self.entries: set[str] = set()
+        """Kinds of entries that were written."""
         self.copies = 0.0
         """How often a gateway's word is read twice."""
         self.fuse = 0
@@ -149,6 +151,8 @@ class Decide:
                 self.blown()
                 raise asyncio.CancelledError
             self._publish(output)
+            if isinstance(output.record, decision.Entry):
+                self.entries.add(output.record.kind)
             if isinstance(output.record, decision.Saga | decision.Ledger):
                 self.records[type(output.record).__name__, output.record.id] = output.record
         if self.next - self._at >= CHECKPOINT_ITEMS:
@@ -259,7 +263,7 @@ class Whole:
         )
         for venue in VENUES:
             self.decide.take(profile(venue))
-        self.decide.take(limit(order_notional_max_e6=10_000 * E6, market_notional_max_e6=50_000 * E6))
+        self.decide.take(limit(order_notional_max_e6=10_000 * E6, market_notional_max_e6=50_000 * E6, heal_max_e6=0))
         self._worker = self.decide.start()
         self._tasks.append(asyncio.create_task(self._quote()))
         for venue in VENUES:
@@ -586,6 +590,12 @@ class Whole:
     def open_orders(self, venue: str) -> int:
         account = self.benches[venue].exchange.accounts["main"]
         return len(account.resting if venue == "kalshi" else account.open)
+
+    def check_nothing_healed(self) -> None:
+        """Only trading happened: whatever reports said, and whenever, nothing of it is taken for a difference."""
+        accounts = self.decide.task._sets["main"]
+        assert accounts.risk.stopped == {}
+        assert self.decide.entries <= {"OPENING"}
 
     def check_orders(self) -> None:
         """Check that each grant became one order at most, with what was granted, and each fill is known once."""

@@ -10,7 +10,7 @@ from core.domain.errors import StateUnreadable
 from core.runtime.flow import Checkpointed
 from decide import accounts_state
 from decide.accounts_state import NS_PER_MINUTE, REFUSED_MINUTES, Refused
-from schemas.decision import Amend, Cancel, Entry, Grant, Intent, Saga, Standing
+from schemas.decision import Amend, Cancel, Grant, Intent, Saga, Standing
 from schemas.enums import SagaState
 from tests.checkpoints import keep, outputs_with_restores, written_at_once
 from tests.decide.quotes import quote_intent, word
@@ -260,7 +260,7 @@ def test_random_logs_reach_what_they_are_to_cover(make):
         kinds |= {type(item.record) for item in log.items}
         grants += len(log.all(Grant))
         causes |= {(said.scope, said.cause.partition(" ")[0]) for said in log.all(Standing)}
-        entries |= {entry.kind for entry in log.all(Entry)}
+        entries |= {entry.kind for entry in log.entries()}
         refusals |= {saga.reason for saga in log.all(Saga) if saga.state == "REFUSED"}
         quotes = [saga for saga in log.all(Saga) if saga.id.startswith("quote")]
         ends |= {saga.reason for saga in quotes if saga.state == "DONE"} | {out.reason for out in log.all(Cancel)}

@@ -22,6 +22,7 @@ def play(credentials, plan, *, seed=0):
                 await _do(whole, word, arguments)
             await whole.settle()
             whole.check_orders()
+            whole.check_nothing_healed()
             return whole
 
     return run(main)

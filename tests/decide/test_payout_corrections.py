@@ -94,7 +94,7 @@ def test_statements_in_any_order_and_number_end_at_the_one_that_was_read_last(se
     paid = account_of(log).paid(KALSHI)
     assert paid.payout.revenue_e6 == last.revenue_e6
     if paid.entry:
-        assert sum(one.cash_e6 for one in log.all(Entry)) == account_of(log).cash_e6 - CASH
+        assert sum(one.cash_e6 for one in log.entries()) == account_of(log).cash_e6 - CASH
 
 
 # --- what was never booked
@@ -131,8 +131,8 @@ def test_every_reversal_names_what_it_takes_back(make):
     determine(log)
     for value in (ONE, 500_000, 0):
         log.feed(payout(log, 10 * value, value=value))
-    ids = {one.id for one in log.all(Entry)}
+    ids = {one.id for one in log.entries()}
     # Bought, nothing but a reversal gives contracts back, or takes an expectation of a payout away.
-    taking_back = [one for one in log.all(Entry) if one.size > 0 or one.held < 0]
+    taking_back = [one for one in log.entries() if one.size > 0 or one.held < 0]
     assert len(taking_back) == 3
     assert all(one.reverses in ids for one in taking_back)

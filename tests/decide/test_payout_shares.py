@@ -12,7 +12,6 @@ from observe.lots import lots
 from observe.performance import Trade, fold, paid
 from observe.positions import yes_terms
 from schemas import order
-from schemas.decision import Entry
 from tests.decide import test_reconciliation
 from tests.decide.conftest import KALSHI, ONE, POLY, Accounts, instrument, limit
 from tests.decide.test_reconciliation import ACCOUNT, CASH, TOKENS, report, world
@@ -45,8 +44,8 @@ def observed(log):
             strategy = log.task._sets["main"].strategy_of(fill.order)
             trades.append(Trade(moment(item.log_ns), fill.account, strategy, fill.instrument, "", size, cash))
             lot_trades.append(LotTrade(fill.account, fill.instrument, fill.fill, moment(item.log_ns), size, cash))
-    taken_back = {one.reverses for one in log.all(Entry)}
-    for one in log.all(Entry):
+    taken_back = {one.reverses for one in log.entries()}
+    for one in log.entries():
         if one.phase == "FINAL" and not one.reverses and one.id not in taken_back:
             found = paid(one.account, one.outcome, one.size, one.cash_e6, one.payout, one.yes_cash_e6, one.payout_e6)
             if found is not None:
@@ -176,7 +175,7 @@ def test_tokens_agree_too(make, seed):
     determine(log, POLY, each, "SETTLED")
     expected = total * (each if side == "BUY" else ONE - each) // ONE
     report(log, log.ledger(TOKENS).cash_e6 + expected, account=TOKENS)
-    assert len(entries(log.all(Entry), "FINAL")) == 1
+    assert len(entries(log.entries(), "FINAL")) == 1
     flows = {name: book.flow_e6 for name, book in log.task._sets["main"].positions.books.items()}
     realised, of_lots = observed(log)
     assert realised == flows

@@ -407,6 +407,6 @@ def test_lists_that_lag_behind_each_other_for_less_than_the_wait_freeze_and_heal
         venue.tell()
     stopped = log.task._sets["main"].risk.stopped
     assert stopped == {}
-    assert {one.kind for one in log.all(Entry)} == {"SETTLEMENT"}
+    assert {one.kind for one in log.entries()} == {"SETTLEMENT"}
     assert account_of(log).cash_e6 == venue.cash[-1][1]
     assert account_of(log).waits == {}

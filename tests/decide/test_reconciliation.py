@@ -67,7 +67,7 @@ def test_without_a_figure_nothing_is_healed(make):
     log = make.accounts().start()
     log.clock(1_000)
     report(log, CASH + 7, times=5)
-    assert log.all(Entry) == []
+    assert log.entries() == []
     assert log.ledger(ACCOUNT).cash_e6 == CASH
     assert log.all(Standing) == []
 
@@ -76,7 +76,7 @@ def test_a_difference_that_changes_is_not_lasting(make):
     log = world(make)
     for cash in (1, 2, 1, 2, 0, 1):
         report(log, CASH + cash, times=1)
-    assert log.all(Entry) == []
+    assert log.entries() == []
 
 
 def test_a_report_said_twice_is_one_report(make):
@@ -84,17 +84,20 @@ def test_a_report_said_twice_is_one_report(make):
     log.clock(1_000)
     for _ in range(3):
         log.report(ACCOUNT, CASH + 7)
-    assert log.all(Entry) == []
+    assert log.entries() == []
 
 
-def test_nothing_is_healed_while_an_order_is_out(make):
+def test_nothing_that_an_order_may_explain_is_healed_while_it_is_out(make):
     log = world(make)
     for venue in ("kalshi", "polymarket"):
         log.alive(f"{venue}:main")
     leg = make.replace(make.leg(KALSHI, "BUY", [(4_000, 10 * ONE)]), recv_ts_ns=log.now_ns)
     log.feed(make.intent(link=KALSHI, legs=[leg], now_ns=log.now_ns, recv_ts_ns=log.now_ns))
-    report(log, CASH + 7, times=4)
-    assert log.all(Entry) == []
+    report(log, CASH - 7, times=4)
+    report(log, CASH - 4 * ONE, [(KALSHI, "YES", 10 * ONE)], times=4)
+    report(log, CASH - 8 * ONE, [(KALSHI, "NO", 3 * ONE)], times=1)
+    assert log.entries() == []
+    assert not log.task._sets["main"].risk.stopped
 
 
 def test_nothing_is_healed_while_a_settlement_is_to_come(make):
@@ -102,7 +105,7 @@ def test_nothing_is_healed_while_a_settlement_is_to_come(make):
     grant = hold(make, log, POLY)
     held = [(POLY, "YES", 10 * ONE)]
     report(log, CASH - 4 * ONE + 7, held, account="polymarket:main", times=3)
-    assert log.all(Entry) == []
+    assert log.entries() == []
     log.settle(grant, "hold-1")
     (entry,) = kinds(report(log, CASH - 4 * ONE + 7, held, account="polymarket:main"), Entry)
     assert entry.cash_e6 == 7
@@ -115,7 +118,7 @@ def test_a_report_older_than_our_last_fill_says_nothing(make):
     for number in range(3):
         log.report(ACCOUNT, CASH, as_of_ns=old_ns - 10 + number)
     report(log, CASH - 4 * ONE, [(KALSHI, "YES", 10 * ONE)])
-    assert log.all(Entry) == []
+    assert log.entries() == []
 
 
 def test_a_large_difference_of_a_holding_freezes_its_instrument_alone(make):
@@ -123,7 +126,7 @@ def test_a_large_difference_of_a_holding_freezes_its_instrument_alone(make):
     hold(make, log, size=20 * ONE)
     report(log, CASH - 8 * ONE, [(KALSHI, "YES", 10 * ONE)])
     assert stands(log, f"main|INSTRUMENT|{KALSHI}") == ("REDUCING", "DIFFERS")
-    assert log.all(Entry) == []
+    assert log.entries() == []
     assert log.ledger(f"{ACCOUNT}|{KALSHI}|YES").size == 20 * ONE
     for venue in ("kalshi", "polymarket"):
         log.alive(f"{venue}:main")
@@ -156,7 +159,7 @@ def test_resuming_after_another_stop_takes_no_word_of_the_venue(make):
     log.feed(make.command("HALTED", ts_ns=log.now_ns))
     log.feed(make.command("RUNNING", ts_ns=log.now_ns))
     report(log, CASH - 100 * ONE)
-    assert log.all(Entry) == []
+    assert log.entries() == []
     assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
 
 
@@ -164,7 +167,7 @@ def test_a_fill_that_comes_after_its_effect_was_healed_is_booked_and_evens_out(m
     log = world(make)
     late = dict(cash=CASH - 2 * ONE, holdings=[(KALSHI, "YES", 5 * ONE)])
     report(log, late["cash"], late["holdings"])
-    assert len(log.all(Entry)) == 2
+    assert len(log.entries()) == 2
     # Nobody's order: it is counted all the same, once.
     grant = Grant(
         **dict.fromkeys(Grant.__struct_fields__, 0)
@@ -229,7 +232,7 @@ def test_what_no_way_of_winning_explains_freezes(make):
     left = log.ledger(TOKENS).cash_e6
     log.feed(make.instrument(POLY, status="SETTLED"))
     report(log, left + 11 * ONE, account=TOKENS)
-    assert log.all(Entry) == []
+    assert log.entries() == []
     assert stands(log, f"main|INSTRUMENT|{POLY}") == ("REDUCING", "DIFFERS")
 
 
@@ -250,5 +253,5 @@ def test_two_equal_reports_make_the_ledger_the_venues_or_freeze_it(make, moves, 
         frozen = log.task._sets["main"].risk.stopped
         assert account.cash_e6 == cash or ("SET", "") in frozen
         assert account.holding(KALSHI, "YES").size == held or ("INSTRUMENT", KALSHI) in frozen
-    entries = [entry for entry in log.all(Entry) if not entry.instrument]
+    entries = [entry for entry in log.entries() if not entry.instrument]
     assert account.cash_e6 == CASH + sum(entry.cash_e6 for entry in entries)

@@ -631,12 +631,12 @@ def test_any_course_of_words_payouts_fills_and_reports_ends_at_the_venues_accoun
     ledger = account_of(log)
     assert not venue.differs()
     # Each market is paid once: what was not taken back is its last statement.
-    finals = entries(log.all(Entry), "FINAL")
+    finals = entries(log.entries(), "FINAL")
     taken_back = {one.reverses for one in finals if one.reverses}
     stand = [one for one in finals if not one.reverses and one.id not in taken_back]
     assert Counter(one.payout for one in stand) == Counter(said.event_id for *_, said in venue.paid.values())
     # What is expected is what stands of the provisional entries, and nothing of what has paid.
-    provisional = entries(log.all(Entry), "PROVISIONAL")
+    provisional = entries(log.entries(), "PROVISIONAL")
     assert sum(one.expected_e6 for one in provisional) == ledger.provisional_e6
     assert not {name for name, _ in ledger.provisional} & venue.paid.keys()
     # A worker that took up a checkpoint in between says the same.
@@ -651,7 +651,7 @@ def test_the_account_written_down_is_never_another_than_the_venues_cash(make):
     determine(log)
     log.feed(payout(log, 10 * ONE, value=ONE))
     log.feed(payout(log, 5 * ONE, value=500_000))
-    moved = sum(one.cash_e6 for one in log.all(Entry))
+    moved = sum(one.cash_e6 for one in log.entries())
     assert [one.cash_e6 for one in log.all(Ledger) if one.id == ACCOUNT][-1] == LEFT["BUY"] + moved
     assert moved == 5 * ONE
     assert log.all(Grant)
@@ -704,7 +704,7 @@ def test_any_course_of_words_and_redemptions_of_tokens_ends_at_the_venues_accoun
             log.feed(command("RUNNING", scope, name, ts_ns=log.now_ns))
         report(log, cash, [(*key, size) for key, size in held.items()], account=TOKENS, times=3)
     assert not differs()
-    finals = entries(log.all(Entry), "FINAL")
+    finals = entries(log.entries(), "FINAL")
     assert len({(one.instrument, one.outcome) for one in finals}) == len(finals)
     # What the market said it pays is what was booked, whatever else was paid with it.
     assert all(one.payout_e6 in {-1, pays[one.instrument]} for one in finals)

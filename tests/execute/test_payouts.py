@@ -68,7 +68,8 @@ class Books:
     def feed(self, record):
         item = Input(record, "log", 0, self._offset, "", self.bench.clock.now_ns())
         self._offset += 1
-        self.entries += [one.record for one in self.task.handle(item) if isinstance(one.record, Entry)]
+        said = (one.record for one in self.task.handle(item) if isinstance(one.record, Entry))
+        self.entries += [one for one in said if one.kind != "OPENING"]
 
     def follow(self):
         for record in self.bench.log.read(topics.ORDER_EVENT)[self._read :]:
