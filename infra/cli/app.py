@@ -245,6 +245,12 @@ def chaos(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=8, help="Processes of each stage that shares its work.")
     ] = 2,
+    hash_every: Annotated[
+        int,
+        typer.Option(
+            "--hash-every", min=1, max=1_000, help="derive compares one of so many stated hashes; shipped: 4."
+        ),
+    ] = 1,
     report: Annotated[
         Path | None, typer.Option("--report", dir_okay=False, help="Where the figures go. Default: build/chaos.json.")
     ] = None,
@@ -268,6 +274,7 @@ def chaos(
         then=tuple(then or ()),
         workers=workers,
         pace=pace,
+        hash_every=hash_every,
         report=report.resolve() if report else ChaosOptions.report,
         page=page,
     )

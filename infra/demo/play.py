@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+from confluent_kafka import KafkaException
 from rich.console import Console
 
 from core.domain.errors import CrossbookError, Unavailable
@@ -171,7 +172,8 @@ class Play:
         picture = self._picture
         picture.phase = phase
         if now - self._counted_s >= LAG_EVERY_S:
-            with contextlib.suppress(CrossbookError):
+            # Nothing counts while the broker is dead; what runs goes on.
+            with contextlib.suppress(CrossbookError, KafkaException, TimeoutError):
                 self._count(now)
         view.show(picture, now)
 

@@ -22,6 +22,17 @@ from infra.stack.processes import Processes
 from infra.stack.stack import Stack
 
 EXIT_FAILED = 1
+IDLE_S = 60.0
+"""In a measured time longer than this every strategy finds something to trade; in a shorter one who sent nothing is only named."""
+WRONG = ("lost", "duplicated", "reservations_leaked", "orders_doubled", "budgets_exceeded", "stops")
+"""Counts of the report that must be 0."""
+
+
+def is_good(report: dict[str, Any]) -> bool:
+    """Say whether a report says that everything went as it must."""
+    equal = report["accounts_match"] and report.get("pnl_matches", True)
+    all_trade = report["seconds"] <= IDLE_S or not report["idle_strategies"]
+    return equal and all_trade and not any(report[name] for name in WRONG) and not report["detail"]["kill_problems"]
 
 
 class Demo(Play):
@@ -70,10 +81,7 @@ class Demo(Play):
                 self._tap.stop()
                 self._processes.stop_all()
         self._tell(report)
-        wrong = ("lost", "duplicated", "reservations_leaked", "orders_doubled", "budgets_exceeded")
-        equal = report["accounts_match"] and report.get("pnl_matches", True)
-        good = not any(report[name] for name in wrong) and equal and not problems
-        return 0 if good else EXIT_FAILED
+        return 0 if is_good(report) else EXIT_FAILED
 
     def _perform(self, view: View) -> Window:
         """Warm up, then run as long as asked; return the measured time."""
@@ -133,6 +141,15 @@ class Demo(Play):
             f"exceeded {report['budgets_exceeded']}, kills {report['kills']}",
             highlight=False,
         )
+        for name, counts in report["orders_by_strategy"].items():
+            say(f"{name}: {counts['sent']} sent, {counts['filled']} filled", highlight=False)
+        if report["idle_strategies"]:
+            verdict_of = (
+                "which this run was long enough for" if report["seconds"] > IDLE_S else "in so short a run no fault"
+            )
+            say(f"sent no order: {', '.join(report['idle_strategies'])} ({verdict_of})", highlight=False)
+        if report["stops"]:
+            say(f"limits tripped or ledgers healed: {report['stops']}", highlight=False)
         for example in report["detail"]["budget_examples"] + report["detail"]["kill_problems"]:
             say(f"  {example}", highlight=False, soft_wrap=True)
         say(f"accounts {'match' if report['accounts_match'] else 'DO NOT MATCH'} the venues' own", highlight=False)
