@@ -97,5 +97,6 @@ def errors(report: Mapping[str, Any], frames: Mapping[str, FrameCount], holes: i
         "accounts_differ": len(detail["account_differences"]),
         "reservations_leaked": report["reservations_leaked"],
         "budgets_exceeded": report["budgets_exceeded"],
+        "limits_tripped": report["stops"],
     }
     return {name: count for name, count in found.items() if count}

@@ -14,6 +14,8 @@ from infra.chaos.watch import Look
 
 LOOKS_MAX = 600
 """Points of the picture."""
+JUDGED = ("orders_by_strategy", "reservations_leaked", "budgets_exceeded", "stops")
+"""Of the demo's verdict, beside its detail."""
 UNKNOWABLE_SHARE_MAX = 0.001
 """Which part of what was compared may have been wrong where no reader could know, for each hash in so many that is looked at
 beyond the first: with all of them none is."""
@@ -111,7 +113,7 @@ def as_json(story: Story) -> dict[str, Any]:
             "unknown_outcomes": story.verdict.get("unknown_outcomes", 0),
             "topics": story.verdict["topics"],
             "dead_letters": dict(story.dead),
-            "verdict": story.verdict["detail"],
+            "verdict": {**story.verdict["detail"], **{name: story.verdict[name] for name in JUDGED}},
             "lag_max": _lag_max(story.looks),
             "plan": [_act(act) for act in story.plan],
             "events": [_done(one, story.begin_s) for one in story.done],

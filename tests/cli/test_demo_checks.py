@@ -11,10 +11,12 @@ from decide.strategies.registry import BUILT_IN
 from infra.cli.reach import Reach
 from infra.demo import cast, setup
 from infra.demo.frames import Feeds, check, digest
+from infra.demo.stage import IDLE_S, WRONG, is_good
+from infra.demo.stops import Stops
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
 from infra.demo.view import Picture, line, percentiles, screen
-from schemas.decision import Edge, Grant, Ledger, Saga, Strategy
+from schemas.decision import Edge, Entry, Grant, Ledger, Saga, Standing, Strategy
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.raw import Closed, FeedTick, Frame
@@ -190,6 +192,80 @@ def test_orders_are_counted_by_what_became_of_them():
     }
 
 
+def strategy(name, status="RUNNING"):
+    return Strategy(id=name, kind="momentum", status=status, account_set="main", params="{}")
+
+
+def saga(intent, whose):
+    return Saga(
+        id=intent, strategy=whose, link="l", account_set="main", state="DONE", now_ns=T, log_partition=0, log_offset=1,
+        recv_ts_ns=T,
+    )  # fmt: skip
+
+
+def test_orders_are_counted_by_who_asked_for_them_and_who_sent_none_is_named():
+    known = ours(
+        strategy("one"), strategy("two"), strategy("none"), strategy("none", "STOPPED"), strategy("off", "STOPPED"),
+        saga("i1", "one"), saga("i2", "two"), grant("g1", intent="i1"), grant("g2", intent="i2"),
+        submitting("g1"), submitting("g2"), fill("g1"), update("EXPIRED_UNSENT", "g2"),
+    )  # fmt: skip
+    told = known.orders_by_strategy()
+    assert list(told) == ["none", "one", "two"]
+    assert (told["one"]["sent"], told["one"]["filled"], told["two"]["expired_unsent"]) == (1, 1, 1)
+    assert known.idle() == ["none", "two"]
+
+
+def judged(**changes):
+    report = {
+        "seconds": 300.0, "accounts_match": True, "idle_strategies": [], "lost": 0, "duplicated": 0,
+        "reservations_leaked": 0, "orders_doubled": 0, "budgets_exceeded": 0, "stops": 0,
+        "detail": {"kill_problems": []},
+    }  # fmt: skip
+    return is_good(report | changes)
+
+
+def test_a_demo_is_good_only_if_nothing_at_all_went_wrong():
+    assert judged()
+    assert judged(pnl_matches=True)
+    wrong = [{name: 1} for name in WRONG]
+    wrong += [{"accounts_match": False}, {"pnl_matches": False}, {"detail": {"kill_problems": ["it had gone"]}}]
+    assert [change for change in wrong if judged(**change)] == []
+
+
+def test_a_strategy_that_sent_nothing_fails_a_long_demo_and_is_only_named_by_a_short_one():
+    assert not judged(idle_strategies=["momentum"])
+    assert judged(idle_strategies=["momentum"], seconds=IDLE_S)
+
+
+def standing(state, cause="", **changes):
+    fields = dict(
+        id="main|SET|", account_set="main", scope="SET", state=state, cause=cause, now_ns=T, log_partition=0,
+        log_offset=1,
+    )  # fmt: skip
+    return Standing(**(fields | changes))
+
+
+def entry(kind, **changes):
+    fields = dict(
+        id="e", account="kalshi:main", kind=kind, outcome="NONE", cash_e6=7, reason="two reports", now_ns=T,
+        log_partition=0, log_offset=1,
+    )  # fmt: skip
+    return Entry(**(fields | changes))
+
+
+def test_what_stopped_by_itself_and_what_was_healed_is_told_once():
+    made = Stops()
+    for record in (
+        standing("RUNNING"), standing("REDUCING", "SILENCE"), standing("REDUCING", "SILENCE"), standing("RUNNING"),
+        entry("OPENING"), entry("SETTLEMENT"), entry("EXTERNAL"), entry("EXTERNAL"),
+    ):  # fmt: skip
+        made.add(record)
+    assert made.found() == [
+        "main|SET| was REDUCING: SILENCE",
+        "kalshi:main cash was healed by 0 (1e-6) and 7 (1e-6 dollars): two reports",
+    ]
+
+
 def test_socket_to_order_counts_entries_from_their_frame_to_their_first_request():
     known = ours(grant("g1"), grant("g2", purpose="HEDGE"), call("g1", 2_500), call("g1", 900), call("g2", 100))
     assert known.latencies_us(0) == [900.0]
@@ -362,7 +438,7 @@ def test_the_operators_file_of_the_demo_is_one_decide_accepts():
     event = {"key": "E", "tickers": ["X", "Y"]}
     outputs = operator.records(operator.read(json.dumps(setup.desk([pair], [event]))), now_ns=T)
     assert Counter(type(output.record).__name__ for output in outputs) == {
-        "Profile": 2, "Limit": 1, "Budget": 3, "Link": 2, "Strategy": 4,
+        "Profile": 2, "Limit": 1, "Budget": 5, "Link": 2, "Strategy": 4,
     }  # fmt: skip
     kinds = {output.record.kind for output in outputs if isinstance(output.record, Strategy)}
     assert kinds == set(BUILT_IN)

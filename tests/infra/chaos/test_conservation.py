@@ -101,7 +101,7 @@ def report(**changes):
         "account_differences": [],
     }
     orders = {"kalshi": {"open": 0}, "polymarket": {"open": 0}}
-    told = {"orders": orders, "reservations_leaked": 0, "budgets_exceeded": 0, **changes}
+    told = {"orders": orders, "reservations_leaked": 0, "budgets_exceeded": 0, "stops": 0, **changes}
     return {**told, "detail": {**detail, **changes.get("detail", {})}}
 
 
@@ -120,6 +120,7 @@ def test_nothing_wrong_is_no_error():
         ("accounts_differ", {"detail": {"account_differences": ["a", "b", "c"]}}),
         ("reservations_leaked", {"reservations_leaked": 3}),
         ("budgets_exceeded", {"budgets_exceeded": 3}),
+        ("limits_tripped", {"stops": 3}),
         ("orders_without_outcome", {"orders": {"kalshi": {"open": 1}, "polymarket": {"open": 2}}}),
     ],
 )
