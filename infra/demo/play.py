@@ -29,6 +29,7 @@ from infra.demo.tap import Tap
 from infra.demo.view import Picture, View
 from infra.demo.world import World
 from infra.stack.processes import Processes
+from infra.stack.servers import is_ready
 from infra.stack.stack import Stack
 from observe.stage import GROUP, sunk_topics
 from schemas.control import Run
@@ -172,9 +173,10 @@ class Play:
         picture = self._picture
         picture.phase = phase
         if now - self._counted_s >= LAG_EVERY_S:
-            # Nothing counts while the broker is dead; what runs goes on.
+            # While the broker is dead nothing is counted; what runs goes on, and nobody waits.
             with contextlib.suppress(CrossbookError, KafkaException, TimeoutError):
-                self._count(now)
+                if any(is_ready(self._reach.stack, name) for name in self._reach.stack.broker_names):
+                    self._count(now)
         view.show(picture, now)
 
     def _count(self, now_s: float) -> None:

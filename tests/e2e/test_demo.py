@@ -30,7 +30,7 @@ KILLED = ("normalize", "derive", "observe")
 """By the test; who decides and sends is struck by the demo itself: each is killed and frozen once."""
 STRIKES = 2 * len(MONEY)
 KILL_EVERY_S = 2.5
-QUIET_S = 3.0
+QUIET_S = 2.0
 """How long no order may come after the kill switch, with the broker dead, and once more when it is back."""
 STRATEGIES = {"two-venue", "one-event", "momentum", "quoting"}
 REST_S = 30.0
@@ -50,7 +50,7 @@ class Shell:
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 self.command(
-                    "demo", "--markets", "20", "--rate", "200", "--edges", "2", "--warmup", "3",
+                    "demo", "--markets", "20", "--rate", "200", "--edges", "4", "--warmup", "3",
                     "--report", str(self.report), *arguments,
                 ),
                 cwd=PROJECT,
