@@ -173,13 +173,13 @@ class Play:
         picture = self._picture
         picture.phase = phase
         if now - self._counted_s >= LAG_EVERY_S:
-            # While the broker is dead nothing is counted; what runs goes on, and nobody waits.
             with contextlib.suppress(CrossbookError, KafkaException, TimeoutError):
-                if any(is_ready(self._reach.stack, name) for name in self._reach.stack.broker_names):
-                    self._count(now)
+                self._count(now)
         view.show(picture, now)
 
     def _count(self, now_s: float) -> None:
+        if not any(is_ready(self._reach.stack, name) for name in self._reach.stack.broker_names):
+            return  # whatever runs goes on without the broker, and nobody waits for it
         picture = self._picture
         counts = {noun: sum(places.values()) for noun, places in scan.ends(self._reach, TOPICS).items()}
         elapsed = now_s - self._counted_s
