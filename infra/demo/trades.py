@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.decision import Grant, Ledger, Saga, Strategy
+from schemas.decision import Entry, Grant, Ledger, Saga, Strategy
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.record import Record
 
@@ -29,6 +29,8 @@ class Ours:
     """intent -> whose it is"""
     traders: set[str] = field(default_factory=set)
     """strategies that were RUNNING"""
+    settled: set[str] = field(default_factory=set)
+    """instruments of which the ledger says what they paid"""
     ledger: dict[str, Ledger] = field(default_factory=dict)
     opening_e6: dict[str, int] = field(default_factory=dict)
     """venue account -> cash of its first known line"""
@@ -53,6 +55,8 @@ class Ours:
                 self.strategies[record.id] = record.strategy
             case Strategy(status="RUNNING"):
                 self.traders.add(record.id)
+            case Entry(kind="SETTLEMENT", phase="FINAL", instrument=name) if name:
+                self.settled.add(name)
             case Ledger():
                 self._ledger(record)
             case _:

@@ -153,6 +153,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
             "rows": row_check.expected,
             "fills": fills.fills,
             "account_differences": differences[:20],
+            "settled": sorted(seen.ours.settled),
             "budget_examples": [*leaks, *exceeded, *stops][:EXAMPLES],
             "accounts": _accounts(seen, world),
             "hops_us": {name: _quantiles(sorted(values)) for name, values in seen.hops_us.items()},

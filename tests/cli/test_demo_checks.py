@@ -10,6 +10,7 @@ from decide import operator
 from decide.strategies.registry import BUILT_IN
 from infra.cli.reach import Reach
 from infra.demo import cast, setup
+from infra.demo.ending import Ending
 from infra.demo.frames import Feeds, check, digest
 from infra.demo.stage import IDLE_S, WRONG, is_good
 from infra.demo.stops import Stops
@@ -219,7 +220,7 @@ def judged(**changes):
     report = {
         "seconds": 300.0, "accounts_match": True, "idle_strategies": [], "lost": 0, "duplicated": 0,
         "reservations_leaked": 0, "orders_doubled": 0, "budgets_exceeded": 0, "stops": 0,
-        "detail": {"kill_problems": []},
+        "detail": {"kill_problems": [], "ending_problems": []},
     }  # fmt: skip
     return is_good(report | changes)
 
@@ -228,13 +229,66 @@ def test_a_demo_is_good_only_if_nothing_at_all_went_wrong():
     assert judged()
     assert judged(pnl_matches=True)
     wrong = [{name: 1} for name in WRONG]
-    wrong += [{"accounts_match": False}, {"pnl_matches": False}, {"detail": {"kill_problems": ["it had gone"]}}]
+    wrong += [
+        {"accounts_match": False},
+        {"pnl_matches": False},
+        {"detail": {"kill_problems": ["it had gone"], "ending_problems": []}},
+    ]
+    wrong += [{"detail": {"kill_problems": [], "ending_problems": ["not booked"]}}]
     assert [change for change in wrong if judged(**change)] == []
 
 
 def test_a_strategy_that_sent_nothing_fails_a_long_demo_and_is_only_named_by_a_short_one():
     assert not judged(idle_strategies=["momentum"])
     assert judged(idle_strategies=["momentum"], seconds=IDLE_S)
+
+
+class Book:
+    """Simulated venues with pairs of which one was asked for by an event, and what Kalshi says is held."""
+
+    def __init__(self, **held) -> None:
+        self.held, self.calls = held, []
+
+    def links(self):
+        return [
+            {"kalshi": {"ticker": f"T{n}"}, "polymarket": {"condition_id": f"0x{n}"}, "polarity": polarity}
+            for n, polarity in zip(range(20), ("SAME", "OPPOSITE") * 10, strict=True)
+        ]
+
+    def events(self):
+        return [{"key": "E", "tickers": ["T3"]}]
+
+    def accounts(self):
+        positions = {ticker: {"size_e6": size} for ticker, size in self.held.items()}
+        return {"kalshi": [{"account": "main", "positions": positions}]}
+
+    def call(self, path, body):
+        self.calls.append((path, body))
+
+
+def test_of_the_markets_nobody_else_looks_at_the_one_held_most_ends_in_the_middle():
+    book = Book(T0=-90, T3=80, T4=5, T5=-7, T19=70)
+    ending = Ending(book, 60.0)
+    assert [ending.turn(second) for second in (0, 23.9)] == ["", ""]
+    assert ending.turn(24.0) == "kalshi:T5 is determined: yes"
+    assert ending.turn(25.0) == ""
+    assert ending.turn(26.1) == "kalshi:T5 is paid"
+    assert ending.turn(50.0) == ""
+    assert book.calls == [
+        ("resolve", {"ticker": "T5", "do": "determine", "result": "yes"}),
+        ("resolve", {"condition_id": "0x5", "do": "resolve", "value": "0"}),
+        ("resolve", {"ticker": "T5", "do": "settle"}),
+    ]
+    assert ending.missing({"kalshi:T4"}) == ["kalshi:T5 was held and paid, and no entry of the ledger says so"]
+    assert ending.missing({"kalshi:T5"}) == []
+
+
+def test_no_market_ends_in_a_run_too_short_for_its_payment_to_be_read():
+    for seconds in (0.0, 20.0):
+        book = Book(T5=1)
+        ending = Ending(book, seconds)
+        assert [ending.turn(second) for second in (0, 10, 1_000)] == [""] * 3
+        assert (ending.instrument, ending.missing(()), book.calls) == ("", [], [])
 
 
 def standing(state, cause="", **changes):
