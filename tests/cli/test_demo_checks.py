@@ -17,7 +17,7 @@ from infra.demo.stops import Stops
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
 from infra.demo.view import Picture, line, percentiles, screen
-from schemas.decision import Edge, Entry, Grant, Ledger, Saga, Standing, Strategy
+from schemas.decision import Edge, Entry, Grant, Ledger, Limit, Saga, Standing, Strategy
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.raw import Closed, FeedTick, Frame
@@ -496,3 +496,6 @@ def test_the_operators_file_of_the_demo_is_one_decide_accepts():
     }  # fmt: skip
     kinds = {output.record.kind for output in outputs if isinstance(output.record, Strategy)}
     assert kinds == set(BUILT_IN)
+    (limit,) = [output.record for output in outputs if isinstance(output.record, Limit)]
+    # Where killing happens every limit is on: who trips one is seen.
+    assert [name for name in limit.__struct_fields__ if getattr(limit, name) == -1] == []
