@@ -27,6 +27,8 @@ class Ours:
     """order -> the first request that sent it"""
     strategies: dict[str, str] = field(default_factory=dict)
     """intent -> whose it is"""
+    refused: dict[str, str] = field(default_factory=dict)
+    """intent -> why it was"""
     traders: set[str] = field(default_factory=set)
     """strategies that were RUNNING"""
     settled: set[str] = field(default_factory=set)
@@ -53,6 +55,8 @@ class Ours:
                     self.calls[record.order] = record
             case Saga():
                 self.strategies[record.id] = record.strategy
+                if record.state == "REFUSED":
+                    self.refused[record.id] = record.reason
             case Strategy(status="RUNNING"):
                 self.traders.add(record.id)
             case Entry(kind="SETTLEMENT", phase="FINAL", instrument=name) if name:

@@ -1,5 +1,6 @@
 """The check at the end: from the venues' own truth log to QuestDB, and the figures of `build/demo.json`."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -153,6 +154,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
             "rows": row_check.expected,
             "fills": fills.fills,
             "account_differences": differences[:20],
+            "refused": dict(Counter(seen.ours.refused.values()).most_common()),
             "settled": sorted(seen.ours.settled),
             "budget_examples": [*leaks, *exceeded, *stops][:EXAMPLES],
             "accounts": _accounts(seen, world),
