@@ -21,11 +21,14 @@ QUOTING = "quoting"
 WIDE = {
     "day_loss_reduce_e6": 5_000 * MICRO,
     "day_loss_halt_e6": 10_000 * MICRO,
-    "silence_reduce_ms": 60_000,
-    "silence_halt_ms": 180_000,
+    "silence_reduce_ms": 300_000,
+    "silence_halt_ms": 600_000,
     "heal_max_e6": 100 * MICRO,
 }
-"""Limits that nothing right ever comes to, however much dies: whoever trips one was wrong (`stops`)."""
+"""Limits that nothing right ever comes to, however much dies: whoever trips one was wrong (`stops`).
+
+A gateway says nothing while a broker that was killed starts anew, on a busy machine for more than a minute.
+"""
 
 
 def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
