@@ -23,8 +23,9 @@ from infra.stack.processes import Processes
 from infra.stack.stack import Stack
 
 EXIT_FAILED = 1
-IDLE_S = 60.0
-"""In a measured time longer than this every strategy finds something to trade; in a shorter one who sent nothing is only named."""
+IDLE_S = 120.0
+"""In a measured time longer than this every strategy finds something to trade: an event's edge, the rarest of them, comes
+every ten seconds. In a shorter one, of which kills may take the half, who sent nothing is only named."""
 WRONG = ("lost", "duplicated", "reservations_leaked", "orders_doubled", "budgets_exceeded", "stops")
 """Counts of the report that must be 0."""
 
