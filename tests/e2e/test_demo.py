@@ -50,7 +50,7 @@ class Shell:
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 self.command(
-                    "demo", "--markets", "20", "--rate", "200", "--edges", "4", "--warmup", "3",
+                    "demo", "--markets", "20", "--rate", "200", "--edges", "4", "--warmup", "6",
                     "--report", str(self.report), *arguments,
                 ),
                 cwd=PROJECT,
@@ -89,7 +89,7 @@ class Shell:
 @pytest.fixture(scope="module")
 def demo(stack, tmp_path_factory):
     """A demo with kills and a scaling in the middle: its report and what it printed."""
-    shell = Shell(stack, tmp_path_factory.mktemp("demo"), "--seconds", "32", "--kills", str(STRIKES))
+    shell = Shell(stack, tmp_path_factory.mktemp("demo"), "--seconds", "40", "--kills", str(STRIKES))
     try:
         shell.until("running")
         time.sleep(5)
@@ -140,7 +140,7 @@ def test_frames_came_and_orders_were_filled_on_both_venues(demo):
     _, report, text = demo
     for venue in ("kalshi", "polymarket"):
         assert report["detail"]["frames"][venue]["sent"] > 1000, text
-        assert report["orders"][venue]["filled"] > 0, text
+        assert report["orders"].get(venue, {}).get("filled"), (report["detail"]["refused"], text)
         assert report["orders"][venue]["open"] == 0, text
 
 
