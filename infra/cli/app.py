@@ -190,6 +190,9 @@ def demo(
             "--kills", min=0, max=200, help="Kill (-9) or freeze workers that decide and send so often, by the seed."
         ),
     ] = 0,
+    ending: Annotated[
+        bool, typer.Option("--ending", help="Let one market be determined and paid in the middle; of 30 s or more.")
+    ] = False,
     drive: Annotated[
         Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
     ] = None,
@@ -218,6 +221,7 @@ def demo(
         edges_per_s=edges,
         seed=seed,
         kills=kills,
+        ending=ending,
         drive=drive.resolve() if drive else None,
         report=report.resolve() if report else Options.report,
         screen=screen.resolve() if screen else None,

@@ -51,7 +51,7 @@ class Demo(Play):
         super().__init__(reach, options, console)
         if options.kills and not options.seconds:
             raise Misconfigured("kills are spread over the measured time: give --seconds too")
-        self._ending = Ending(self._world, options.seconds)
+        self._ending = Ending(self._world, options.seconds if options.ending else 0.0)
         self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
 
     def run(self) -> int:
