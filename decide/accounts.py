@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from core.domain.partition import partition_of
 from core.runtime import log as logs
+from core.runtime.described import Words
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from decide import beside, exits, grids, leg_order, postings
+from decide import beside, exits, leg_order, postings
 from decide.account_set import AccountSet, reservation_name
 from decide.accounts_state import State
 from decide.admission import Refusal, admit, is_exit, trim
@@ -104,7 +105,7 @@ class AccountsTask:
                     self._known.links[record.id] = record
                     self._state.changed_known[f"link/{record.id}"] = None
             case Instrument():
-                self._know(grids.described(self._known.instruments.get(record.instrument), record))
+                self._know(record)
                 self._hear(record, turn)
             case Notice():
                 self._known.instruments.notice(record)
@@ -136,13 +137,19 @@ class AccountsTask:
                 return
 
     def _know(self, instrument: Instrument) -> None:
-        self._known.instruments[instrument.instrument] = instrument
-        self._state.changed_known[f"instrument/{instrument.instrument}"] = None
+        """Take a description in, on the grid its market stated since: all else of it is held against links as it was read."""
+        name = instrument.instrument
+        self._known.instruments[name] = Words(grid=self._state.grids.get(name)).applied(instrument)
+        self._state.changed_known[f"instrument/{name}"] = None
 
     def _on_status(self, status: Status, turn: Turn) -> None:
-        known = self._known.instruments.get(status.instrument)
-        if known is not None and (now := grids.heard(known, status)) is not known:
-            self._know(now)
+        name = status.instrument
+        known, before = self._known.instruments.get(name), self._state.grids.get(name)
+        after = Words(grid=before).hear(status).grid
+        if known is not None and after is not None and after != before:
+            self._state.grids[name] = after
+            self._state.changed_known[f"grid/{name}"] = None
+            self._know(known)
         self._hear(status, turn)
 
     def _hear(self, said: Instrument | Status, turn: Turn) -> None:

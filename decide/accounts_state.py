@@ -1,6 +1,7 @@
 """What the accounts' task remembers, and how it is written down: an item for each thing that changes by itself.
 
     link/<id>, instrument/<id>      what is known
+    grid/<id>                       the market's newest word on the price grid of an instrument
     notice/<id or event>            when a venue last said that this is no longer so
     set/<name>                      limit, profiles, gateways, what waits, what was entered too early
     account/<set>/<id>              cash, holdings, reservations
@@ -38,7 +39,7 @@ from decide.risk import Risk
 from decide.saga import Saga
 from schemas.decision import Limit, Link, Posting, Profile
 from schemas.enums import Settlement
-from schemas.market import Instrument
+from schemas.market import Instrument, Status
 from schemas.order import Alive
 
 NS_PER_MINUTE = 60_000_000_000
@@ -123,6 +124,7 @@ class _Ticks(msgspec.Struct, frozen=True):
 _LINKS = StateCodec(Link, VERSION)
 _INSTRUMENTS = StateCodec(Instrument, VERSION)
 _NOTICES = StateCodec(_Noticed, VERSION)
+_GRIDS = StateCodec(Status, VERSION)
 _SETS = StateCodec(_Set, VERSION)
 _ACCOUNTS = StateCodec(_Account, VERSION)
 _FILLS = StateCodec(_Fill, VERSION)
@@ -178,6 +180,8 @@ class State:
     refused: Refused = field(default_factory=Refused)
     marks: Marks = field(default_factory=Marks)
     changed_known: dict[str, None] = field(default_factory=dict)
+    grids: dict[str, Status] = field(default_factory=dict)
+    """instrument -> its market's newest word on its price grid"""
     _last: dict[str, bytes] = field(default_factory=dict)
     """small items as they were last written"""
 
@@ -189,6 +193,8 @@ class State:
             match kind:
                 case "link":
                     yield name, _LINKS.encode(self.known.links[key])
+                case "grid":
+                    yield name, _GRIDS.encode(self.grids[key])
                 case "notice":
                     yield name, _NOTICES.encode(_Noticed(self.known.instruments.noticed_ns[key]))
                 case _:
@@ -265,12 +271,8 @@ class State:
         for name, data in items:
             kind, _, key = name.partition("/")
             match kind:
-                case "link":
-                    self.known.links[key] = _LINKS.decode(data)
-                case "instrument":
-                    self.known.instruments[key] = _INSTRUMENTS.decode(data)
-                case "notice":
-                    self.known.instruments.noticed_ns[key] = _NOTICES.decode(data).ts_ns
+                case "link" | "instrument" | "grid" | "notice":
+                    self._restore_known(kind, key, data)
                 case "refused":
                     refused = _REFUSALS.decode(data)
                     self.refused.restore(refused.minute, refused.intents)
@@ -306,6 +308,16 @@ class State:
                 case _:
                     # Another version may know more; what this one wrote is all here.
                     continue
+
+    def _restore_known(self, kind: str, key: str, data: bytes) -> None:
+        if kind == "link":
+            self.known.links[key] = _LINKS.decode(data)
+        elif kind == "instrument":
+            self.known.instruments[key] = _INSTRUMENTS.decode(data)
+        elif kind == "grid":
+            self.grids[key] = _GRIDS.decode(data)
+        else:
+            self.known.instruments.noticed_ns[key] = _NOTICES.decode(data).ts_ns
 
     def _restore_mark(self, kind: str, key: str, data: bytes) -> None:
         if kind == "mark":

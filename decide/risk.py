@@ -283,11 +283,13 @@ def _profit(
 ) -> tuple[int, int]:
     """Return what a strategy has made up to now, and how many of its marks are stale.
 
-    A market that closed is quoted no more: its holdings keep their last mark until it settles.
+    A market that closed is quoted no more: its holdings keep their last mark until it settles. That it is determined may
+    be known long before its description is read again.
     """
     quantities = book.quantities()
     found = worth(quantities, links, marks, now_ns)
-    stale = sum(not _has_closed(instruments.get(name), now_ns) for name in found.stale)
+    open_still = (name for name in found.stale if marks.words.payout_e6(name) < 0)
+    stale = sum(not _has_closed(instruments.get(name), now_ns) for name in open_still)
     return book.flow_e6 - book.fees_e6 + found.value_e6, stale
 
 

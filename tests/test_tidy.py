@@ -137,3 +137,11 @@ def test_each_promise_names_tests_that_exist():
     named = re.findall(r"`([a-z0-9]+/test_[a-z0-9_]+\.py)`", section)
     assert len(named) > 20
     assert not [path for path in named if not (PROJECT / "tests" / path).exists()]
+
+
+def test_promises_say_which_of_their_tests_make_test_leaves_out():
+    promises = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = promises[promises.index("## The promises") : promises.index("## Code map")]
+    named = set(re.findall(r"`([a-z0-9]+/test_[a-z0-9_]+\.py)`", section))
+    told = set(re.findall(r"`([a-z0-9]+/test_[a-z0-9_]+\.py)` \*\(long\)\*", section))
+    assert told == {path for path in named if "mark.long" in (PROJECT / "tests" / path).read_text(encoding="utf-8")}

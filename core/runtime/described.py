@@ -33,7 +33,11 @@ class Words(NamedTuple):
         state, grid = self
         if state is not None and state.recv_ts_ns >= instrument.recv_ts_ns:
             instrument = msgspec.structs.replace(instrument, status=state.status)
-        if grid is not None and grid.recv_ts_ns >= instrument.recv_ts_ns:
+        if (
+            grid is not None
+            and grid.recv_ts_ns >= instrument.recv_ts_ns
+            and grid.price_exp == instrument.price_exp  # another kind of price than is traded here
+        ):
             instrument = msgspec.structs.replace(
                 instrument, tick_from=grid.tick_from, tick_to=grid.tick_to, tick_step=grid.tick_step
             )

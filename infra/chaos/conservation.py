@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.chaos.matching import Match, Sent
+from infra.chaos.matching import Match, Sent, match_empty
 from schemas.raw import Opened
 
 
@@ -39,12 +39,15 @@ def count_frames(
     """Count one venue's frames.
 
     Args:
-        lived: epochs whose feeds lived until the flow had stopped: nothing may be unread there.
+        lived: epochs whose feeds lived until the flow had stopped: nothing may be unread there, and one of them that has
+            no frame at all has lost whatever its connection sent.
     """
     result = FrameCount()
     whole = set(lived)
     claimed: dict[int, int] = {}
-    for epoch, match in sorted(matches.items()):
+    empty = {epoch: opened[epoch] for epoch in whole - matches.keys() if epoch in opened}
+    silent = match_empty(sent, {match.connection for match in matches.values() if match.connection is not None}, empty)
+    for epoch, match in sorted([*matches.items(), *silent.items()]):
         result.kept += len(match.places)
         result.foreign += len(match.foreign)
         result.lost += len(match.lost)
@@ -92,5 +95,8 @@ def errors(report: Mapping[str, Any], frames: Mapping[str, FrameCount], holes: i
         "orders_sent_twice": detail["duplicated"]["orders"],
         "orders_without_outcome": sum(counts["open"] for counts in report["orders"].values()),
         "accounts_differ": len(detail["account_differences"]),
+        "reservations_leaked": report["reservations_leaked"],
+        "budgets_exceeded": report["budgets_exceeded"],
+        "limits_tripped": report["stops"],
     }
     return {name: count for name, count in found.items() if count}

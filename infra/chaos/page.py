@@ -64,7 +64,6 @@ def _head(report: Mapping[str, Any]) -> str:
     differences, errors = report["truth_differences"], report["conservation_errors"]
     bad_orders = report["orders_on_bad_books"]
     verdict = '<span class="good">all good</span>' if report["good"] else '<span class="bad">not good</span>'
-    unknowable = sum(report["truth_unknowable"].values())
     detail = report["detail"]
     lines = [
         f"<h1>Chaos, {_seeds(report)}: {verdict}</h1>",
@@ -75,7 +74,7 @@ def _head(report: Mapping[str, Any]) -> str:
         ),
         (
             f"<p>Truth: {report['truth_checked']:,} records marked LIVE compared with the venues' books, "
-            f"<b>{differences}</b> differences, {unknowable} that no reader could know of.<br>"
+            f"<b>{differences}</b> differences, {_unknowable(report)}<br>"
             f"Conservation: {detail['rows']:,} rows, {detail['fills']} fills asked for, <b>{errors}</b> errors.<br>"
             f"Trust: {detail['trust']['orders']} orders, <b>{bad_orders}</b> on a book that was not usable; "
             f"{detail['unknown_outcomes']} had an unknown outcome for a time.</p>"
@@ -88,6 +87,18 @@ def _head(report: Mapping[str, Any]) -> str:
             f"<p>After a broker died trading went on in p50 {resumes['p50']} s, at most {resumes['max']} s.</p>"
         )
     return "".join(lines)
+
+
+def _unknowable(report: Mapping[str, Any]) -> str:
+    """Return what is said of the differences that no reader could know of, by fault."""
+    by_fault = report["truth_unknowable"]
+    told = f" ({', '.join(f'{escape(fault)} {count}' for fault, count in by_fault.items())})" if by_fault else ""
+    share, most = report["truth_unknowable_share"], report["truth_unknowable_share_max"]
+    colour = "bad" if share > most else "dim"
+    return (
+        f"{sum(by_fault.values())} that no reader could know of{told}: "
+        f'<span class="{colour}">{share:.3%}, at most {most:.3%} with one hash in {report["hash_every"]} looked at</span>.'
+    )
 
 
 def _timeline(report: Mapping[str, Any], looks: Sequence[Look], begin_s: float) -> str:

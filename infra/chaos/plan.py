@@ -110,16 +110,19 @@ MONEY = ("strategies", "accounts", *(f"execute-{venue}" for venue in VENUES))
 
 
 def strikes(seed: int, seconds: float, count: int) -> list[Act]:
-    """Return so many kills and freezes, in turn, of workers that decide and send, each of them before any comes again."""
+    """Return so many kills and freezes of workers that decide and send, each of them struck before any comes again.
+
+    Kills and freezes come in turn, and who was killed is frozen the next time: two for each worker do both to each.
+    """
     rng = random.Random(f"strikes/{seed}")
     targets = list(_take(rng, MONEY, count / len(MONEY)))
     targets += rng.choices(MONEY, k=max(count - len(targets), 0))
-    acts = [
-        Act(0, "kill", target, draw=rng.random())
-        if number % 2 == 0
-        else Act(0, "freeze", target, "", round(rng.uniform(FREEZE_S[0], FREEZE_S[0] + 3.0), 1), rng.random())
-        for number, target in enumerate(targets[:count])
-    ]
+    was_killed: dict[str, bool] = {}
+    acts = []
+    for number, target in enumerate(targets[:count]):
+        kills = was_killed[target] = not was_killed.get(target, number % 2 == 1)
+        lasts_s = 0.0 if kills else round(rng.uniform(FREEZE_S[0], FREEZE_S[0] + 3.0), 1)
+        acts.append(Act(0, "kill" if kills else "freeze", target, "", lasts_s, rng.random()))
     return _spread(rng, acts, seconds - min(QUIET_S, seconds / 5))
 
 

@@ -284,6 +284,7 @@ class Chaos(Play):
             resumes_s=self._resumes(witness.updates, seen),
             problems=self._problems + [f"{one.act.label}: {one.problem}" for one in self._hands.done if one.problem],
             dead={noun: count for noun, count in verdict["topics"].items() if noun.startswith("dead.")},
+            hash_every=self._chaos.hash_every,
         )
 
     def _desk(self, run: Run, verdict: dict[str, Any]) -> dict[str, int]:
@@ -349,9 +350,10 @@ class Chaos(Play):
         for label, found in story.recovery_s.items():
             times = f"p50 {found['p50']} s, p99 {found['p99']} s" if found["n"] else "not felt"
             say(f"  {label}: {times} ({found['n']} felt, {found['unnoticed']} not)", highlight=False)
-        unknowable = sum(story.truth.unknowable.values())
+        unknowable = f"{sum(story.truth.unknowable.values())} unknowable {dict(story.truth.unknowable) or ''}".rstrip()
         say(
-            f"truth: {story.truth.checked:,} checked, {story.truth.differences} differences, {unknowable} unknowable\n"
+            f"truth: {story.truth.checked:,} checked, {story.truth.differences} differences, {unknowable} "
+            f"({story.unknowable_share:.3%} of at most {story.unknowable_share_max:.3%})\n"
             f"conservation: {sum(story.errors.values())} errors {dict(story.errors) or ''}\n"
             f"trust: {story.trust.orders} orders, {story.trust.errors} on a book that was not usable",
             highlight=False,

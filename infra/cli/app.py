@@ -205,6 +205,9 @@ def demo(
             "--kills", min=0, max=200, help="Kill (-9) or freeze workers that decide and send so often, by the seed."
         ),
     ] = 0,
+    ending: Annotated[
+        bool, typer.Option("--ending", help="Let one market be determined and paid in the middle; of 30 s or more.")
+    ] = False,
     drive: Annotated[
         Path | None, typer.Option("--drive", exists=True, dir_okay=False, help="Recorded top of book to follow.")
     ] = None,
@@ -233,6 +236,7 @@ def demo(
         edges_per_s=edges,
         seed=seed,
         kills=kills,
+        ending=ending,
         drive=drive.resolve() if drive else None,
         report=report.resolve() if report else Options.report,
         screen=screen.resolve() if screen else None,
@@ -260,6 +264,12 @@ def chaos(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=8, help="Processes of each stage that shares its work.")
     ] = 2,
+    hash_every: Annotated[
+        int,
+        typer.Option(
+            "--hash-every", min=1, max=1_000, help="derive compares one of so many stated hashes; shipped: 4."
+        ),
+    ] = 1,
     report: Annotated[
         Path | None, typer.Option("--report", dir_okay=False, help="Where the figures go. Default: build/chaos.json.")
     ] = None,
@@ -283,6 +293,7 @@ def chaos(
         then=tuple(then or ()),
         workers=workers,
         pace=pace,
+        hash_every=hash_every,
         report=report.resolve() if report else ChaosOptions.report,
         page=page,
     )

@@ -16,6 +16,9 @@ frames   venue to `raw.frame`
 rows     Kafka to QuestDB
 trades   orders, fills and accounts: the venues' own books against ours
 budgets  what was granted against what a human allowed
-capital  what each strategy held against its budget, told from fills alone
+capital  what each strategy, venue, market and event held against its budget, told from fills alone
+payouts  what holdings pay in the worst state of approved payout tables
+ending   one market that ends in the middle of the run
+stops    limits that tripped and differences that were healed
 desk     PostgreSQL against the venues' own books
 """

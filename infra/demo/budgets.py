@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from core.domain.units import ceil_div
-from schemas.decision import Grant, Ledger, Limit, Saga
+from schemas.decision import Budget, Grant, Ledger, Limit, Saga
 from schemas.record import Record
 
 OPEN = frozenset({"FIRST_LEG", "SECOND_LEG", "UNWINDING", "RESTING"})
 EXAMPLES = 10
+EACH = "*"
+NS_PER_MINUTE = 60_000_000_000
 
 
 @dataclass
@@ -19,12 +21,20 @@ class Budgets:
     grants: dict[str, Grant] = field(default_factory=dict)
     sagas: dict[tuple[int, int, str], Saga] = field(default_factory=dict)
     """(log partition, log offset, id) -> what was said of a saga there"""
+    rates: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """venue, or `*` -> the shortest time one order was allowed to take, in ns, and how many at most might come at once"""
 
     def add(self, record: Record) -> None:
         """Take in one record."""
         match record:
             case Limit():
                 self.limits[record.id] = record
+            case Budget(scope="VENUE", orders_per_min=count) if count > 0:
+                every_ns, burst = self.rates.get(record.name, (NS_PER_MINUTE, 0))
+                self.rates[record.name] = (
+                    min(every_ns, NS_PER_MINUTE // count),
+                    max(burst, record.orders_burst or count),
+                )
             case Grant():
                 self.grants.setdefault(record.id, record)
             case Saga():
@@ -34,7 +44,7 @@ class Budgets:
 
     def exceeded(self) -> list[str]:
         """Return each limit that was passed, in words."""
-        return [*self._orders(), *self._open_sagas()]
+        return [*self._orders(), *self._open_sagas(), *self._too_fast()]
 
     def _orders(self) -> Iterable[str]:
         for grant in self.grants.values():
@@ -60,6 +70,30 @@ class Budgets:
             limit = self.limits.get(saga.account_set)
             if is_new and limit is not None and len(ours) > limit.open_sagas_max:
                 yield f"saga {saga.id} at offset {offset}: {len(ours)} of {limit.open_sagas_max} open"
+
+    def _too_fast(self) -> Iterable[str]:
+        """Yield the first order of new risk at each venue that came before its rate allowed one.
+
+        A lower bound: only the first order of each intent counts here, what follows it was let in with it.
+        """
+        firsts: dict[str, Grant] = {}
+        for grant in self.grants.values():
+            known = firsts.setdefault(grant.intent, grant)
+            if (grant.now_ns, grant.id) < (known.now_ns, known.id):
+                firsts[grant.intent] = grant
+        due_ns: dict[tuple[str, str], int] = {}
+        told: set[tuple[str, str]] = set()
+        for grant in sorted(firsts.values(), key=lambda grant: grant.now_ns):
+            venue = grant.account.partition(":")[0]
+            place = grant.account_set, venue
+            rate = self.rates.get(venue) or self.rates.get(EACH)
+            if rate is None or grant.purpose != "ENTRY" or place in told:
+                continue
+            every_ns, burst = rate
+            due_ns[place] = max(due_ns.get(place, 0), grant.now_ns) + every_ns
+            if due_ns[place] > grant.now_ns + burst * every_ns:
+                told.add(place)
+                yield f"venue {venue}: grant {grant.id} came before its rate allowed it ({NS_PER_MINUTE // every_ns} a minute)"
 
 
 def notional_e6(grant: Grant) -> int:

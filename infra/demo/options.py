@@ -22,6 +22,8 @@ class Options:
     seed: int = 1
     kills: int = 0
     """workers that decide and send are killed (-9) or frozen so often, by the seed"""
+    ending: bool = False
+    """one market is determined and paid in the middle"""
     drive: Path | None = None
     report: Path = PROJECT / "build" / "demo.json"
     screen: Path | None = None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+from confluent_kafka import KafkaException
 from rich.console import Console
 
 from core.domain.errors import CrossbookError, Unavailable
@@ -28,6 +29,7 @@ from infra.demo.tap import Tap
 from infra.demo.view import Picture, View
 from infra.demo.world import World
 from infra.stack.processes import Processes
+from infra.stack.servers import is_ready
 from infra.stack.stack import Stack
 from observe.stage import GROUP, sunk_topics
 from schemas.control import Run
@@ -171,11 +173,13 @@ class Play:
         picture = self._picture
         picture.phase = phase
         if now - self._counted_s >= LAG_EVERY_S:
-            with contextlib.suppress(CrossbookError):
+            with contextlib.suppress(CrossbookError, KafkaException, TimeoutError):
                 self._count(now)
         view.show(picture, now)
 
     def _count(self, now_s: float) -> None:
+        if not any(is_ready(self._reach.stack, name) for name in self._reach.stack.broker_names):
+            return  # whatever runs goes on without the broker, and nobody waits for it
         picture = self._picture
         counts = {noun: sum(places.values()) for noun, places in scan.ends(self._reach, TOPICS).items()}
         elapsed = now_s - self._counted_s

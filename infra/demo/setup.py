@@ -18,6 +18,17 @@ WATCHED = 10
 QUOTED = 2
 """Markets that are quoted."""
 QUOTING = "quoting"
+WIDE = {
+    "day_loss_reduce_e6": 5_000 * MICRO,
+    "day_loss_halt_e6": 10_000 * MICRO,
+    "silence_reduce_ms": 300_000,
+    "silence_halt_ms": 600_000,
+    "heal_max_e6": 100 * MICRO,
+}
+"""Limits that nothing right ever comes to, however much dies: whoever trips one was wrong (`stops`).
+
+A gateway says nothing while a broker that was killed starts anew, on a busy machine for more than a minute.
+"""
 
 
 def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -39,9 +50,25 @@ def desk(links: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str,
                 "open_sagas_max": 20 + 2 * QUOTED,
                 "unwind_budget_e6": 20 * MICRO,
                 "reason": "demo",
+                **WIDE,
             }
         ],
         "budgets": [
+            {
+                "scope": "VENUE",
+                "name": "*",
+                "notional_max_e6": 100_000 * MICRO,
+                "orders_per_min": 3_000,
+                "orders_burst": 300,
+                "reason": "demo",
+            },
+            {
+                "scope": "EVENT",
+                "name": "*",
+                "notional_max_e6": 50_000 * MICRO,
+                "worst_loss_max_e6": 10_000 * MICRO,
+                "reason": "demo",
+            },
             {"scope": "STRATEGY", "name": "*", "notional_max_e6": 5_000 * MICRO, "reason": "demo"},
             {"scope": "STRATEGY", "name": "momentum", "notional_max_e6": 20 * MICRO, "reason": "demo"},
             {"scope": "STRATEGY", "name": QUOTING, "notional_max_e6": 12 * MICRO, "reason": "demo"},

@@ -1,15 +1,16 @@
 """Orders, fills and accounts: the venues' own books against ours."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.decision import Grant, Ledger
+from schemas.decision import Entry, Grant, Ledger, Saga, Strategy
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.record import Record
 
 UNSENT = frozenset({"EXPIRED_UNSENT"})
+OUTCOMES = ("sent", "filled", "rejected", "cancelled", "open", "expired_unsent")
 
 
 @dataclass
@@ -24,6 +25,14 @@ class Ours:
     """event id -> fill"""
     calls: dict[str, VenueCall] = field(default_factory=dict)
     """order -> the first request that sent it"""
+    strategies: dict[str, str] = field(default_factory=dict)
+    """intent -> whose it is"""
+    refused: dict[str, str] = field(default_factory=dict)
+    """intent -> why it was"""
+    traders: set[str] = field(default_factory=set)
+    """strategies that were RUNNING"""
+    settled: set[str] = field(default_factory=set)
+    """instruments of which the ledger says what they paid"""
     ledger: dict[str, Ledger] = field(default_factory=dict)
     opening_e6: dict[str, int] = field(default_factory=dict)
     """venue account -> cash of its first known line"""
@@ -44,6 +53,14 @@ class Ours:
                 first = self.calls.get(record.order)
                 if first is None or record.sent_ts_ns < first.sent_ts_ns:
                     self.calls[record.order] = record
+            case Saga():
+                self.strategies[record.id] = record.strategy
+                if record.state == "REFUSED":
+                    self.refused[record.id] = record.reason
+            case Strategy(status="RUNNING"):
+                self.traders.add(record.id)
+            case Entry(kind="SETTLEMENT", phase="FINAL", instrument=name) if name:
+                self.settled.add(name)
             case Ledger():
                 self._ledger(record)
             case _:
@@ -59,10 +76,26 @@ class Ours:
 
     def orders(self) -> dict[str, dict[str, int]]:
         """Return what became of the orders, by venue; an order that a venue filled in part counts as filled."""
+        return self._orders(lambda submitting: submitting.account.partition(":")[0])
+
+    def orders_by_strategy(self) -> dict[str, dict[str, int]]:
+        """Return the same by strategy, with each that was to trade, also where it sent none."""
+        none = dict.fromkeys(OUTCOMES, 0)
+        return dict(sorted((dict.fromkeys(self.traders, none) | self._orders(self._strategy)).items()))
+
+    def idle(self) -> list[str]:
+        """Return the strategies that were to trade and sent no order."""
+        return [name for name, counts in self.orders_by_strategy().items() if not counts["sent"]]
+
+    def _strategy(self, submitting: Submitting) -> str:
+        grant = self.grants.get(submitting.order)
+        return self.strategies.get(grant.intent, "?") if grant is not None else "?"
+
+    def _orders(self, place: Callable[[Submitting], str]) -> dict[str, dict[str, int]]:
         found: dict[str, Counter[str]] = {}
         filled = {fill.order for fill in self.fills.values()}
         for order, submitting in self.submitted.items():
-            counter = found.setdefault(submitting.account.partition(":")[0], Counter())
+            counter = found.setdefault(place(submitting), Counter())
             states = self.outcomes.get(order, set())
             if states & UNSENT:
                 counter["expired_unsent"] += 1
@@ -76,8 +109,7 @@ class Ours:
                 counter["cancelled"] += 1
             else:
                 counter["open"] += 1
-        names = ("sent", "filled", "rejected", "cancelled", "open", "expired_unsent")
-        return {venue: {name: counter[name] for name in names} for venue, counter in sorted(found.items())}
+        return {name: {one: counter[one] for one in OUTCOMES} for name, counter in sorted(found.items())}
 
     def latencies_us(self, since_ns: int) -> list[float]:
         """Return socket to order of the entries: from the frame that triggered them to the write of the request."""

@@ -1,5 +1,6 @@
 """The check at the end: from the venues' own truth log to QuestDB, and the figures of `build/demo.json`."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from infra.demo import frames, rows, scan, trades
 from infra.demo.budgets import EXAMPLES, Budgets, leaked
 from infra.demo.capital import Capital
 from infra.demo.cast import ACCOUNT
+from infra.demo.stops import Stops
 from infra.demo.world import World
 from observe.stage import sunk_topics
 from observe.tables import BY_KIND
@@ -64,6 +66,7 @@ class Seen:
     ours: trades.Ours = field(default_factory=trades.Ours)
     budgets: Budgets = field(default_factory=Budgets)
     capital: Capital = field(default_factory=Capital)
+    stops: Stops = field(default_factory=Stops)
     opened: dict[int, Opened] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
     mids_e6: dict[str, int] = field(default_factory=dict)
@@ -109,6 +112,7 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
     fills = _fills(reach, run, world, seen.ours)
     differences = trades.compare_accounts(seen.ours, world.accounts(), ACCOUNT, tokens_of(world))
     exceeded, leaks = [*seen.budgets.exceeded(), *seen.capital.exceeded()], leaked(seen.ours.ledger)
+    stops = seen.stops.found()
     lost = {
         "frames": sum(check.lost for check in frame_checks.values()) + seen.feeds.holes(),
         "rows": sum(row_check.lost.values()),
@@ -130,12 +134,15 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
         "lost": sum(lost.values()),
         "duplicated": sum(duplicated.values()),
         "orders": seen.ours.orders(),
+        "orders_by_strategy": seen.ours.orders_by_strategy(),
+        "idle_strategies": seen.ours.idle(),
         "socket_to_order_us": _quantiles(seen.ours.latencies_us(window.begin_ns)),
         "legs_apart_us": _quantiles(seen.ours.spreads_us(window.begin_ns)),
         "accounts_match": not differences,
         "reservations_leaked": len(leaks),
         "orders_doubled": fills.sent_twice,
         "budgets_exceeded": len(exceeded),
+        "stops": len(stops),
         "rate_per_s": round(seen.frames_in_window / window.seconds, 1) if window.seconds > 0 else 0,
         "detail": {
             "lost": lost,
@@ -147,7 +154,9 @@ def judge(reach: Reach, run: Run, world: World, window: Window, seen: Seen) -> d
             "rows": row_check.expected,
             "fills": fills.fills,
             "account_differences": differences[:20],
-            "budget_examples": [*leaks, *exceeded][:EXAMPLES],
+            "refused": dict(Counter(seen.ours.refused.values()).most_common()),
+            "settled": sorted(seen.ours.settled),
+            "budget_examples": [*leaks, *exceeded, *stops][:EXAMPLES],
             "accounts": _accounts(seen, world),
             "hops_us": {name: _quantiles(sorted(values)) for name, values in seen.hops_us.items()},
         },
@@ -180,6 +189,7 @@ def _gather(reach: Reach, seen: Seen, window: Window, witness: Witness | None) -
             seen.ours.add(record)
             seen.budgets.add(record)
             seen.capital.add(record)
+            seen.stops.add(record)
         _measure(record, found.noun, seen, window)
     return raw_records
 

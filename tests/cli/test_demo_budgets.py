@@ -13,7 +13,8 @@ from infra.demo.budgets import Budgets, leaked, notional_e6
 from infra.demo.capital import Capital
 from infra.demo.options import Options
 from infra.demo.stage import Demo
-from schemas.decision import Budget, Ledger, Limit, Saga
+from schemas.decision import Budget, Entry, Ledger, Limit, Link, Saga
+from schemas.market import Instrument
 from schemas.order import Fill, Settled
 from tests.records import granted
 
@@ -29,8 +30,8 @@ def limit(**changes):
 
 
 def grant(name="g1", **changes):
-    fields = dict(id=name, price=5_000, size=200 * MICRO, client_id=f"client-{name}", now_ns=T)
-    return granted("kalshi:X", **(fields | changes))
+    fields = dict(instrument="kalshi:X", id=name, price=5_000, size=200 * MICRO, client_id=f"client-{name}", now_ns=T)
+    return granted(**(fields | changes))
 
 
 def saga(name, state, offset):
@@ -153,6 +154,138 @@ def test_a_budget_for_each_holds_for_who_has_none_of_his_own():
     assert capital(each, other, grant("a"), fill(1, "a", 30, 500_000)) == []
 
 
+# --- venues, markets, events
+
+
+def market(name, group):
+    return Instrument(
+        instrument=name, venue=name.partition(":")[0], kind="BINARY", status="OPEN", title="t", event_group=group,
+        price_exp=-4, size_exp=-6, tick_from=[], tick_to=[], tick_step=[], size_min=1, size_step=1, fee_model="NONE",
+        taker_fee_e6=0,
+        recv_ts_ns=T,
+    )  # fmt: skip
+
+
+def pair(a="kalshi:X", b="polymarket:M", **changes):
+    fields = dict(
+        id=f"{a}={b}", version=1, status="APPROVED", instrument_a=a, instrument_b=b, polarity="SAME",
+        states=["yes", "no"], payout_a_e6=[MICRO, 0], payout_b_e6=[MICRO, 0], approved_by="test", approved_ts_ns=T,
+    )  # fmt: skip
+    return Link(**(fields | changes))
+
+
+def event(*names):
+    rows = [MICRO if row == column else 0 for row in range(len(names)) for column in range(len(names))]
+    return pair(
+        id="event", kind="EVENT", instrument_a="", instrument_b="", polarity="UNKNOWN", payout_a_e6=[], payout_b_e6=[],
+        states=list(names), instruments=list(names), payouts_e6=rows, exhaustive=True,
+    )  # fmt: skip
+
+
+def at(instrument, name, size, price_e6, side="BUY"):
+    """A grant and its whole fill."""
+    order = grant(name, instrument=instrument, account=f"{instrument.partition(':')[0]}:main", side=side)
+    taken = msgspec.structs.replace(
+        fill(len(name) + ord(name[-1]), name, size, price_e6, "YES" if side == "BUY" else "NO"),
+        instrument=instrument, account=order.account, fill=f"fill-{name}",
+    )  # fmt: skip
+    return order, msgspec.structs.replace(taken, price_e6=price_e6 if side == "BUY" else MICRO - price_e6)
+
+
+def spent(*records):
+    made = Capital()
+    for record in (saga("i", "DONE", 1), *records):
+        made.add(record)
+    return list(made.exceeded())
+
+
+def test_a_venue_holds_what_all_its_markets_cost_and_not_a_unit_more():
+    records = [*at("kalshi:X", "a", 100, 400_000), *at("kalshi:Y", "b", 100, 600_000), *at("polymarket:M", "c", 9, 1)]
+    assert spent(budget(scope="VENUE", name="kalshi"), *records) == []
+    (found,) = spent(budget(scope="VENUE", name="kalshi", notional_max_e6=100 * MICRO - 1), *records)
+    assert found == "venue kalshi: holds 100000000 of 99999999 (1e-6) after fill fill-b"
+    assert spent(budget(scope="VENUE", name="polymarket", notional_max_e6=0), *records)[0].startswith(
+        "venue polymarket"
+    )
+
+
+def test_a_market_is_held_to_the_limit_by_what_is_left_of_all_strategies():
+    bought = at("kalshi:X", "a", 100, 500_000)
+    assert spent(limit(market_notional_max_e6=50 * MICRO), *bought) == []
+    (found,) = spent(limit(market_notional_max_e6=50 * MICRO - 1), *bought)
+    assert found == "market kalshi:X: holds 50000000 of 49999999 (1e-6) after fill fill-a"
+    other = msgspec.structs.replace(saga("j", "DONE", 1), strategy="other")
+    order, taken = at("kalshi:X", "b", 100, 500_000, "SELL")
+    against = [other, msgspec.structs.replace(order, intent="j"), taken]
+    assert spent(limit(market_notional_max_e6=50 * MICRO), *bought, *against) == []
+    each = budget(scope="INSTRUMENT", name="*", notional_max_e6=50 * MICRO)
+    assert len(spent(each, *bought, *against)) == 1  # a budget counts what each strategy holds
+
+
+def test_an_event_is_what_its_venue_calls_one_and_what_links_join_to_it():
+    records = [
+        market("kalshi:X", "E"), market("kalshi:Y", "E"), market("polymarket:M", "F"),
+        *at("kalshi:X", "a", 100, 300_000), *at("kalshi:Y", "b", 100, 300_000), *at("polymarket:M", "c", 100, 300_000),
+    ]  # fmt: skip
+    each = budget(scope="EVENT", name="*", notional_max_e6=80 * MICRO)
+    assert spent(each, *records) == []
+    (found,) = spent(each, pair(), *records)
+    assert found == "event E + F: holds 90000000 of 80000000 (1e-6) after fill fill-c"
+    assert spent(each, budget(scope="EVENT", name="F", notional_max_e6=90 * MICRO), pair(), *records) == []
+    assert spent(each, pair(), pair(status="SUSPENDED"), *records) == []
+
+
+def test_the_worst_state_of_a_pair_pays_one_of_its_legs():
+    worst = budget(scope="EVENT", name="*", notional_max_e6=-1, worst_loss_max_e6=0)
+    hedged = [*at("kalshi:X", "a", 100, 400_000), *at("polymarket:M", "b", 100, 450_000, "SELL")]
+    assert spent(worst, pair(), *hedged) == [
+        "event kalshi:X + polymarket:M: may lose 40000000 of 0 (1e-6) after fill fill-a"
+    ]
+    sold_first = [*at("polymarket:M", "a", 100, 450_000, "SELL"), *at("kalshi:X", "b", 100, 400_000)]
+    assert spent(worst, pair(), *sold_first)[0].endswith("may lose 55000000 of 0 (1e-6) after fill fill-a")
+    wide = budget(scope="EVENT", name="*", notional_max_e6=-1, worst_loss_max_e6=55 * MICRO)
+    assert spent(wide, pair(), *hedged) == []
+    unlinked = [*at("kalshi:X", "a", 100, 400_000), *at("kalshi:Y", "b", 100, 450_000, "SELL")]
+    grouped = [market("kalshi:X", "E"), market("kalshi:Y", "E")]
+    assert spent(wide, *grouped, *unlinked) == ["event E: may lose 95000000 of 55000000 (1e-6) after fill fill-b"]
+
+
+def test_the_worst_state_of_an_event_pays_one_of_its_outcomes():
+    names = ["kalshi:X", "kalshi:Y", "kalshi:Z"]
+    bought = [record for place, name in enumerate(names) for record in at(name, "abc"[place], 100, 300_000)]
+    worst = budget(scope="EVENT", name="*", notional_max_e6=-1, worst_loss_max_e6=60 * MICRO)
+    assert spent(worst, event(*names), *bought) == []
+    assert spent(worst, *(market(name, "E") for name in names), *bought) == [
+        "event E: may lose 90000000 of 60000000 (1e-6) after fill fill-c"
+    ]
+    paired = [event(*names), pair("kalshi:Z", "polymarket:M"), *bought, *at("polymarket:M", "d", 50, 10_000)]
+    assert spent(worst, *paired) == []
+
+
+def test_a_settled_market_binds_nothing():
+    paid = Entry(
+        id="e", account="kalshi:main", kind="SETTLEMENT", instrument="kalshi:X", outcome="YES", now_ns=T,
+        log_partition=0, log_offset=1,
+    )  # fmt: skip
+    allowed = budget(scope="VENUE", name="*", notional_max_e6=MICRO)
+    assert len(spent(allowed, *at("kalshi:X", "a", 100, 500_000))) == 1
+    assert spent(allowed, paid, *at("kalshi:X", "a", 100, 500_000)) == []
+
+
+def test_orders_of_new_risk_keep_to_the_rate_of_their_venue():
+    rate = budget(scope="VENUE", name="kalshi", notional_max_e6=-1, orders_per_min=60, orders_burst=2)
+    at_once = [grant(str(n), intent=str(n), size=MICRO) for n in range(3)]
+    assert budgets(limit(), rate, *at_once[:2]).exceeded() == []
+    (found,) = budgets(limit(), rate, *at_once).exceeded()
+    assert found == "venue kalshi: grant 2 came before its rate allowed it (60 a minute)"
+    later = msgspec.structs.replace(at_once[2], now_ns=T + 1_000_000_000)
+    assert budgets(limit(), rate, *at_once[:2], later).exceeded() == []
+    again = msgspec.structs.replace(at_once[2], intent="0", leg=1)
+    assert budgets(limit(), rate, *at_once[:2], again).exceeded() == []
+    hedge = msgspec.structs.replace(at_once[2], purpose="HEDGE")
+    assert budgets(limit(), rate, *at_once[:2], hedge).exceeded() == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_strikes_fall_on_all_who_decide_and_send_kills_and_freezes_in_turn(seed):
     drawn = strikes(seed, 300, 20)
@@ -164,6 +297,12 @@ def test_strikes_fall_on_all_who_decide_and_send_kills_and_freezes_in_turn(seed)
     assert times[-1] <= 292
     assert all(2 <= act.seconds <= 5 for act in drawn if act.kind == "freeze")
     assert len(strikes(seed, 20, 2)) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_strikes_for_each_worker_kill_and_freeze_each(seed):
+    drawn = Counter((act.kind, act.target) for act in strikes(seed, 30, 2 * len(MONEY)))
+    assert drawn == Counter((kind, target) for kind in ("kill", "freeze") for target in MONEY)
 
 
 def test_kills_without_an_end_are_refused():

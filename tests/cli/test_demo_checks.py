@@ -10,11 +10,14 @@ from decide import operator
 from decide.strategies.registry import BUILT_IN
 from infra.cli.reach import Reach
 from infra.demo import cast, setup
+from infra.demo.ending import Ending
 from infra.demo.frames import Feeds, check, digest
+from infra.demo.stage import IDLE_S, WRONG, is_good
+from infra.demo.stops import Stops
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
 from infra.demo.view import Picture, line, percentiles, screen
-from schemas.decision import Edge, Ledger, Saga, Strategy
+from schemas.decision import Edge, Entry, Ledger, Limit, Saga, Standing, Strategy
 from schemas.derived import Quote
 from schemas.order import Fill, OrderUpdate, Submitting, VenueCall
 from schemas.raw import Closed, FeedTick, Frame
@@ -185,6 +188,133 @@ def test_orders_are_counted_by_what_became_of_them():
     assert known.orders() == {
         "kalshi": {"sent": 4, "filled": 1, "rejected": 1, "cancelled": 1, "open": 1, "expired_unsent": 1}
     }
+
+
+def strategy(name, status="RUNNING"):
+    return Strategy(id=name, kind="momentum", status=status, account_set="main", params="{}")
+
+
+def saga(intent, whose):
+    return Saga(
+        id=intent, strategy=whose, link="l", account_set="main", state="DONE", now_ns=T, log_partition=0, log_offset=1,
+        recv_ts_ns=T,
+    )  # fmt: skip
+
+
+def test_orders_are_counted_by_who_asked_for_them_and_who_sent_none_is_named():
+    known = ours(
+        strategy("one"), strategy("two"), strategy("none"), strategy("none", "STOPPED"), strategy("off", "STOPPED"),
+        saga("i1", "one"), saga("i2", "two"), grant("g1", intent="i1"), grant("g2", intent="i2"),
+        submitting("g1"), submitting("g2"), fill("g1"), update("EXPIRED_UNSENT", "g2"),
+    )  # fmt: skip
+    told = known.orders_by_strategy()
+    assert list(told) == ["none", "one", "two"]
+    assert (told["one"]["sent"], told["one"]["filled"], told["two"]["expired_unsent"]) == (1, 1, 1)
+    assert known.idle() == ["none", "two"]
+
+
+def judged(**changes):
+    report = {
+        "seconds": 300.0, "accounts_match": True, "idle_strategies": [], "lost": 0, "duplicated": 0,
+        "reservations_leaked": 0, "orders_doubled": 0, "budgets_exceeded": 0, "stops": 0,
+        "detail": {"kill_problems": [], "ending_problems": []},
+    }  # fmt: skip
+    return is_good(report | changes)
+
+
+def test_a_demo_is_good_only_if_nothing_at_all_went_wrong():
+    assert judged()
+    assert judged(pnl_matches=True)
+    wrong = [{name: 1} for name in WRONG]
+    wrong += [
+        {"accounts_match": False},
+        {"pnl_matches": False},
+        {"detail": {"kill_problems": ["it had gone"], "ending_problems": []}},
+    ]
+    wrong += [{"detail": {"kill_problems": [], "ending_problems": ["not booked"]}}]
+    assert [change for change in wrong if judged(**change)] == []
+
+
+def test_a_strategy_that_sent_nothing_fails_a_long_demo_and_is_only_named_by_a_short_one():
+    assert not judged(idle_strategies=["momentum"])
+    assert judged(idle_strategies=["momentum"], seconds=IDLE_S)
+
+
+class Book:
+    """Simulated venues with pairs of which one was asked for by an event, and what Kalshi says is held."""
+
+    def __init__(self, **held) -> None:
+        self.held, self.calls = held, []
+
+    def links(self):
+        return [
+            {"kalshi": {"ticker": f"T{n}"}, "polymarket": {"condition_id": f"0x{n}"}, "polarity": polarity}
+            for n, polarity in zip(range(20), ("SAME", "OPPOSITE") * 10, strict=True)
+        ]
+
+    def events(self):
+        return [{"key": "E", "tickers": ["T3"]}]
+
+    def accounts(self):
+        positions = {ticker: {"size_e6": size} for ticker, size in self.held.items()}
+        return {"kalshi": [{"account": "main", "positions": positions}]}
+
+    def call(self, path, body):
+        self.calls.append((path, body))
+
+
+def test_of_the_markets_nobody_else_looks_at_the_one_held_most_ends_in_the_middle():
+    book = Book(T0=-90, T3=80, T4=5, T5=-7, T19=70)
+    ending = Ending(book, 60.0)
+    assert [ending.turn(second) for second in (0, 23.9)] == ["", ""]
+    assert ending.turn(24.0) == "kalshi:T5 is determined: yes"
+    assert ending.turn(25.0) == ""
+    assert ending.turn(26.1) == "kalshi:T5 is paid"
+    assert ending.turn(50.0) == ""
+    assert book.calls == [
+        ("resolve", {"ticker": "T5", "do": "determine", "result": "yes"}),
+        ("resolve", {"condition_id": "0x5", "do": "resolve", "value": "0"}),
+        ("resolve", {"ticker": "T5", "do": "settle"}),
+    ]
+    assert ending.missing({"kalshi:T4"}) == ["kalshi:T5 was held and paid, and no entry of the ledger says so"]
+    assert ending.missing({"kalshi:T5"}) == []
+
+
+def test_no_market_ends_in_a_run_too_short_for_its_payment_to_be_read():
+    for seconds in (0.0, 20.0):
+        book = Book(T5=1)
+        ending = Ending(book, seconds)
+        assert [ending.turn(second) for second in (0, 10, 1_000)] == [""] * 3
+        assert (ending.instrument, ending.missing(()), book.calls) == ("", [], [])
+
+
+def standing(state, cause="", **changes):
+    fields = dict(
+        id="main|SET|", account_set="main", scope="SET", state=state, cause=cause, now_ns=T, log_partition=0,
+        log_offset=1,
+    )  # fmt: skip
+    return Standing(**(fields | changes))
+
+
+def entry(kind, **changes):
+    fields = dict(
+        id="e", account="kalshi:main", kind=kind, outcome="NONE", cash_e6=7, reason="two reports", now_ns=T,
+        log_partition=0, log_offset=1,
+    )  # fmt: skip
+    return Entry(**(fields | changes))
+
+
+def test_what_stopped_by_itself_and_what_was_healed_is_told_once():
+    made = Stops()
+    for record in (
+        standing("RUNNING"), standing("REDUCING", "SILENCE"), standing("REDUCING", "SILENCE"), standing("RUNNING"),
+        entry("OPENING"), entry("SETTLEMENT"), entry("EXTERNAL"), entry("EXTERNAL"),
+    ):  # fmt: skip
+        made.add(record)
+    assert made.found() == [
+        "main|SET| was REDUCING: SILENCE",
+        "kalshi:main cash was healed by 0 (1e-6) and 7 (1e-6 dollars): two reports",
+    ]
 
 
 def test_socket_to_order_counts_entries_from_their_frame_to_their_first_request():
@@ -359,7 +489,10 @@ def test_the_operators_file_of_the_demo_is_one_decide_accepts():
     event = {"key": "E", "tickers": ["X", "Y"]}
     outputs = operator.records(operator.read(json.dumps(setup.desk([pair], [event]))), now_ns=T)
     assert Counter(type(output.record).__name__ for output in outputs) == {
-        "Profile": 2, "Limit": 1, "Budget": 3, "Link": 2, "Strategy": 4,
+        "Profile": 2, "Limit": 1, "Budget": 5, "Link": 2, "Strategy": 4,
     }  # fmt: skip
     kinds = {output.record.kind for output in outputs if isinstance(output.record, Strategy)}
     assert kinds == set(BUILT_IN)
+    (limit,) = [output.record for output in outputs if isinstance(output.record, Limit)]
+    # Where killing happens every limit is on: who trips one is seen.
+    assert [name for name in limit.__struct_fields__ if getattr(limit, name) == -1] == []

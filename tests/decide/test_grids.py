@@ -5,7 +5,7 @@ import pytest
 from core.runtime.flow import TaskContext
 from decide.accounts import AccountsTask
 from schemas.decision import Grant, Saga
-from schemas.market import Status
+from schemas.market import Notice, Status
 
 ONE = 1_000_000
 SECOND = 1_000_000_000
@@ -147,3 +147,16 @@ def test_an_unwind_whose_next_worse_price_is_too_dear_is_offered_at_the_next_bet
         log.update(log.last(Grant), "CANCELLED")
     # At .35 ten of them lose nine cents and the fee again; at .36 they bring a cent of it.
     assert (log.last(Grant).purpose, log.last(Grant).price) == ("UNWIND", 3_600)
+
+
+def test_a_word_of_the_grid_makes_a_description_no_newer_than_what_the_venue_took_back(make):
+    log = started(make)
+    log.feed(
+        Notice(
+            venue="kalshi", instrument=make.KALSHI, reason="close_date_updated", feed="k-0", epoch=1, frame_no=1, index=0,
+            recv_ts_ns=log.now_ns + SECOND,
+        )
+    )  # fmt: skip
+    says(log, make.KALSHI, later_ns=2 * SECOND)
+    log.feed(pair(make, 3_500, 4_500))
+    assert (log.last(Saga).state, log.last(Saga).reason) == ("REFUSED", "LINK_SUSPENDED")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from decide.risk import NS_PER_DAY, Risk, Stop, allows_more, is_signed, strictest
 from schemas.decision import Cancel, Grant, Saga, Standing
+from schemas.market import Status
 from tests.decide.conftest import KALSHI, ONE, POLY, START_NS, budget, limit
 
 DAY = NS_PER_DAY
@@ -251,6 +252,20 @@ def test_a_closed_market_keeps_its_last_mark_and_is_in_nobodys_way(make):
     log.feed(make.instrument(KALSHI, status="CLOSED"))
     log.clock(30_000)
     assert (whole(log).stale, whole(log).day_pnl_e6) == (0, -100_000)
+
+
+def test_a_market_that_is_determined_is_in_nobodys_way_before_its_description_says_so(make):
+    log = make.accounts().start(limits=make.limit(day_loss_halt_e6=100 * ONE))
+    log.clock(1_000)
+    buy_alone(make, log)
+    mark(make, log, 3_900, 4_100)
+    mark(make, log, 3_900, 4_100, state="STALE", version=2)
+    log.clock(1_000)
+    assert whole(log).stale == 1
+    said = dict(instrument=KALSHI, epoch=1, frame_no=1, index=0, price_exp=-4, recv_ts_ns=log.now_ns)
+    log.feed(Status(status="DETERMINED", payout_e6=ONE, **said))
+    log.clock(1_000)
+    assert whole(log).stale == 0
 
 
 def test_a_limit_that_is_set_later_counts_from_then(make):

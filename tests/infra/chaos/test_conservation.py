@@ -9,21 +9,25 @@ from schemas.raw import Opened
 DIGESTS = ("a", "b", "c", "d")
 
 
-def opened(epoch):
-    return Opened(feed=f"kalshi-{epoch}", venue="kalshi", worker="w", slot=epoch, instruments=[], recv_ts_ns=1)
+MS = 1_000_000
 
 
-def lines(connection=1, digests=DIGESTS):
+def opened(epoch, **changes):
+    fields = dict(feed=f"kalshi-{epoch}", venue="kalshi", worker="w", slot=epoch, instruments=[], recv_ts_ns=1)
+    return Opened(**(fields | changes))
+
+
+def lines(connection=1, digests=DIGESTS, ts_ms=0):
     return [
-        [connection, number, "orderbook_delta", "K", 0, digest, [number], None]
+        [connection, number, "orderbook_delta", "K", ts_ms, digest, [number], None]
         for number, digest in enumerate(digests, 1)
     ]
 
 
-def count(feeds, *, sent=None, lived=()):
+def count(feeds, *, sent=None, lived=(), **changes):
     read = read_sent(sent or lines())
     epochs = {epoch: dict(enumerate(digests, 1)) for epoch, digests in feeds.items()}
-    return count_frames(read, match(read, epochs), {epoch: opened(epoch) for epoch in epochs}, lived)
+    return count_frames(read, match(read, epochs), {epoch: opened(epoch, **changes) for epoch in epochs}, lived)
 
 
 def test_a_whole_feed_has_no_error():
@@ -59,6 +63,37 @@ def test_a_connection_nobody_kept_a_frame_of_is_unread():
     assert (found.sent, found.kept, found.unread, found.lost) == (6, 4, 2, 0)
 
 
+def empty(*, sent, lived=(1,), **changes):
+    """Count beside a whole feed of connection 1 one that was opened at 5 ms and has no frame in Kafka."""
+    known = {"instruments": ["kalshi:K"], "recv_ts_ns": 5 * MS, **changes}
+    return count({0: DIGESTS, 1: ()}, sent=[*lines(), *sent], lived=lived, **known)
+
+
+def test_a_feed_that_lived_and_has_no_frame_at_all_lost_what_its_connection_sent():
+    found = empty(sent=lines(2, ("x", "y"), ts_ms=7))
+    assert (found.lost, found.unread) == (2, 0)
+    assert found.examples == ["kalshi-1 epoch 1, connection 2: the last 2 are missing"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lived": ()},
+        {"instruments": ["kalshi:other"]},
+        {"recv_ts_ns": 8 * MS},
+        {"degraded": True},
+    ],
+    ids=["its worker died", "it reads other books", "opened after the connection spoke", "it was polled"],
+)
+def test_what_a_feed_without_a_frame_cannot_have_read_is_not_lost(changes):
+    found = empty(sent=lines(2, ("x", "y"), ts_ms=7), **changes)
+    assert (found.lost, found.unread) == (0, 2)
+
+
+def test_a_feed_without_a_frame_whose_connection_sent_nothing_lost_nothing():
+    assert empty(sent=[]).lost == 0
+
+
 def report(**changes):
     detail = {
         "lost": {"rows": 0, "fills": 0},
@@ -66,7 +101,8 @@ def report(**changes):
         "account_differences": [],
     }
     orders = {"kalshi": {"open": 0}, "polymarket": {"open": 0}}
-    return {"detail": {**detail, **changes.pop("detail", {})}, "orders": orders, **changes}
+    told = {"orders": orders, "reservations_leaked": 0, "budgets_exceeded": 0, "stops": 0, **changes}
+    return {**told, "detail": {**detail, **changes.get("detail", {})}}
 
 
 def test_nothing_wrong_is_no_error():
@@ -82,6 +118,9 @@ def test_nothing_wrong_is_no_error():
         ("fills_doubled", {"detail": {"duplicated": {"rows": 0, "fills": 3, "orders": 0}}}),
         ("orders_sent_twice", {"detail": {"duplicated": {"rows": 0, "fills": 0, "orders": 3}}}),
         ("accounts_differ", {"detail": {"account_differences": ["a", "b", "c"]}}),
+        ("reservations_leaked", {"reservations_leaked": 3}),
+        ("budgets_exceeded", {"budgets_exceeded": 3}),
+        ("limits_tripped", {"stops": 3}),
         ("orders_without_outcome", {"orders": {"kalshi": {"open": 1}, "polymarket": {"open": 2}}}),
     ],
 )

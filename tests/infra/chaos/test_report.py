@@ -1,6 +1,7 @@
 """The report and the page of a small story: good is good, and anything wrong is not."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -16,6 +17,10 @@ VERDICT = {
     "orders": {"kalshi": {"open": 0}},
     "topics": {"raw.frame": 5},
     "unknown_outcomes": 1,
+    "orders_by_strategy": {"momentum": {"sent": 1}},
+    "reservations_leaked": 0,
+    "budgets_exceeded": 0,
+    "stops": 0,
 }
 
 
@@ -50,6 +55,7 @@ def test_the_report_has_the_figures_and_everything_behind_them(tmp_path):
     assert (told["truth_checked"], told["truth_differences"], told["conservation_errors"]) == (100, 0, 0)
     assert told["recovery_s"]["kill derive"]["p99"] == 3.25
     assert told["good"] is True
+    assert told["detail"]["verdict"]["orders_by_strategy"] == {"momentum": {"sent": 1}}
     assert told["detail"]["lag_max"] == {"derive": {"seconds": 4.5, "records": 45.0}}
     assert [event["at_s"] for event in told["detail"]["events"]] == [1.0, 2.0, 3.0]
 
@@ -61,12 +67,25 @@ def test_the_report_has_the_figures_and_everything_behind_them(tmp_path):
         {"trust": trust.Outcome(errors=1)},
         {"errors": {"rows_lost": 1}},
         {"problems": ["a worker does not answer"]},
+        {"truth": truth.Outcome(checked=1_000_000, unknowable=Counter(gap=1))},
+        {"truth": truth.Outcome(checked=1_000, unknowable=Counter(gap=4)), "hash_every": 4},
     ],
 )
 def test_anything_wrong_is_not_good(wrong, tmp_path):
     told = report.write(story(**wrong), tmp_path / "chaos.json", tmp_path / "chaos.html")
     assert told["good"] is False
     assert "not good" in (tmp_path / "chaos.html").read_text()
+
+
+def test_what_no_reader_could_know_is_told_by_fault_and_bounded_by_how_often_hashes_are_looked_at(tmp_path):
+    outcome = truth.Outcome(checked=1_000, unknowable=Counter(reorder=1, gap=2))
+    told = report.write(story(truth=outcome, hash_every=4), tmp_path / "chaos.json", tmp_path / "chaos.html")
+    assert told["good"] is True
+    assert list(told["truth_unknowable"].items()) == [("gap", 2), ("reorder", 1)]
+    assert (told["truth_unknowable_share"], told["truth_unknowable_share_max"], told["hash_every"]) == (0.003, 0.003, 4)
+    page = (tmp_path / "chaos.html").read_text()
+    assert "3 that no reader could know of (gap 2, reorder 1)" in page
+    assert "0.300%, at most 0.300% with one hash in 4 looked at" in page
 
 
 def test_an_act_that_could_not_be_done_is_not_counted():
