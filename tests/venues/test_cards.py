@@ -1,5 +1,6 @@
 """A venue's card names tests that exist, and every venue has the same modules."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_every_rule_of_a_card_is_done_todo_or_exempt_and_its_test_exists(venue: 
         assert text, name
         if state == "done":
             path, _, test = text.partition("::")
-            assert f"\ndef {test}(" in (PROJECT / path).read_text(), name
+            assert re.search(rf"^(async )?def {test}\(", (PROJECT / path).read_text(), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("venue", VENUES)
