@@ -1,7 +1,7 @@
 """No order on a book that was not LIVE and usable, asked of the logs afterwards.
 
 * Each leg of an Intent: where the strategy stood in `decision.input`, the newest Quote of the instrument was LIVE, named
-  the Depth the leg names, and the last tick of its partition was less than a second older than the log's time.
+  the Depth the leg names, and the newest tick of its partition was less than a second older than the log's time.
 * Each Grant: the Depth it names belongs to a Quote marked LIVE.
 * Each Submitting: within the second before it a Quote marked LIVE was the instrument's newest, and a tick made by then
   was less than a second old. A second, because that is how old a usable view may be.
@@ -96,7 +96,9 @@ class _Input:
             seen = (record.state, version, stamp.source.partition)
             self.quotes.setdefault(record.instrument, Line()).add(found.offset, seen)
         elif isinstance(record, Tick):
-            self.ticks.setdefault(stamp.source.partition, Line()).add(found.offset, record.ts_ns)
+            ticks = self.ticks.setdefault(stamp.source.partition, Line())
+            # A worker that thaws after it was replaced says an old tick behind its successor's.
+            ticks.add(found.offset, max(ticks.values[-1] if ticks.values else 0, record.ts_ns))
 
     def complaint(self, instrument: str, version: Version, offset: int) -> str:
         """Return why an instrument's book was not to be traded on at an offset, empty if it was."""
@@ -110,7 +112,7 @@ class _Input:
             return f"its quote names depth {depth}, the leg {version}"
         tick_ns = self.ticks[partition].at(offset) if partition in self.ticks else None
         age_ns = (self.times.at(offset) or 0) - (tick_ns or 0)
-        return f"the last tick was {age_ns / NS_PER_S:.3f} s old" if age_ns >= TICK_AGE_NS_MAX else ""
+        return f"the newest tick was {age_ns / NS_PER_S:.3f} s old" if age_ns >= TICK_AGE_NS_MAX else ""
 
 
 def _is_newer(quote: Quote, versions: dict[str, Version]) -> bool:

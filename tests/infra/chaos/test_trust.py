@@ -114,6 +114,17 @@ def test_an_older_quote_that_a_takeover_says_again_is_not_looked_at():
     assert judged(*again, found(intent(2, depth=5), "decision.account", 0)).errors == 1
 
 
+def test_an_old_tick_of_a_worker_that_thaws_takes_nothing_from_its_successors():
+    ticks = log(
+        (Tick(partition=0, ts_ns=T + 9 * S), 0, T + 9 * S),
+        (Tick(partition=0, ts_ns=T), 1, T + 9 * S),
+        (quote(), 2, T + 9 * S + 1),
+    )
+    assert judged(*ticks, found(intent(2), "decision.account", 0)).errors == 0
+    late = found(Clock(now_ns=T + 10 * S), "decision.input", 3)
+    assert judged(*ticks, late, found(intent(3), "decision.account", 0)).errors == 1
+
+
 def test_time_records_make_ticks_old():
     later = [*SEEN, found(Clock(now_ns=T + 2 * S), "decision.input", 2)]
     assert judged(*later, found(intent(2), "decision.account", 0)).errors == 1
