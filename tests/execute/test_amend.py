@@ -6,7 +6,6 @@ import json
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.domain.errors import Misconfigured
 from core.runtime import topics
@@ -14,7 +13,6 @@ from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.settings import load
 from execute import follow
 from execute.checks import Market
-from execute.kalshi import KalshiVenue
 from execute.ports import Lane
 from execute.settings import ExecuteSettings
 from execute.views import OrderView, Subject
@@ -23,9 +21,7 @@ from schemas.order import VenueCall
 from simulate.kalshi.amend import amend as amend_at_venue
 from simulate.kalshi.exchange import OrderRefused
 from tests.execute.test_checks import GRANT, INSTRUMENT, change
-from venues.environment import Environment
-from venues.kalshi import hosts
-from venues.kalshi.auth import Signer
+from tests.execute.unreached import kalshi_venue
 
 E6 = 1_000_000
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
@@ -371,8 +367,7 @@ async def test_post_only_rests_and_the_venue_refuses_what_came_to_cross(new_benc
 
 
 def test_kalshi_is_told_post_only_and_the_total() -> None:
-    signer = Signer("key", ed25519.Ed25519PrivateKey.generate())
-    kalshi = KalshiVenue(signer=signer, endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"))
+    kalshi = kalshi_venue()
     grant = change(GRANT, post_only=True, time_in_force="GTC", price=4_400)
     assert b'"post_only":true' in kalshi.build(grant, INSTRUMENT).body
     assert b"post_only" not in kalshi.build(GRANT, INSTRUMENT).body

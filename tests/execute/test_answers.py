@@ -12,12 +12,8 @@ from execute.kalshi import KalshiVenue
 from execute.polymarket import PolymarketVenue
 from execute.ports import Lane, Reply, Request
 from execute.views import Subject
+from tests.execute.unreached import kalshi_venue, polymarket_venue
 from tests.records import binary, granted
-from venues.environment import Environment
-from venues.kalshi import hosts as kalshi_hosts
-from venues.kalshi.auth import Signer
-from venues.polymarket import hosts
-from venues.polymarket.auth import Credentials, Wallet
 from venues.refusal import Outcome
 
 E6 = 1_000_000
@@ -56,25 +52,13 @@ def reply(body, status=200):
 
 @pytest.fixture(scope="module")
 def kalshi() -> KalshiVenue:
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
-    signer = Signer("key", ed25519.Ed25519PrivateKey.generate())
-    return KalshiVenue(signer=signer, endpoints=kalshi_hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"))
+    return kalshi_venue()
 
 
 @pytest.fixture
 def polymarket() -> PolymarketVenue:
-    wallet = Wallet("0x" + "11" * 32)
     instrument = binary("polymarket:0xm", tick_from=[100], tick_to=[9_900], taker_fee_e6=70_000, tokens=[YES, NO])
-    return PolymarketVenue(
-        wallet=wallet,
-        credentials=Credentials(api_key="me", secret="AAAA", passphrase="p"),
-        funder=wallet.address,
-        signature_type=0,
-        chain_id=137,
-        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-        instruments={instrument.instrument: instrument},
-    )
+    return polymarket_venue(instruments={instrument.instrument: instrument})
 
 
 # --- Kalshi

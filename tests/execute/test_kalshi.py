@@ -5,17 +5,13 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.domain.errors import Unavailable
 from core.runtime import topics
 from execute import upkeep
-from execute.kalshi import KalshiVenue
 from execute.ports import Reply
 from schemas.order import PrivateFrame, VenueCall, VenueReport
-from venues.environment import Environment
-from venues.kalshi import hosts
-from venues.kalshi.auth import Signer
+from tests.execute.unreached import kalshi_venue
 
 E6 = 1_000_000
 
@@ -210,10 +206,7 @@ async def test_account_whose_collateral_is_returned_across_events_takes_no_entry
     ],
 )
 async def test_setting_of_the_primary_account_counts(status, configs, fault) -> None:
-    venue = KalshiVenue(
-        signer=Signer("key", ed25519.Ed25519PrivateKey.generate()),
-        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-    )
+    venue = kalshi_venue()
     rows = [{"subaccount_number": number, "enabled": on, "exchange_index": 0} for number, on in configs]
 
     async def call(request, *, lane) -> Reply:
@@ -226,10 +219,7 @@ async def test_setting_of_the_primary_account_counts(status, configs, fault) -> 
 
 
 async def test_venue_that_does_not_say_how_the_account_is_set_is_asked_again() -> None:
-    venue = KalshiVenue(
-        signer=Signer("key", ed25519.Ed25519PrivateKey.generate()),
-        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-    )
+    venue = kalshi_venue()
 
     async def call(request, *, lane) -> Reply:
         return Reply(502, b"", 0, 0)

@@ -3,25 +3,18 @@
 import json
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.domain.errors import Unavailable
 from core.runtime.clock import NS_PER_S
 from core.runtime.topics import ORDER_FRAME
 from execute import kalshi as kalshi_module
-from execute.kalshi import KalshiVenue
 from execute.pages import HALVINGS_MAX, PAGES_MAX, CutOff, as_far_back_as_read
-from execute.polymarket import PolymarketVenue
 from execute.ports import Reply
 from execute.views import Subject
 from schemas.order import VenueCall
 from simulate.faults import parse
+from tests.execute.unreached import kalshi_venue, polymarket_venue
 from tests.leaping import leaping
-from venues.environment import Environment
-from venues.kalshi import hosts as kalshi_hosts
-from venues.kalshi.auth import Signer
-from venues.polymarket import hosts as polymarket_hosts
-from venues.polymarket.auth import Credentials, Wallet
 
 E6 = 1_000_000
 KINDS = {"orders": "orders", "fills": "fills", "positions": "market_positions", "settlements": "settlements"}
@@ -63,22 +56,7 @@ def reply(body) -> Reply:
 
 @pytest.fixture(scope="module")
 def venues() -> dict:
-    wallet = Wallet("0x" + "11" * 32)
-    return {
-        "kalshi": KalshiVenue(
-            signer=Signer("key", ed25519.Ed25519PrivateKey.generate()),
-            endpoints=kalshi_hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-        ),
-        "polymarket": PolymarketVenue(
-            wallet=wallet,
-            credentials=Credentials(api_key="k", secret="AAAA", passphrase="p"),
-            funder=wallet.address,
-            signature_type=0,
-            chain_id=137,
-            endpoints=polymarket_hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-            instruments={},
-        ),
-    }
+    return {"kalshi": kalshi_venue(), "polymarket": polymarket_venue()}
 
 
 def subject(venue: str, **changes) -> Subject:

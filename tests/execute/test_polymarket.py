@@ -9,6 +9,7 @@ from execute.polymarket import PolymarketVenue
 from schemas.decision import Grant
 from schemas.market import Instrument
 from schemas.order import Settled, VenueCall, VenueReport
+from tests.execute.unreached import polymarket_venue
 from tests.records import binary, granted
 from venues.environment import Environment
 from venues.polymarket import hosts
@@ -227,16 +228,7 @@ def vector_grant(vector: dict, instrument: Instrument) -> Grant:
 def test_a_token_of_another_outcome_is_not_signed(vectors: dict) -> None:
     vector = vectors["orders"][0]
     instrument = vector_instrument(vector["inputs"], False)
-    wallet = Wallet(vectors["meta"]["private_key"])
-    venue = PolymarketVenue(
-        wallet=wallet,
-        credentials=Credentials(api_key="k", secret="AAAA", passphrase="p"),
-        funder=wallet.address,
-        signature_type=0,
-        chain_id=137,
-        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-        instruments={},
-    )
+    venue = polymarket_venue(private_key=vectors["meta"]["private_key"])
     grant = vector_grant(vector, instrument)
     with pytest.raises(OffGrid, match="not the NO"):
         venue.build(msgspec.structs.replace(grant, outcome="NO"), instrument)

@@ -15,9 +15,7 @@ from execute.ports import Reply
 from execute.upkeep import REFRESH_TRIES_MAX, Upkeep, outcomes_held
 from execute.views import Held
 from schemas.order import Fill, Settled, Submitting
-from venues.environment import Environment
-from venues.polymarket import hosts
-from venues.polymarket.auth import Credentials, Wallet
+from tests.execute.unreached import polymarket_venue
 
 ONE = 1_000_000
 
@@ -65,16 +63,7 @@ class Chain:
 
 @pytest.fixture
 def venue() -> PolymarketVenue:
-    wallet = Wallet("0x" + "11" * 32)
-    return PolymarketVenue(
-        wallet=wallet,
-        credentials=Credentials(api_key="k", secret="AAAA", passphrase="p"),
-        funder=wallet.address,
-        signature_type=0,
-        chain_id=137,
-        endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"),
-        instruments={},
-    )
+    return polymarket_venue()
 
 
 def sizes(report) -> dict[str, int]:
