@@ -6,10 +6,8 @@ import pytest
 
 from core.runtime import topics
 from core.runtime.clock import SystemClock
-from core.runtime.codec import Codec, FileRegistry
 from core.runtime.flow import Input, Output, TaskContext
 from decide.accounts import AccountsTask
-from infra.cli.app import run
 from infra.cli.reach import Reach
 from infra.cli.tail import Tail, Wish
 from infra.mock_cluster import MockCluster
@@ -28,17 +26,13 @@ def kafka():
 
 
 @pytest.fixture
-def type_(kafka, monkeypatch, capsys):
+def type_(kafka, typed_at):
     """Run a command as `ann` and return (exit code, what it printed)."""
-    monkeypatch.setenv("CROSSBOOK_BOOTSTRAP", kafka.bootstrap)
-    monkeypatch.setenv("CROSSBOOK_RUN", RUN)
-    monkeypatch.setattr(Reach, "codec", property(lambda self: Codec(FileRegistry())))
+    type_ = typed_at(kafka, RUN)
 
     def typed(*arguments: str) -> tuple[int, str]:
         by = [] if arguments[:2] == ("limits", "show") else ["--by", "ann", "--why", "a test"]
-        code = run([*arguments, *by])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        return type_(*arguments, *by)
 
     return typed
 

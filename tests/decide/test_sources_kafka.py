@@ -32,38 +32,56 @@ def kafka():
         yield cluster
 
 
-def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_book_does(kafka):
-    codec = Codec(FileRegistry())
+class Line:
+    """The log of one account set of a run: what is published to its sources, and what its sequencer makes of that."""
 
-    def publisher(stage):
-        return Publisher(
-            bootstrap=kafka.bootstrap, codec=codec, clock=SystemClock(), run=RUN, stage=stage, partitions=1
+    def __init__(self, kafka, run, known):
+        self._kafka, self._run, self.codec = kafka, run, Codec(FileRegistry())
+        desk, self.books = self._publisher("decide"), self._publisher("derive")
+        for topic, key, record in known:
+            desk.publish(Output(topic, key, record))
+        assert desk.wait_acknowledged(WAIT_S)
+        self.sequencer = Sequencer(
+            log_topic=topics.DECISION_ACCOUNT,
+            partition=0,
+            sources=ACCOUNT_SOURCES,
+            plan=AccountPlan(0, 1),
+            publisher=self._publisher("decide"),
+            codec=self.codec,
+            clock=SystemClock(),
+            bootstrap=kafka.bootstrap,
+            read_run=run,
+            stage="decide",
         )
+        name = topics.DECISION_ACCOUNT.name(run)
+        self.reader = LogReader.assigned(kafka.bootstrap, group=f"{run}.t", positions=[from_beginning(name, 1)[0]])
 
-    desk, books = publisher("decide"), publisher("derive")
-    for topic, key, record in (
+    def _publisher(self, stage):
+        return Publisher(
+            bootstrap=self._kafka.bootstrap, codec=self.codec, clock=SystemClock(), run=self._run, stage=stage,
+            partitions=1,
+        )  # fmt: skip
+
+    def __enter__(self):
+        self.sequencer.start()
+        return self
+
+    def __exit__(self, *_):
+        self.sequencer.stop()
+        self.reader.close()
+
+    def read(self, records_max, timeout_s):
+        messages, _ = self.reader.batch(records_max, timeout_s)
+        return [self.codec.decode(value_bytes(message)) for message in messages]
+
+
+def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_book_does(kafka):
+    known = (
         (topics.DECISION_PROFILE, "kalshi:main", profile("kalshi")),
         (topics.DECISION_LIMIT, "main", limit(day_loss_halt_e6=5)),
         (topics.DECISION_LEDGER, f"kalshi:main|{KALSHI}|YES", holding("kalshi:main", KALSHI)),
-    ):
-        desk.publish(Output(topic, key, record))
-    assert desk.wait_acknowledged(WAIT_S)
-    sequencer = Sequencer(
-        log_topic=topics.DECISION_ACCOUNT,
-        partition=0,
-        sources=ACCOUNT_SOURCES,
-        plan=AccountPlan(0, 1),
-        publisher=publisher("decide"),
-        codec=codec,
-        clock=SystemClock(),
-        bootstrap=kafka.bootstrap,
-        read_run=RUN,
-        stage="decide",
     )
-    name = topics.DECISION_ACCOUNT.name(RUN)
-    reader = LogReader.assigned(kafka.bootstrap, group=f"{RUN}.t", positions=[from_beginning(name, 1)[0]])
-    sequencer.start()
-    try:
+    with Line(kafka, RUN, known) as line:
         found, version, deadline = [], 0, time.monotonic() + WAIT_S
         while sum(isinstance(one, Quote) for one in found) < 3 and time.monotonic() < deadline:
             # Books may start at their end: they are said again until they are seen.
@@ -71,15 +89,11 @@ def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_boo
                 version += 1
                 seen = depth(instrument, version)
                 for record in (seen, quote(seen)):
-                    books.publish(Output(topics.DERIVED_BOOK, instrument, record))
-            books.publish(Output(topics.DERIVED_BOOK, "", Tick(partition=0, ts_ns=version)))
-            books.serve()
-            messages, _ = reader.batch(100, 0.05)
-            found += [codec.decode(value_bytes(message)) for message in messages]
-    finally:
-        sequencer.stop()
-        reader.close()
-    assert sequencer.failure is None
+                    line.books.publish(Output(topics.DERIVED_BOOK, instrument, record))
+            line.books.publish(Output(topics.DERIVED_BOOK, "", Tick(partition=0, ts_ns=version)))
+            line.books.serve()
+            found += line.read(100, 0.05)
+    assert line.sequencer.failure is None
     assert {type(record) for record in found} == {Clock, Limit, Profile, Quote, Tick}
     assert {record.instrument for record in found if isinstance(record, Quote)} == {KALSHI}
     versions = [record.version_offset for record in found if isinstance(record, Quote)]
@@ -91,37 +105,11 @@ def test_quotes_of_what_is_held_reach_the_accounts_log_and_nothing_else_of_a_boo
 
 def test_the_words_of_markets_reach_the_accounts_log_whether_or_not_anything_of_them_is_held(kafka):
     """A saga may be about to hold them: their grids are what its next order is made of."""
-    codec = Codec(FileRegistry())
-
-    def publisher(stage):
-        return Publisher(
-            bootstrap=kafka.bootstrap, codec=codec, clock=SystemClock(), run=WORDS, stage=stage, partitions=1
-        )
-
-    desk, books = publisher("decide"), publisher("derive")
-    for topic, key, record in (
+    known = (
         (topics.DECISION_PROFILE, "kalshi:main", profile("kalshi")),
         (topics.DECISION_LIMIT, "main", limit()),
-    ):
-        desk.publish(Output(topic, key, record))
-    assert desk.wait_acknowledged(WAIT_S)
-    sequencer = Sequencer(
-        log_topic=topics.DECISION_ACCOUNT,
-        partition=0,
-        sources=ACCOUNT_SOURCES,
-        plan=AccountPlan(0, 1),
-        publisher=publisher("decide"),
-        codec=codec,
-        clock=SystemClock(),
-        bootstrap=kafka.bootstrap,
-        read_run=WORDS,
-        stage="decide",
     )
-    reader = LogReader.assigned(
-        kafka.bootstrap, group=f"{WORDS}.t", positions=[from_beginning(topics.DECISION_ACCOUNT.name(WORDS), 1)[0]]
-    )
-    sequencer.start()
-    try:
+    with Line(kafka, WORDS, known) as line:
         found, number, deadline = [], 0, time.monotonic() + WAIT_S
         while not any(isinstance(one, Status) for one in found) and time.monotonic() < deadline:
             number += 1
@@ -131,12 +119,9 @@ def test_the_words_of_markets_reach_the_accounts_log_whether_or_not_anything_of_
                 tick_from=[0], tick_to=[10_000], tick_step=[100], recv_ts_ns=number,
             )  # fmt: skip
             for record in (seen, quote(seen), word):
-                books.publish(Output(topics.DERIVED_BOOK, KALSHI, record))
-            assert books.wait_acknowledged(WAIT_S)
-            found += [codec.decode(value_bytes(message)) for message in reader.batch(500, 0.3)[0]]
-    finally:
-        reader.close()
-        sequencer.stop()
-    assert sequencer.failure is None
+                line.books.publish(Output(topics.DERIVED_BOOK, KALSHI, record))
+            assert line.books.wait_acknowledged(WAIT_S)
+            found += line.read(500, 0.3)
+    assert line.sequencer.failure is None
     assert any(isinstance(one, Status) and one.tick_step == [100] for one in found)
     assert not any(isinstance(one, Quote | Depth | Tick) for one in found)
