@@ -32,7 +32,7 @@ from decide.admission import Known
 from decide.claims import Claim, Place
 from decide.ledger import Account, Booked
 from decide.links import Instruments
-from decide.marks import Mark, Marks, Word
+from decide.marks import Mark, Marks, PayoutWord
 from decide.payouts import Paid
 from decide.positions import Book
 from decide.risk import Risk
@@ -85,7 +85,7 @@ class _Paid(msgspec.Struct, frozen=True):
 
 
 class _Word(msgspec.Struct, frozen=True):
-    word: Word
+    word: PayoutWord
 
 
 class _Claims(msgspec.Struct, frozen=True):

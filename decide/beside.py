@@ -19,7 +19,7 @@ from core.domain.units import ONE_DOLLAR_E4, ceil_div
 from decide.account_set import AccountSet
 from decide.conduct import open_cost_e6, resting_fee_e6
 from decide.ledger import Account, Freed, HoldingKey
-from decide.marks import Words
+from decide.marks import PayoutWords
 from decide.orders import Order
 from schemas.decision import Grant
 from schemas.enums import Outcome
@@ -66,7 +66,7 @@ class Compared(NamedTuple):
 
 
 def compare(
-    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: Words, now_ns: int
+    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
 ) -> Compared:
     """Return what can be compared of a report that is later than our last fill; it also says what has come by now."""
     ledger = accounts.ledgers[report.account]

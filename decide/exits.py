@@ -12,7 +12,7 @@ from core.domain.units import ONE_DOLLAR_E4
 from core.runtime.clock import NS_PER_S
 from decide.account_set import AccountSet
 from decide.admission import Known
-from decide.conduct import on_grid, worse_price
+from decide.conduct import OPPOSITE, on_grid, worse_price
 from decide.marks import Mark, Marks
 from decide.positions import PositionKey
 from decide.risk import Exit
@@ -141,6 +141,5 @@ def _limit(instrument: Instrument, mark: Mark, side: Side, slip_e4: int) -> int 
     if on_grid(instrument, wanted):
         return wanted
     # Off the grid, or beyond its end: the nearest price that is not further away than was allowed.
-    other: Side = "SELL" if side == "BUY" else "BUY"
-    found = worse_price(instrument, other, max(min(wanted, ONE_DOLLAR_E4), 0), 1)
+    found = worse_price(instrument, OPPOSITE[side], max(min(wanted, ONE_DOLLAR_E4), 0), 1)
     return found if found is not None else best

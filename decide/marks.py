@@ -36,7 +36,7 @@ class Mark:
     seen_ns: int = 0
 
 
-class Word(NamedTuple):
+class PayoutWord(NamedTuple):
     """What a determined market pays, by its own word so far: one YES at 1e-6, -1 when it took the word back."""
 
     payout_e6: int
@@ -45,10 +45,10 @@ class Word(NamedTuple):
 
 
 @dataclass
-class Words:
+class PayoutWords:
     """The words of markets: of all that are held, and of the newest ones, `WORDS_MAX` together."""
 
-    by_instrument: dict[str, Word] = field(default_factory=dict)
+    by_instrument: dict[str, PayoutWord] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     """instruments whose words are not written down as they are, or no more"""
 
@@ -69,7 +69,7 @@ class Words:
             known is None or is_settled or (known.is_settled and known.payout_e6 >= 0 and said.status == "CLOSED")
         ):
             return False
-        self.by_instrument[said.instrument] = Word(payout_e6, said.recv_ts_ns, is_settled)
+        self.by_instrument[said.instrument] = PayoutWord(payout_e6, said.recv_ts_ns, is_settled)
         self.changed.add(said.instrument)
         return known is None or known.payout_e6 != payout_e6 or known.is_settled != is_settled
 
@@ -101,7 +101,7 @@ class Marks:
     """All marks of one log."""
 
     by_instrument: dict[str, Mark] = field(default_factory=dict)
-    words: Words = field(default_factory=Words)
+    words: PayoutWords = field(default_factory=PayoutWords)
     ticks: dict[int, int] = field(default_factory=dict)
     """partition of `derived.book` -> time of its last tick"""
     changed: set[str] = field(default_factory=set)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from decide.account_set import AccountSet
 from decide.ledger import Account, Difference, HoldingKey
-from decide.marks import Words
+from decide.marks import PayoutWords
 from decide.payouts import Rate, rate_of
 from decide.risk import DIFFERS, WHOLE
 from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, look, outside_e6
@@ -57,7 +57,7 @@ Verdict = Healed | Frozen
 
 
 def reconcile(
-    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: Words, now_ns: int
+    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
 ) -> list[Verdict]:
     """Hold a report against the ledger, move the ledger where that is due, and return what was done.
 
@@ -108,7 +108,7 @@ def _judge_beside(
     report: VenueReport,
     found: Difference,
     doubts: Mapping[str, Doubt],
-    words: Words,
+    words: PayoutWords,
 ) -> list[Verdict]:
     """Judge what no market explains that is waited for, and the markets that were waited for too long."""
     ledger, accepted = accounts.ledgers[report.account], accounts.risk.accepted
@@ -146,7 +146,7 @@ def _judge_tokens(
     report: VenueReport,
     found: Difference,
     instruments: Mapping[str, Instrument],
-    words: Words,
+    words: PayoutWords,
 ) -> list[Verdict]:
     """Judge a lasting difference where payouts are stated nowhere: the cash says what was redeemed."""
     ledger = accounts.ledgers[report.account]
@@ -179,7 +179,7 @@ def _judge(accounts: AccountSet, heal_max_e6: int, key: HoldingKey, size: int) -
     return Healed("EXTERNAL", instrument, outcome, size, 0, "stated by two reports with nothing in flight")
 
 
-def _take_settled(accounts: AccountSet, key: HoldingKey, size: int, words: Words) -> Healed:
+def _take_settled(accounts: AccountSet, key: HoldingKey, size: int, words: PayoutWords) -> Healed:
     """Take what is gone of a settled market as a human accepted it."""
     accounts.risk.accepted.pop(key[0], None)
     why, paid_e6 = "settled, and taken as the venue has it by a human", words.payout_e6(key[0])
@@ -228,7 +228,7 @@ def _gone_for_good(ledger: Account, found: Difference, instruments: Mapping[str,
 
 
 def _settled(
-    ledger: Account, found: Difference, instruments: Mapping[str, Instrument], words: Words
+    ledger: Account, found: Difference, instruments: Mapping[str, Instrument], words: PayoutWords
 ) -> Sequence[Healed]:
     """Return the settlements that explain what is gone of settled markets, none if nothing does so alone."""
     gone = {*_gone_for_good(ledger, found, instruments)}

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from core.runtime import log as logs
 from decide.account_set import AccountSet
 from decide.ledger import Account, HoldingKey
-from decide.marks import Words
+from decide.marks import PayoutWords
 from decide.payouts import Closed, Paid, Provisional, order_of, paid_yes_e6, rate_of, says_the_same
 from decide.risk import DIFFERS
 from decide.turn import Turn, write_ledger
@@ -71,7 +71,7 @@ def write_entry(ledger: Account, said: Said, turn: Turn) -> str:
 class Settlements:
     """Keeps what is provisional equal to the markets' words, and books what the venue says it paid."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: PayoutWords) -> None:
         """`words` are those of the task's state: `accounts` fills them."""
         self._words = words
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
 from decide.ledger import Account, Difference, HoldingKey, Wait
-from decide.marks import Words
+from decide.marks import PayoutWords
 from schemas.market import Instrument
 
 PAYOUT_WAIT_NS_MAX = 60 * NS_PER_S
@@ -76,7 +76,7 @@ def look(
     ledger: Account,
     found: Difference,
     instruments: Mapping[str, Instrument],
-    words: Words,
+    words: PayoutWords,
     as_of_ns: int,
     now_ns: int,
 ) -> dict[str, Doubt]:
@@ -138,7 +138,7 @@ def _early_e6(
     ledger: Account,
     found: Difference,
     instruments: Mapping[str, Instrument],
-    words: Words,
+    words: PayoutWords,
     as_of_ns: int,
     doubts: Mapping[str, Doubt],
 ) -> int:
@@ -166,7 +166,7 @@ def _has_ended(ledger: Account, key: HoldingKey, described: Instrument | None, a
     return described.status in _ENDS or 0 < described.close_ts_ns <= as_of_ns
 
 
-def _highest_e6(ledger: Account, key: HoldingKey, words: Words) -> int:
+def _highest_e6(ledger: Account, key: HoldingKey, words: PayoutWords) -> int:
     """Return the most that a holding may be paid: what its market says, in whole cents, else a dollar a contract."""
     payout_e6 = words.payout_e6(key[0])
     if payout_e6 < 0:
