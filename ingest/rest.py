@@ -53,8 +53,11 @@ class RestClient:
         self._pause_s = 0.0
         self.pace(per_s)
         self._next_s = 0.0
+        self._request_s_max = request_s_max
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=request_s_max), connector=aiohttp.TCPConnector(limit=2)
+            # Its own limit loses a cancellation that comes in the turn of the loop in which it strikes; `_ask` has ours.
+            timeout=aiohttp.ClientTimeout(total=None),
+            connector=aiohttp.TCPConnector(limit=2),
         )
 
     def pace(self, per_s: float) -> None:
@@ -133,9 +136,12 @@ class RestClient:
         pairs = [(k, one) for k, v in query.items() for one in ([v] if isinstance(v, str) else v)]
         headers = {"Content-Type": "application/json"} if body else {}
         try:
-            async with self._session.request(
-                method, self._base + path, params=pairs, data=body or None, headers=headers
-            ) as answer:
+            async with (
+                asyncio.timeout(self._request_s_max),
+                self._session.request(
+                    method, self._base + path, params=pairs, data=body or None, headers=headers
+                ) as answer,
+            ):
                 found = bytearray()
                 async for part in answer.content.iter_any():
                     found += part

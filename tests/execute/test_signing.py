@@ -11,11 +11,11 @@ from core.domain.errors import MalformedFrame, Unavailable
 from core.runtime import metrics
 from core.runtime.clock import NS_PER_MS, SystemClock
 from execute import signing
-from execute.calls import Http, TooLate
+from execute.calls import TooLate
 from execute.kalshi import KalshiVenue
-from execute.limiter import Limiter
 from execute.ports import Lane, Request
 from execute.signing import Signatures
+from tests.execute.unreached import calls_to
 from venues.environment import Environment
 from venues.kalshi import hosts
 from venues.kalshi.auth import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Signer, verify
@@ -178,13 +178,6 @@ async def test_close_ends_the_thread_whatever_waits_for_it() -> None:
 # --- order and time
 
 
-class Tape:
-    account = "kalshi:main"
-
-    def frame(self, record) -> None:
-        pass
-
-
 async def _venue_that_notes(heard: list[str]) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -197,25 +190,11 @@ async def _venue_that_notes(heard: list[str]) -> asyncio.Server:
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
 
-async def _http(base: str, venue: KalshiVenue) -> Http:
-    clock = SystemClock()
-    return Http(
-        base=base,
-        venue=venue,
-        journal=Tape(),
-        limiter=Limiter(venue.budgets, clock),
-        clock=clock,
-        timeout_s=2.0,
-        on_refusal=lambda _: None,
-    )
-
-
 async def test_requests_leave_in_the_order_of_their_tokens_however_long_each_signature_takes() -> None:
     heard: list[str] = []
     server = await _venue_that_notes(heard)
     venue = slow_kalshi()
-    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, await _http(base, venue) as http:
+    async with server, calls_to(server.sockets[0].getsockname()[1], venue) as http:
         warm = [READ._replace(path="/warm") for _ in range(6)]
         await asyncio.gather(*(http.call(one, lane=Lane.REPORT) for one in warm))
         heard.clear()
@@ -234,8 +213,7 @@ async def test_a_request_that_gives_up_while_it_is_signed_keeps_nobody_behind_it
     server = await _venue_that_notes(heard)
     venue = slow_kalshi()
     venue.took_s["DELETE"] = 0.1
-    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, await _http(base, venue) as http:
+    async with server, calls_to(server.sockets[0].getsockname()[1], venue) as http:
         first = asyncio.ensure_future(http.call(READ._replace(method="DELETE", path="/0"), lane=Lane.CANCEL))
         second = asyncio.ensure_future(http.call(READ._replace(path="/1"), lane=Lane.REPORT))
         await asyncio.sleep(0.02)
@@ -249,8 +227,7 @@ async def test_send_by_that_passes_during_a_signature_keeps_the_bytes_here() -> 
     server = await _venue_that_notes(heard)
     venue = slow_kalshi()
     venue.took_s["POST"] = 0.1
-    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, await _http(base, venue) as http:
+    async with server, calls_to(server.sockets[0].getsockname()[1], venue) as http:
         order = READ._replace(method="POST", path="/order", bucket="write")
         with pytest.raises(TooLate, match="send_by passed"):
             await http.call(order, lane=Lane.NEW, send_by_ns=SystemClock().now_ns() + 30 * NS_PER_MS)
@@ -299,8 +276,7 @@ async def test_a_key_that_fails_in_its_own_words_lets_not_a_byte_leave() -> None
     heard: list[str] = []
     server = await _venue_that_notes(heard)
     venue = Weak(signer=Signer("key", RSA), endpoints=hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1"))
-    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, await _http(base, venue) as http:
+    async with server, calls_to(server.sockets[0].getsockname()[1], venue) as http:
         with pytest.raises(Unavailable, match="digest too large"):
             await http.call(READ, lane=Lane.REPORT)
     assert heard == []

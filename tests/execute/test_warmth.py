@@ -5,22 +5,19 @@ import dataclasses
 
 import pytest
 from aiohttp import web, web_protocol
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from core.runtime.clock import SystemClock
 from core.runtime.settings import load
 from decide.conduct import CONDUCTS
 from execute import calls
-from execute.calls import KEEPALIVE_S, Http
-from execute.kalshi import DATA_AGE_PATH, KalshiVenue
+from execute.calls import KEEPALIVE_S
+from execute.kalshi import DATA_AGE_PATH
 from execute.limiter import Limiter
 from execute.ports import Lane
 from execute.process import timing_of
 from execute.settings import ExecuteSettings
 from execute.warmth import PAUSE_MIN_S, Warmth
-from venues.environment import Environment
-from venues.kalshi import hosts
-from venues.kalshi.auth import Signer
+from tests.execute.unreached import calls_to, kalshi_venue
 
 E6 = 1_000_000
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
@@ -84,13 +81,6 @@ async def test_none_is_kept_warm_where_none_is_asked_for(new_bench) -> None:
         assert running.gateway._http.opened == opened
 
 
-class Tape:
-    account = "kalshi:main"
-
-    def frame(self, record) -> None:
-        pass
-
-
 class Listener:
     """A venue that answers one read; its patience with idle connections is what a test gives it."""
 
@@ -118,7 +108,7 @@ class Listener:
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await self._site.start()
-        self.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.port = self._runner.addresses[0][1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,19 +123,9 @@ class Kept:
     """The connections of one account to a listener, kept warm."""
 
     def __init__(self, listener: Listener, *, connections: int = 2, interval_s: float = 15.0) -> None:
-        endpoints = hosts.endpoints(Environment.SIMULATED, simulated="127.0.0.1:1")
-        self.venue = KalshiVenue(signer=Signer("key", ed25519.Ed25519PrivateKey.generate()), endpoints=endpoints)
-        clock = SystemClock()
-        self.limiter = Limiter(self.venue.budgets, clock)
-        self.http = Http(
-            base=listener.base,
-            venue=self.venue,
-            journal=Tape(),
-            limiter=self.limiter,
-            clock=clock,
-            timeout_s=2.0,
-            on_refusal=lambda _: None,
-        )
+        self.venue = kalshi_venue()
+        self.limiter = Limiter(self.venue.budgets, SystemClock())
+        self.http = calls_to(listener.port, self.venue, limiter=self.limiter)
         self.warmth = Warmth(venue=self.venue, http=self.http, connections=connections, interval_s=interval_s)
 
     async def __aenter__(self) -> "Kept":
@@ -193,7 +173,7 @@ async def test_a_venue_that_closes_every_connection_is_asked_ever_more_seldom() 
 
 async def test_only_the_venues_own_host_is_believed(monkeypatch) -> None:
     async with Listener(patience_s=30, says="timeout=1") as listener, Kept(listener, connections=0) as kept:
-        elsewhere = kept.venue.touch()._replace(path=f"{listener.base}{DATA_AGE_PATH}", is_public=True)
+        elsewhere = kept.venue.touch()._replace(path=f"http://127.0.0.1:{listener.port}{DATA_AGE_PATH}", is_public=True)
         await kept.http.call(elsewhere, lane=Lane.REPORT)
         assert kept.http.patience_s == KEEPALIVE_S
         await kept.http.call(kept.venue.touch(), lane=Lane.REPORT)

@@ -1,10 +1,14 @@
 """The protocol of each venue by itself: requests are built and answers read, and no host is behind its endpoints."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from core.runtime.clock import SystemClock
+from execute.calls import Http
 from execute.kalshi import KalshiVenue
+from execute.limiter import Limiter
 from execute.polymarket import PolymarketVenue
 from schemas.market import Instrument
 from venues.environment import Environment
@@ -14,6 +18,29 @@ from venues.polymarket import hosts as polymarket_hosts
 from venues.polymarket.auth import Credentials, Wallet
 
 NOWHERE = "127.0.0.1:1"
+
+
+class Tape:
+    """A journal that keeps nothing."""
+
+    account = "kalshi:main"
+
+    def frame(self, record: Any) -> None:
+        pass
+
+
+def calls_to(port: int, venue: Any, *, limiter: Limiter | None = None, timeout_s: float = 2.0) -> Http:
+    """Return what asks a listener on loopback as that venue."""
+    clock = SystemClock()
+    return Http(
+        base=f"http://127.0.0.1:{port}",
+        venue=venue,
+        journal=Tape(),
+        limiter=limiter or Limiter(venue.budgets, clock),
+        clock=clock,
+        timeout_s=timeout_s,
+        on_refusal=lambda _: None,
+    )
 
 
 def kalshi_venue() -> KalshiVenue:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from aiohttp import web
@@ -138,5 +139,30 @@ def test_nobody_there_is_unavailable_and_counts() -> None:
         async with RestClient("http://127.0.0.1:1", clock, gate, request_s_max=1, per_s=1_000) as rest:
             with pytest.raises(Unavailable, match="left alone after 3 failures"):
                 await rest.get("/x")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.005])
+def test_a_task_that_is_told_to_end_in_the_moment_its_request_times_out_ends(lag_s) -> None:
+    async def scenario() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        clock = SystemClock()
+        gate = HostGate("venue.test", clock, BreakerLimits(100, 30.0), 2)
+        async with server, RestClient(base, clock, gate, request_s_max=0.2, per_s=1_000) as rest:
+            with pytest.raises(Unavailable, match="TimeoutError"):
+                await rest.get("/x", tries=1)
+            task = asyncio.create_task(rest.get("/x", tries=1))
+            await asyncio.sleep(0.05)
+            # Both are due when the loop runs again: a machine that is busy does this by itself.
+            asyncio.get_running_loop().call_later(0.2 + lag_s, task.cancel)
+            time.sleep(0.4)  # noqa: ASYNC251 - the loop is to stand
+            await asyncio.wait({task}, timeout=5)
+            assert task.cancelled()
 
     asyncio.run(scenario())
