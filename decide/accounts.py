@@ -107,6 +107,7 @@ class AccountsTask:
             case Instrument():
                 self._know(record)
                 self._hear(record, turn)
+                self._bind_resting(record.instrument, turn)
             case Notice():
                 self._known.instruments.notice(record)
                 self._state.changed_known[f"notice/{record.instrument or record.event_group}"] = None
@@ -141,6 +142,12 @@ class AccountsTask:
         name = instrument.instrument
         self._known.instruments[name] = Words(grid=self._state.grids.get(name)).applied(instrument)
         self._state.changed_known[f"instrument/{name}"] = None
+
+    def _bind_resting(self, instrument: str, turn: Turn) -> None:
+        """Reserve for what rests there by the fees that are stated now: it may rest a day, and be filled at any moment."""
+        for accounts in self._sets.values():
+            resting = [saga for saga in accounts.resting() if saga.legs[0].leg.instrument == instrument]
+            self._go_on(accounts, resting, turn)
 
     def _on_status(self, status: Status, turn: Turn) -> None:
         name = status.instrument
@@ -360,6 +367,7 @@ class AccountsTask:
     def _advance(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         """Take the saga's next steps if nothing stands in their way, then write down where it is."""
         accounts.changed_sagas.add(saga.intent.id)
+        self._refresh(accounts, saga, turn.now_ns)
         if saga.rest is not None:
             self._quotes.step(accounts, saga, turn)
         else:
@@ -376,7 +384,6 @@ class AccountsTask:
 
     def _trade(self, accounts: AccountSet, saga: Saga, turn: Turn) -> None:
         blocked: dict[int, str] = {}
-        self._refresh(accounts, saga, turn.now_ns)
         step = advance(saga, turn.now_ns)
         if isinstance(step, Together):
             # Each was asked for everything in this turn, all or none (`admission`): nothing can stand in its way.
@@ -395,7 +402,7 @@ class AccountsTask:
             saga.state, saga.reason = step.state, step.reason
 
     def _refresh(self, accounts: AccountSet, saga: Saga, now_ns: int) -> None:
-        """Let what a saga orders next be bound by its instruments as they are now: grid, steps, minimums, fees."""
+        """Let what a saga orders and reserves be bound by its instruments as they are now: grid, steps, minimums, fees."""
         for leg in saga.legs:
             known = self._known.instruments.get(leg.leg.instrument)
             # One that cannot be read says nothing an order could be made of: what was known before stays.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from decide.conduct import resting_fee_e6
 from schemas.decision import Amend, Cancel, Grant, Saga
 from tests.decide.quotes import BID, ONE, SECOND, SIZE, of, quote_intent, word
 
@@ -601,3 +602,20 @@ def test_exit_of_what_another_strategy_nets_away_is_told_apart_from_what_is_gone
     # A strategy that never bought any is told that nothing is held.
     assert trade("d", "mo-3", "SELL", price=4_800, reduces=True) == []
     assert saga(log, "d").reason == "NOT_HELD"
+
+
+@VENUES
+def test_a_fee_that_rises_while_a_quote_rests_is_reserved_at_once_and_of_each_move(make, venue):
+    log, name = make.accounts().start(), name_of(make, venue)
+    log.feed(make.instrument(name, taker_fee_e6=0, recv_ts_ns=log.now_ns))
+    grant = resting(make, log, instrument=name)
+    assert reserved(log) == 4_500_000
+    dearer = make.instrument(name, taker_fee_e6=70_000, recv_ts_ns=log.now_ns + 1)
+    log.feed(dearer)
+    assert reserved(log) == 4_500_000 + resting_fee_e6(dearer, BID, SIZE) > 4_600_000
+    if venue == "kalshi":
+        assert of(Amend, log.feed(word(log, "REPLACE", price=BID + 100, size=SIZE)))
+        amended(log, grant, BID + 100, SIZE)
+        assert reserved(log) == 4_600_000 + resting_fee_e6(dearer, BID + 100, SIZE)
+    log.update(grant, "CANCELLED", event_id="end")
+    assert ended(log, reason="CANCELLED")
