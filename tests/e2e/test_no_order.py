@@ -176,12 +176,12 @@ class Stage(Running):
         )
         for found in scan.records(self.reach, noted):
             record = found.record
-            if isinstance(record, Quote | Depth | Tick):
-                stamp = unpack(found.message.headers())
-                log = story.books if found.noun == topics.DERIVED_BOOK.noun else story.inputs
-                log.append(Seen(found.partition, found.offset, record, stamp))
-            elif found.noun == topics.DECISION_INPUT.noun:
+            if found.noun == topics.DECISION_INPUT.noun:
                 story.inputs.append(Seen(found.partition, found.offset, record, unpack(found.message.headers())))
+            elif found.noun == topics.DERIVED_BOOK.noun:
+                # What accounts are shown of it, on a log of theirs, strategies do not see.
+                if isinstance(record, Quote | Depth | Tick):
+                    story.books.append(Seen(found.partition, found.offset, record))
             elif isinstance(record, Intent | Grant):
                 known = story.intents if isinstance(record, Intent) else story.grants
                 known.setdefault(record.id, record)
