@@ -94,7 +94,9 @@ def _exit(
     """Return the exit of one position, None where it cannot be sold now."""
     account, name = key
     instrument, mark = known.instruments.get(name), marks.by_instrument.get(name)
-    if instrument is None or mark is None or not marks.is_young(name, turn.now_ns):
+    # Our own fill is a mark for a while, but no book: nobody bids there.
+    is_quoted = mark is not None and mark.partition >= 0 and marks.is_young(name, turn.now_ns)
+    if instrument is None or mark is None or not is_quoted:
         return None
     side: Side = "SELL" if position > 0 else "BUY"
     price = _limit(instrument, mark, side, slip_e4)

@@ -216,3 +216,13 @@ def test_a_late_command_takes_nothing_back(make):
     risk.command(make.command("RUNNING", ts_ns=START_NS + 1))
     risk.command(make.command("REDUCING", flatten_slip_e4=SLIP, ts_ns=START_NS))
     assert risk.commands["SET", ""].state == "RUNNING"
+
+
+def test_a_fill_is_no_book_to_sell_on(make):
+    log = make.accounts().start(limits=make.limit(day_loss_halt_e6=500 * ONE))
+    buy(make, log)
+    flatten(make, log)
+    assert beat(make, log) == []
+    mark(make, log)
+    (grant,) = beat(make, log, 2_000)
+    assert (grant.price, grant.version_offset) == (4_500 - SLIP, 1)
