@@ -252,7 +252,10 @@ class AccountSet:
         holding = ledger.holding(instrument, outcome)
         held = holding.sellable
         if ledger.nets:
-            held = max(holding.size if side == "SELL" else -holding.size, 0)
+            sign = 1 if side == "SELL" else -1
+            # What a human entered and no report shows yet may never come: sold, it would be a short.
+            coming = sum(max(sign * one.size, 0) for one in ledger.coming if one.key == (instrument, outcome))
+            held = max(sign * holding.size - coming, 0)
         return held - sum(
             order.unfilled
             for order in self.orders.open_on(instrument)

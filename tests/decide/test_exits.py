@@ -10,6 +10,7 @@ from decide.sources import AccountPlan
 from schemas.decision import Grant, Saga
 from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, POLY, START_NS
+from tests.decide.test_postings import posting
 
 OTHER = "kalshi:KX-2"
 SLIP = 300
@@ -226,3 +227,21 @@ def test_a_fill_is_no_book_to_sell_on(make):
     mark(make, log)
     (grant,) = beat(make, log, 2_000)
     assert (grant.price, grant.version_offset) == (4_500 - SLIP, 1)
+
+
+def test_what_was_entered_is_not_sold_before_a_report_shows_it(make):
+    log = make.accounts().start()
+    buy(make, log, size=4 * ONE)
+    log.clock(1_000)
+    log.feed(posting(log, "TRANSFER", instrument=KALSHI, outcome="YES", size=10 * ONE))
+    mark(make, log)
+    flatten(make, log)
+    # Ours and the entered one are of one number there: no more is sold than is shown, of whomever it is.
+    (grant,) = beat(make, log)
+    assert (grant.side, grant.size) == ("SELL", 4 * ONE)
+    log.done(grant, 4 * ONE, 4_500)
+    assert beat(make, log, 10_000) == []
+    log.clock(1_000)
+    log.report("kalshi:main", log.task._sets["main"].ledgers["kalshi:main"].cash_e6, [(KALSHI, "YES", 10 * ONE)])
+    (grant,) = beat(make, log, 100_000)
+    assert (grant.side, grant.size) == ("SELL", 6 * ONE)
