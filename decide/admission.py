@@ -414,8 +414,13 @@ def _is_there(needs: Mapping[tuple[str, int], int], accounts: AccountSet, known:
 def _within_budgets(
     intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int, own_e6: int = 0
 ) -> Refusal | None:
+    if is_exit(intent):
+        # It binds nothing, so it is let through however much is used. What rests can wait for the order rate.
+        (leg,), (instrument,) = intent.legs, sized.instruments
+        is_slow = leg.rests and not budgets.rate_allows(accounts.risk, instrument.venue, 1, now_ns)
+        return Refusal.BUDGET_RATE if is_slow else None
     needs = [
-        Need(leg.account, instrument, 0 if leg.reduces else _cost_e6(leg, one, own_e6))
+        Need(leg.account, instrument, _cost_e6(leg, one, own_e6))
         for leg, instrument, one in zip(intent.legs, sized.instruments, sized.walk.legs, strict=True)
     ]
     over = budgets.refuse(intent, needs, accounts, known, now_ns)
