@@ -40,6 +40,8 @@ class Refusal(StrEnum):
     """only hedges are allowed"""
     STOPPED = "STOPPED"
     """its strategy, a venue or an instrument is, by command, by limit or for a difference from the venue's report"""
+    FLATTENING = "FLATTENING"
+    """a quote that reduces would hold back what a command asks to be sold"""
     STALE_MARK = "STALE_MARK"
     """losses are limited, and what is held cannot be valued now"""
     OFF_TIME = "OFF_TIME"
@@ -180,7 +182,9 @@ def stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
     if part not in {"RUNNING", "REDUCING"}:
         return Refusal.STOPPED
     if is_exit(intent):
-        return None
+        (leg,) = intent.legs
+        is_sold = accounts.risk.flatten_slip_e4(intent.strategy, leg.account, leg.instrument) >= 0
+        return Refusal.FLATTENING if leg.rests and is_sold else None
     if whole == "REDUCING":
         return Refusal.REDUCING
     if part == "REDUCING":
