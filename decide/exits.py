@@ -3,8 +3,8 @@
 While such a command stands, each open position in its scope is an exit: an intent of one leg that reduces, at the best
 opposite price of a book that is LIVE less the slip, one at a time for each strategy and instrument. It goes through
 admission, grants and gateways like any other. What is part of a saga that is open waits for its end; what is HOLDING
-needs `crossbook sagas unwind`. The strategy's own quotes are taken back for it, and no new one is let in (`admission`).
-A position that stays is tried again ever more seldom.
+needs a human's word (`crossbook sagas unwind`). The strategy's own quotes are taken back for it, and no new one is let
+in (`admission`). A position that stays is tried again ever more seldom.
 """
 
 from collections.abc import Iterator
@@ -67,13 +67,17 @@ def due(accounts: AccountSet, known: Known, marks: Marks, turn: Turn) -> Iterato
 
 
 def _busy(accounts: AccountSet) -> Iterator[tuple[str, str]]:
-    """Yield what is no exit's yet: instruments of sagas under way, for every strategy (""), or where one's own still rest.
+    """Yield what is no exit's yet: where sagas are under way, for each strategy (""); where one's own rest or hold.
 
     Quotes of others stand, or go out of the way when an exit would trade with them.
     """
     for saga in accounts.open_sagas():
         for leg in saga.legs:
             yield ("" if saga.rest is None else saga.intent.strategy, leg.leg.instrument)
+    for saga in accounts.holding():
+        for leg in saga.legs:
+            if leg.exposure > 0:
+                yield (saga.intent.strategy, leg.leg.instrument)
 
 
 def _exit(
