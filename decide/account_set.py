@@ -8,16 +8,18 @@ from decide.claims import Claims
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, open_cost_e6, resting_fee_e6
 from decide.ledger import Account
 from decide.orders import NONE, Order, Orders
-from decide.positions import Positions
+from decide.positions import Position, PositionKey, Positions
 from decide.risk import Place, Risk
 from decide.saga import LegState, Saga
 from decide.shards import KNOWN_AFTER_NS
-from schemas.decision import Limit, Posting, Profile
+from schemas.decision import Leg, Limit, Posting, Profile
 from schemas.enums import Outcome, Side
 from schemas.market import Instrument
 from schemas.order import Alive, VenueReport
 
 ALIVE_AGE_NS_MAX = 2 * NS_PER_S
+Opened = tuple[str, PositionKey, Side]
+"""Strategy, account and instrument, and whether sagas bought or sold YES there."""
 
 
 @dataclass
@@ -40,6 +42,11 @@ class AccountSet:
     waiting: dict[str, str] = field(default_factory=dict)
     """saga -> what it waits for before its next order may be granted"""
     _open: dict[str, Saga] = field(default_factory=dict)
+    _holding: dict[str, Saga] = field(default_factory=dict)
+    _counted: dict[str, dict[Opened, int]] = field(default_factory=dict)
+    """saga -> what stands on its legs, as it is in the sums"""
+    _opened: dict[Opened, int] = field(default_factory=dict)
+    """what stands on the legs of all sagas"""
     changed_sagas: set[str] = field(default_factory=set)
     """sagas (with their orders) that are not written down as they are"""
 
@@ -85,11 +92,11 @@ class AccountSet:
     def restore_saga(self, saga: Saga) -> None:
         """Know a saga and its orders again."""
         self.sagas[saga.intent.id] = saga
-        if saga.is_open:
-            self._open[saga.intent.id] = saga
         for order in saga.orders:
             self.orders.restore(order)
             self.saga_of_order[order.grant.id] = saga.intent.id
+        self.note_state(saga)
+        self._sum(saga)
 
     def saga_of(self, order: str) -> Saga | None:
         """Return the saga of an order about which something was heard, None if the order is not ours."""
@@ -103,13 +110,65 @@ class AccountSet:
         """Return the sagas that are not at their end, oldest first."""
         return self._open.values()
 
+    def holding(self) -> Collection[Saga]:
+        """Return the sagas that wait for a human."""
+        return self._holding.values()
+
     def note_state(self, saga: Saga) -> None:
-        """Keep the list of open sagas right after a state changed."""
+        """Keep the lists of sagas right after a state changed."""
         if saga.is_open:
             self._open[saga.intent.id] = saga
         else:
             self._open.pop(saga.intent.id, None)
             self.waiting.pop(saga.intent.id, None)
+        if saga.state == "HOLDING":
+            self._holding[saga.intent.id] = saga
+        else:
+            self._holding.pop(saga.intent.id, None)
+
+    def count(self, saga: Saga) -> None:
+        """Sum what stands on a saga's legs, and see what of it its strategy still holds.
+
+        What sagas of a strategy opened is gone where an exit sold it, its market paid, or a human moved it.
+        """
+        self._sum(saga)
+        for leg in saga.legs:
+            leg.gone = 0 if leg.reduces else max(leg.exposure - self._left(saga, leg.leg), 0)
+
+    def is_leaving(self, saga: Saga, leg: Leg, size: int) -> bool:
+        """Say whether other orders of a saga's strategy may sell so much of what it holds that less than `size` is left."""
+        out = sum(
+            order.unfilled
+            for order in self.orders.open_on(leg.instrument)
+            if order.grant.account == leg.account
+            and order.grant.purpose == "UNWIND"
+            and order.grant.side == OPPOSITE[leg.side]
+            and self.strategy_of(order.grant.id) == saga.intent.strategy
+        )
+        return self._left(saga, leg) - out < size
+
+    def _left(self, saga: Saga, leg: Leg) -> int:
+        """Return what a strategy holds of what its sagas opened by a leg's side, beside what they opened by the other."""
+        key = (leg.account, leg.instrument)
+        book = self.positions.books.get(saga.intent.strategy)
+        size = book.open.get(key, Position()).size if book is not None else 0
+        other = self._opened.get((saga.intent.strategy, key, OPPOSITE[leg.side]), 0)
+        return max((size if leg.side == "BUY" else -size) + other, 0)
+
+    def _sum(self, saga: Saga) -> None:
+        stands: dict[Opened, int] = {}
+        for leg in saga.legs:
+            if leg.exposure and not leg.reduces:
+                # More sold than bought is a sale.
+                side = leg.leg.side if leg.exposure > 0 else OPPOSITE[leg.leg.side]
+                stands[saga.intent.strategy, (leg.leg.account, leg.leg.instrument), side] = abs(leg.exposure)
+        before = self._counted.pop(saga.intent.id, {})
+        if stands:
+            self._counted[saga.intent.id] = stands
+        for opened in {**before, **stands}:
+            self._opened[opened] = self._opened.get(opened, 0) + stands.get(opened, 0) - before.get(opened, 0)
+            if not self._opened[opened]:
+                del self._opened[opened]
 
     # Money
 
@@ -252,7 +311,10 @@ class AccountSet:
         holding = ledger.holding(instrument, outcome)
         held = holding.sellable
         if ledger.nets:
-            held = max(holding.size if side == "SELL" else -holding.size, 0)
+            sign = 1 if side == "SELL" else -1
+            # What a human entered and no report shows yet may never come: sold, it would be a short.
+            coming = sum(max(sign * one.size, 0) for one in ledger.coming if one.key == (instrument, outcome))
+            held = max(sign * holding.size - coming, 0)
         return held - sum(
             order.unfilled
             for order in self.orders.open_on(instrument)

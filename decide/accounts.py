@@ -368,6 +368,7 @@ class AccountsTask:
         """Take the saga's next steps if nothing stands in their way, then write down where it is."""
         accounts.changed_sagas.add(saga.intent.id)
         self._refresh(accounts, saga, turn.now_ns)
+        accounts.count(saga)
         if saga.rest is not None:
             self._quotes.step(accounts, saga, turn)
         else:
@@ -452,6 +453,8 @@ def _obstacle(accounts: AccountSet, saga: Saga, place: Place, now_ns: int) -> st
         return "PAUSE"
     if place.purpose == "UNWIND" and not accounts.sellable(place.size, leg.account, leg.instrument, place.side):
         return "CONFIRMATION"
+    if place.purpose == "UNWIND" and accounts.is_leaving(saga, leg, place.size):
+        return "EXIT"
     if accounts.crosses_own(leg.instrument, place.side, place.price, but=saga.intent.id):
         return "SELF_CROSS"
     return ""

@@ -40,6 +40,8 @@ class Refusal(StrEnum):
     """only hedges are allowed"""
     STOPPED = "STOPPED"
     """its strategy, a venue or an instrument is, by command, by limit or for a difference from the venue's report"""
+    FLATTENING = "FLATTENING"
+    """a quote that reduces would hold back what a command asks to be sold"""
     STALE_MARK = "STALE_MARK"
     """losses are limited, and what is held cannot be valued now"""
     OFF_TIME = "OFF_TIME"
@@ -180,7 +182,9 @@ def stopped(intent: Intent, accounts: AccountSet) -> Refusal | None:
     if part not in {"RUNNING", "REDUCING"}:
         return Refusal.STOPPED
     if is_exit(intent):
-        return None
+        (leg,) = intent.legs
+        is_sold = accounts.risk.flatten_slip_e4(intent.strategy, leg.account, leg.instrument) >= 0
+        return Refusal.FLATTENING if leg.rests and is_sold else None
     if whole == "REDUCING":
         return Refusal.REDUCING
     if part == "REDUCING":
@@ -414,8 +418,13 @@ def _is_there(needs: Mapping[tuple[str, int], int], accounts: AccountSet, known:
 def _within_budgets(
     intent: Intent, sized: Admitted, accounts: AccountSet, known: Known, now_ns: int, own_e6: int = 0
 ) -> Refusal | None:
+    if is_exit(intent):
+        # It binds nothing, so it is let through however much is used. What rests can wait for the order rate.
+        (leg,), (instrument,) = intent.legs, sized.instruments
+        is_slow = leg.rests and not budgets.rate_allows(accounts.risk, instrument.venue, 1, now_ns)
+        return Refusal.BUDGET_RATE if is_slow else None
     needs = [
-        Need(leg.account, instrument, 0 if leg.reduces else _cost_e6(leg, one, own_e6))
+        Need(leg.account, instrument, _cost_e6(leg, one, own_e6))
         for leg, instrument, one in zip(intent.legs, sized.instruments, sized.walk.legs, strict=True)
     ]
     over = budgets.refuse(intent, needs, accounts, known, now_ns)

@@ -3,7 +3,7 @@
 A budget counts what holdings cost and what sagas have reserved; an intent is admitted if that and all its legs stay
 within every budget it touches. An event is what its venues call one, together with the events that links join to it:
 its worst case is what is bound less what the worst outcome pays, and of what is only reserved nothing is sure to pay.
-Exits bind nothing. Pure.
+Exits bind nothing and are not asked about (`admission`). Pure.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -3,7 +3,8 @@
 While such a command stands, each open position in its scope is an exit: an intent of one leg that reduces, at the best
 opposite price of a book that is LIVE less the slip, one at a time for each strategy and instrument. It goes through
 admission, grants and gateways like any other. What is part of a saga that is open waits for its end; what is HOLDING
-needs `crossbook sagas unwind`. A position that stays is tried again ever more seldom.
+needs a human's word (`crossbook sagas unwind`). The strategy's own quotes are taken back for it, and no new one is let
+in (`admission`). A position that stays is tried again ever more seldom.
 """
 
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from decide.admission import Known
 from decide.conduct import OPPOSITE, on_grid, worse_price
 from decide.marks import Mark, Marks
 from decide.positions import PositionKey
-from decide.risk import Exit
+from decide.risk import Exit, is_flattening
 from decide.turn import Turn
-from schemas.decision import Command, Intent, Leg, Saga
+from schemas.decision import Intent, Leg, Saga
 from schemas.enums import Side
 from schemas.market import Instrument
 
@@ -26,11 +27,6 @@ PREFIX = "flatten/"
 RETRY_NS = NS_PER_S
 DOUBLINGS_MAX = 6
 """A position of which nothing could be sold is tried again after 1, 2, 4 s and so on, after 64 s at the most."""
-
-
-def is_flattening(command: Command) -> bool:
-    """Say whether a command asks for what is held to be sold."""
-    return command.state == "REDUCING" and command.flatten_slip_e4 >= 0
 
 
 def side_of(saga: Saga) -> Side | None:
@@ -45,25 +41,24 @@ def side_of(saga: Saga) -> Side | None:
 
 def due(accounts: AccountSet, known: Known, marks: Marks, turn: Turn) -> Iterator[Intent]:
     """Yield the exits to try now; each is counted as a try."""
-    commands = [command for _, command in sorted(accounts.risk.commands.items()) if is_flattening(command)]
     tried = accounts.risk.exits
-    if not commands:
+    if not any(is_flattening(command) for command in accounts.risk.commands.values()):
         tried.clear()
         return
-    busy = {leg.leg.instrument for saga in accounts.open_sagas() for leg in saga.legs}
+    busy = {*_busy(accounts)}
     held: set[str] = set()
     for strategy, book in sorted(accounts.positions.books.items()):
         for (account, instrument), position in sorted(book.open.items()):
-            slips = [one.flatten_slip_e4 for one in commands if _covers(one, strategy, account, instrument)]
-            if not slips:
+            slip_e4 = accounts.risk.flatten_slip_e4(strategy, account, instrument)
+            if slip_e4 < 0:
                 continue
             name = f"{strategy}|{account}|{instrument}"
             held.add(name)
             last = tried.get(name, Exit())
             tries = last.tries if last.size == position.size else 0
-            if instrument in busy or (tries and turn.now_ns < last.next_ns):
+            if busy & {("", instrument), (strategy, instrument)} or (tries and turn.now_ns < last.next_ns):
                 continue
-            intent = _exit(accounts, known, marks, (account, instrument), strategy, position.size, max(slips), turn)
+            intent = _exit(accounts, known, marks, (account, instrument), strategy, position.size, slip_e4, turn)
             tried[name] = Exit(position.size, tries + 1, turn.now_ns + (RETRY_NS << min(tries, DOUBLINGS_MAX)))
             if intent is not None:
                 yield intent
@@ -71,14 +66,18 @@ def due(accounts: AccountSet, known: Known, marks: Marks, turn: Turn) -> Iterato
         del tried[name]
 
 
-def _covers(command: Command, strategy: str, account: str, instrument: str) -> bool:
-    named = {
-        "SET": "",
-        "STRATEGY": strategy,
-        "VENUE": account.partition(":")[0],
-        "INSTRUMENT": instrument,
-    }
-    return named.get(command.scope) == command.name
+def _busy(accounts: AccountSet) -> Iterator[tuple[str, str]]:
+    """Yield what is no exit's yet: where sagas are under way, for each strategy (""); where one's own rest or hold.
+
+    Quotes of others stand, or go out of the way when an exit would trade with them.
+    """
+    for saga in accounts.open_sagas():
+        for leg in saga.legs:
+            yield ("" if saga.rest is None else saga.intent.strategy, leg.leg.instrument)
+    for saga in accounts.holding():
+        for leg in saga.legs:
+            if leg.exposure > 0:
+                yield (saga.intent.strategy, leg.leg.instrument)
 
 
 def _exit(
@@ -94,7 +93,9 @@ def _exit(
     """Return the exit of one position, None where it cannot be sold now."""
     account, name = key
     instrument, mark = known.instruments.get(name), marks.by_instrument.get(name)
-    if instrument is None or mark is None or not marks.is_young(name, turn.now_ns):
+    # Our own fill is a mark for a while, but no book: nobody bids there.
+    is_quoted = mark is not None and mark.partition >= 0 and marks.is_young(name, turn.now_ns)
+    if instrument is None or mark is None or not is_quoted:
         return None
     side: Side = "SELL" if position > 0 else "BUY"
     price = _limit(instrument, mark, side, slip_e4)

@@ -168,6 +168,17 @@ class Risk:
         found = {*self.commands, *self.stopped, *self.budgets}
         return sorted(place for place in found if place != WHOLE and place[1] != EACH)
 
+    def flatten_slip_e4(self, strategy: str, account: str, instrument: str) -> int:
+        """Return how far from the best price what a strategy holds is to be sold, -1 while no command asks for that."""
+        places = {
+            WHOLE,
+            ("STRATEGY", strategy),
+            ("VENUE", account.partition(":")[0]),
+            ("INSTRUMENT", instrument),
+        }
+        commands = (command for place, command in self.commands.items() if place in places)
+        return max((command.flatten_slip_e4 for command in commands if is_flattening(command)), default=-1)
+
     # Silence
 
     def heard(self, account: str) -> None:
@@ -256,6 +267,11 @@ class Risk:
 
     def _budget_of(self, strategy: str) -> Budget | None:
         return budget_of(self.budgets, "STRATEGY", [strategy])
+
+
+def is_flattening(command: Command) -> bool:
+    """Say whether a command asks for what is held to be sold."""
+    return command.state == "REDUCING" and command.flatten_slip_e4 >= 0
 
 
 def budget_of(budgets: Mapping[Place, Budget], scope: Scope, names: Sequence[str]) -> Budget | None:

@@ -38,6 +38,7 @@ Reason = Literal[
     "HELD",
     "BELOW_MINIMUM",
     "ATTEMPTS",
+    "EXITED",
     "SETTLEMENT_FAILED",
 ]
 
@@ -50,6 +51,7 @@ class LegState:
         hedge_until_ns: after this, a hedge that could not be granted gives way to unwinding; 0 before it is due.
         forgiven: orders that do not count as attempts any more, by a human's word.
         reduces: its one order closes what is held, so what it fills is what was wanted, not what was taken back.
+        gone: what of its exposure its strategy held no more when the saga went on last (`AccountSet.count`).
     """
 
     leg: Leg
@@ -58,6 +60,7 @@ class LegState:
     hedge_until_ns: int = 0
     reduces: bool = False
     forgiven: int = 0
+    gone: int = 0
 
     @property
     def entries(self) -> list[Order]:
@@ -81,8 +84,13 @@ class LegState:
 
     @property
     def exposure(self) -> int:
-        """What of the leg stands."""
+        """What of the leg stands, as far as the saga knows: exits are sagas of their own."""
         return self.entered - self.unwound
+
+    @property
+    def held(self) -> int:
+        """What of that its strategy still holds."""
+        return self.exposure - self.gone
 
     @property
     def paid_e6(self) -> int:

@@ -7,7 +7,8 @@ Together (`decide/leg_order.py` says where): all entries leave at once; when all
 fullest are completed at a worse price within the budget, the shortest first, as it bounds the others if it is given up.
 
 Then what any leg has beyond the smallest is unwound within the budget; what is left is held, and said. `advance` decides
-on exposures alone, so it is right after any order of events, a failed settlement included.
+on exposures alone, so it is right after any order of events, a failed settlement included. What an exit sold meanwhile, or
+a human moved, is neither hedged nor taken back once more.
 """
 
 from collections.abc import Collection
@@ -96,7 +97,7 @@ def _next_hedge(saga: Saga, now_ns: int) -> Place | None:
     """
     if any(leg.unwound for leg in saga.legs):
         return None
-    target = saga.reach
+    target = min([saga.reach, *(leg.held for leg in saga.legs if leg.gone)])
     while target > 0:
         short = _short(saga, target)
         places = [_hedge(saga, index, target - saga.legs[index].exposure, now_ns) for index in short]
@@ -221,9 +222,11 @@ def _unwinds(saga: Saga) -> list[Step]:
     """
     left_e6, covered = saga.budget_left_e6, saga.covered
     over = [index for index, leg in enumerate(saga.legs) if leg.exposure > covered and leg.is_complete]
+    least = min(leg.held for leg in saga.legs)
+    excess = [min(leg.exposure - covered, leg.held - max(least, 0)) for leg in saga.legs]
     found: list[Step] = []
     for budget_e6 in (left_e6 // max(len(over), 1), left_e6):
-        found = [_unwind(saga, index, saga.legs[index].exposure - covered, budget_e6) for index in over]
+        found = [_unwind(saga, index, excess[index], budget_e6) for index in over]
         if any(isinstance(step, Place) for step in found):
             break
     return found
@@ -234,8 +237,8 @@ def _unwind(saga: Saga, index: int, excess: int, budget_e6: int) -> Step:
     leg = saga.legs[index]
     instrument = leg.instrument
     size = excess // instrument.size_step * instrument.size_step
-    if size == 0:
-        return End("DONE", "DUST")
+    if size <= 0:
+        return End("DONE", "EXITED" if leg.gone else "DUST")
     if leg.attempts("UNWIND") >= UNWIND_ATTEMPTS_MAX or leg.refusals("UNWIND") >= REFUSALS_MAX:
         return End("HOLDING", "ATTEMPTS")
     side = OPPOSITE[leg.leg.side]

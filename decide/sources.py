@@ -12,8 +12,8 @@ from typing import get_args
 from core.domain.partition import partition_of
 from core.runtime import topics
 from core.runtime.sequencer import SourceTopic
-from decide.exits import is_flattening
 from decide.links import instruments_of
+from decide.risk import is_flattening
 from schemas.decision import Budget, Command, Ledger, Limit, Link, Profile, Strategy
 from schemas.derived import Quote, Tick
 from schemas.enums import LinkKind

@@ -4,6 +4,7 @@ Asked of each strategy, venue, instrument and event, of each market by the Limit
 each other cancels out there), and of an event what it loses in its worst state. A lower bound of what a budget counts, so
 that whatever it finds is real: money reserved for open orders is left out, YES and NO of one market cancel out, and what completes a saga at a worse price counts at its leg's own limit. What one of whose settlements failed
 is not judged: decide takes such a fill back at the average of what is held. A market that was settled binds nothing.
+No budget holds an exit back: what it gives up of a guarantee (a leg of a pair that is sold alone) is allowed from then on.
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,6 +81,8 @@ class Capital:
         cost: dict[Label, int] = {}
         ours = [fill for fill in self.fills.values() if fill.order in self.grants]
         told: set[Label] = set()
+        last: dict[Label, int] = {}
+        given_up: dict[Label, int] = {}
         for place in self.failed & self.fills.keys():
             told |= self._labels(self.fills[place], events)
         told |= {("WORST", name) for scope, name in told if scope == "EVENT"}
@@ -95,7 +98,10 @@ class Capital:
                     loss_e6 = cost[label] - events.least_e6(label[1], held)
                     found["WORST", label[1]] = (loss_e6, self._worst(label[1]), "may lose")
                 for one, (used_e6, allowed_e6, does) in found.items():
-                    if 0 <= allowed_e6 < used_e6 and one not in told:
+                    if self._is_exit(fill):
+                        given_up[one] = given_up.get(one, 0) + max(used_e6 - max(last.get(one, 0), 0), 0)
+                    last[one] = used_e6
+                    if 0 <= allowed_e6 < used_e6 - given_up.get(one, 0) and one not in told:
                         told.add(one)
                         yield (
                             f"{label[0].lower()} {label[1]}: {does} {used_e6} of {allowed_e6} (1e-6) "
@@ -133,6 +139,12 @@ class Capital:
     def _strategy(self, fill: Fill) -> str:
         grant = self.grants.get(fill.order)
         return self.strategies.get(grant.intent, "") if grant is not None else ""
+
+    def _is_exit(self, fill: Fill) -> bool:
+        """Say whether a fill is of an intent that closes what is held: its first order takes back."""
+        grant = self.grants[fill.order]
+        first = self.firsts.get((grant.intent, grant.leg))
+        return first is not None and first.purpose == "UNWIND"
 
     def _take(self, held: dict[Holding, tuple[int, int]], holder: str, fill: Fill) -> int:
         """Note a fill and return what it adds to the cost of what is held."""

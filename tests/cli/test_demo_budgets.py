@@ -250,6 +250,19 @@ def test_the_worst_state_of_a_pair_pays_one_of_its_legs():
     assert spent(wide, *grouped, *unlinked) == ["event E: may lose 95000000 of 55000000 (1e-6) after fill fill-b"]
 
 
+def test_what_an_exit_gives_up_of_a_guarantee_is_allowed_and_no_more():
+    worst = budget(scope="EVENT", name="*", notional_max_e6=-1, worst_loss_max_e6=40 * MICRO)
+    hedged = [*at("kalshi:X", "a", 100, 400_000), *at("polymarket:M", "b", 100, 450_000, "SELL")]
+    order, taken = at("kalshi:X", "c", 100, 500_000, "SELL")
+    sold = [saga("exit", "DONE", 2), msgspec.structs.replace(order, intent="exit", purpose="UNWIND"), taken]
+    assert spent(worst, pair(), *hedged, *sold) == []
+    assert spent(worst, pair(), *hedged, *sold, *at("kalshi:Y", "d", 100, 400_000)) == []
+    (found,) = spent(worst, pair(), *hedged, *sold, *at("kalshi:X", "d", 90, 510_000, "SELL"))
+    assert found == "event kalshi:X + polymarket:M: may lose 99100000 of 40000000 (1e-6) after fill fill-d"
+    opened = [saga("entry", "DONE", 2), msgspec.structs.replace(order, intent="entry"), taken]
+    assert len(spent(worst, pair(), *hedged, *opened)) == 1
+
+
 def test_the_worst_state_of_an_event_pays_one_of_its_outcomes():
     names = ["kalshi:X", "kalshi:Y", "kalshi:Z"]
     bought = [record for place, name in enumerate(names) for record in at(name, "abc"[place], 100, 300_000)]

@@ -10,6 +10,8 @@ from decide.sources import AccountPlan
 from schemas.decision import Grant, Saga
 from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, POLY, START_NS
+from tests.decide.quotes import quote_intent
+from tests.decide.test_postings import posting
 
 OTHER = "kalshi:KX-2"
 SLIP = 300
@@ -216,3 +218,80 @@ def test_a_late_command_takes_nothing_back(make):
     risk.command(make.command("RUNNING", ts_ns=START_NS + 1))
     risk.command(make.command("REDUCING", flatten_slip_e4=SLIP, ts_ns=START_NS))
     assert risk.commands["SET", ""].state == "RUNNING"
+
+
+def test_a_fill_is_no_book_to_sell_on(make):
+    log = make.accounts().start(limits=make.limit(day_loss_halt_e6=500 * ONE))
+    buy(make, log)
+    flatten(make, log)
+    assert beat(make, log) == []
+    mark(make, log)
+    (grant,) = beat(make, log, 2_000)
+    assert (grant.price, grant.version_offset) == (4_500 - SLIP, 1)
+
+
+def test_what_was_entered_is_not_sold_before_a_report_shows_it(make):
+    log = make.accounts().start()
+    buy(make, log, size=4 * ONE)
+    log.clock(1_000)
+    log.feed(posting(log, "TRANSFER", instrument=KALSHI, outcome="YES", size=10 * ONE))
+    mark(make, log)
+    flatten(make, log)
+    # Ours and the entered one are of one number there: no more is sold than is shown, of whomever it is.
+    (grant,) = beat(make, log)
+    assert (grant.side, grant.size) == ("SELL", 4 * ONE)
+    log.done(grant, 4 * ONE, 4_500)
+    assert beat(make, log, 10_000) == []
+    log.clock(1_000)
+    log.report("kalshi:main", log.task._sets["main"].ledgers["kalshi:main"].cash_e6, [(KALSHI, "YES", 10 * ONE)])
+    (grant,) = beat(make, log, 100_000)
+    assert (grant.side, grant.size) == ("SELL", 6 * ONE)
+
+
+USED_UP = [
+    ("STRATEGY", "arb-1", {"notional_max_e6": ONE}),
+    ("INSTRUMENT", KALSHI, {"notional_max_e6": ONE}),
+    ("VENUE", "kalshi", {"notional_max_e6": 0}),
+    ("EVENT", "*", {"worst_loss_max_e6": 0}),
+    ("VENUE", "kalshi", {"orders_per_min": 0}),
+]
+
+
+@pytest.mark.parametrize(("scope", "name", "figures"), USED_UP)
+def test_no_budget_holds_an_exit_back(make, log, scope, name, figures):
+    log.feed(make.budget(scope, name, **figures))
+    flatten(make, log)
+    (grant,) = beat(make, log)
+    log.update(grant, "CANCELLED")
+    log.feed(make.command("RUNNING", ts_ns=log.now_ns))
+    alive(log)
+    leg = make.leg(KALSHI, "SELL", [(4_500, 10 * ONE)], reduces=True, recv_ts_ns=log.now_ns)
+    said = log.feed(
+        make.intent(id="own", link=KALSHI, legs=[leg], profit_e6=0, now_ns=log.now_ns, recv_ts_ns=log.now_ns)
+    )
+    assert [record.size for record in said if isinstance(record, Grant)] == [10 * ONE]
+
+
+@pytest.mark.parametrize(("scope", "name", "figures"), USED_UP)
+def test_an_exit_that_rests_is_held_back_by_the_order_rate_alone(make, log, scope, name, figures):
+    log.feed(make.budget(scope, name, **figures))
+    alive(log)
+    log.feed(quote_intent(make, log, strategy="arb-1", side="SELL", price=6_000, reduces=True))
+    said = log.last(Saga)
+    expected = ("REFUSED", "BUDGET_RATE") if "orders_per_min" in figures else ("RESTING", "")
+    assert (said.state, said.reason) == expected
+
+
+def test_new_risk_waits_for_the_orders_of_exits(make, log):
+    log.feed(make.budget("VENUE", "kalshi", orders_per_min=60, orders_burst=1))
+    flatten(make, log)
+    for _ in range(3):
+        (grant,) = beat(make, log, 100)
+        log.done(grant, ONE, 4_500)
+    log.feed(make.command("RUNNING", ts_ns=log.now_ns))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="not enough values"):
+            buy(make, log, OTHER, strategy=f"s{log.now_ns}")
+        assert log.last(Saga).reason == "BUDGET_RATE"
+        log.now_ns += 1_000_000_000
+    buy(make, log, OTHER)
