@@ -111,8 +111,10 @@ def compare(
 def let_go(ledger: Account, before_e6: int, order: Order, said: OrderUpdate | Fill) -> None:
     """Note that an order holds less than before a word about it: reports may show what it held for a while.
 
-    What was filled is paid for: no report that is compared is older than a fill.
+    What was filled is paid for: no report that is compared is older than a fill. A sale of tokens holds no cash.
     """
+    if not (ledger.nets or buys_token(order.grant)):
+        return
     at_ns = said.venue_ts_ns or said.ts_ns
     filled = said.size if isinstance(said, Fill) else 0
     freed_e6 = before_e6 - held_e6(order) - open_cost_e6(order.grant.side, _dearest(order), filled)

@@ -444,3 +444,23 @@ def test_comparisons_are_the_same_for_a_worker_that_took_up_a_checkpoint(make, s
     cuts = {dice.randrange(len(log.items)) for _ in range(6)}
     outputs, _ = outputs_with_restores(log, cuts, dice)
     assert outputs == log.outputs
+
+
+# --- what was let go of
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["went", "rests"])
+def test_a_sale_of_tokens_holds_no_cash_so_none_is_missing_because_of_it(make, is_gone):
+    log = world(make, heal=0)
+    log.settle(hold(make, log, POLY, size=100 * ONE), "hold-1")
+    left, held = log.ledger(TOKENS).cash_e6, [(POLY, "YES", 100 * ONE)]
+    for venue in ("kalshi", "polymarket"):
+        log.alive(f"{venue}:main")
+    sale = dict(instrument=POLY, side="SELL", price=6_000, size=100 * ONE, reduces=True, strategy="s1")
+    (grant,) = kinds(log.feed(quote_intent(make, log, **sale)), Grant)
+    assert (grant.token_side, grant.outcome) == ("SELL", "YES")
+    log.update(grant, "ACCEPTED", venue_ts_ns=log.now_ns)
+    if is_gone:
+        log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    report(log, left - 30 * ONE, held, account=TOKENS)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
