@@ -222,15 +222,26 @@ def _fee_left_e6(accounts: AccountSet, order: Order) -> int:
 
 def _see_coming(ledger: Account, cash_e6: int, sizes: Mapping[HoldingKey, int], bound: Span, now_ns: int) -> None:
     """Forget what a report shows by now, and what was waited for too long."""
-    has_come = not bound.outside_e6(cash_e6)
     left = []
     for one in ledger.coming:
-        is_there = one.key not in sizes if one.key[0] else has_come
+        is_there = one.key not in sizes if one.key[0] else _has_come(ledger, one.cash_e6, cash_e6, bound)
         if not is_there and now_ns - one.entered_ns < COMING_NS_MAX:
             left.append(one)
         elif one.size > 0 and not ledger.nets:
             ledger.holdings[one.key].sellable += one.size
     ledger.coming = left
+
+
+def _has_come(ledger: Account, one_e6: int, cash_e6: int, bound: Span) -> bool:
+    """Say whether a report shows cash that was entered: it is as we count, and could not be so without that cash.
+
+    What orders can explain as well shows nothing, nor do money in and money out that may both have yet to move.
+    """
+    if bound.is_exact or bound.outside_e6(cash_e6):
+        return not cash_e6
+    if one_e6 > 0:
+        return cash_e6 + one_e6 - ledger.coming_out_e6 > bound.high_e6
+    return cash_e6 + one_e6 + ledger.coming_in_e6 < bound.low_e6
 
 
 # --- parts
