@@ -19,11 +19,12 @@ from itertools import product
 from typing import NamedTuple
 
 from decide.account_set import AccountSet
+from decide.beside import Compared
 from decide.ledger import Account, Difference, HoldingKey
 from decide.marks import PayoutWords
 from decide.payouts import Rate, rate_of
 from decide.risk import DIFFERS, WHOLE
-from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, look, outside_e6
+from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, agreed, look, outside_e6
 from schemas.enums import EntryKind, Outcome, SettlementPhase
 from schemas.market import Instrument
 from schemas.order import VenueReport
@@ -57,12 +58,13 @@ Verdict = Healed | Frozen
 
 
 def reconcile(
-    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
+    accounts: AccountSet, compared: Compared, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
 ) -> list[Verdict]:
-    """Hold a report against the ledger, move the ledger where that is due, and return what was done.
+    """Hold what can be compared of a report against the ledger, move the ledger where that is due, and return what was done.
 
     The caller sees to it that the report is later than our last event and no order is open; `now_ns` is the log's time.
     """
+    report = compared.report
     ledger = accounts.ledgers[report.account]
     limit = accounts.limit
     if limit is None or limit.heal_max_e6 < 0 or ledger.has_unsettled:
@@ -72,7 +74,7 @@ def reconcile(
     found = ledger.difference(report)
     if not found.cash_e6 and not found.sizes:
         ledger.seen_difference = None
-        ledger.waits.clear()
+        agreed(ledger, compared.unsure, is_exact=compared.is_exact)
         accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
         return []
     if not ledger.is_newer(report):

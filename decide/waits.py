@@ -13,7 +13,7 @@ waited for takes an interval of cash out of the comparison, and nothing else: an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from core.domain.units import MICRO
@@ -72,6 +72,16 @@ def booked(ledger: Account, instrument: str, cash_e6: int, now_ns: int) -> None:
     ledger.waits[instrument] = Wait(now_ns, 0, min(wait.low_e6 - cash_e6, 0), max(wait.high_e6 - cash_e6, 0))
 
 
+def agreed(ledger: Account, unsure: Container[str], *, is_exact: bool) -> None:
+    """End the waits at a report that states what we count, as far as it can be compared (`beside`).
+
+    Where orders may hide that reports do not show yet what was booked, they are still to show it.
+    """
+    ledger.waits = {
+        name: wait for name, wait in ledger.waits.items() if (not is_exact or name in unsure) and _is_to_show(wait)
+    }
+
+
 def look(
     ledger: Account,
     found: Difference,
@@ -99,7 +109,7 @@ def look(
     # What would only have taken cash away explained none that came.
     longest_ns = max((one.waited_ns for one in ledger.waits.values() if one.high_e6 or not one.low_e6), default=0)
     for name, wait in list(ledger.waits.items()):
-        if name not in doubts and (wait.low_e6 or wait.high_e6) and wait.waited_ns < PAYOUT_WAIT_NS_MAX:
+        if name not in doubts and _is_to_show(wait):
             doubts[name] = Doubt(None, STILL_SHOWN, wait.low_e6, wait.high_e6)
         elif name not in doubts and name != CASH:
             del ledger.waits[name]
@@ -120,6 +130,11 @@ def outside_e6(cash_e6: int, doubts: Mapping[str, Doubt]) -> int:
     low_e6 = sum(one.low_e6 for one in doubts.values() if one.waits)
     high_e6 = sum(one.high_e6 for one in doubts.values() if one.waits)
     return min(cash_e6 - low_e6, 0) or max(cash_e6 - high_e6, 0)
+
+
+def _is_to_show(wait: Wait) -> bool:
+    """Say whether reports have time left to show what was booked."""
+    return (wait.low_e6 != 0 or wait.high_e6 != 0) and wait.waited_ns < PAYOUT_WAIT_NS_MAX
 
 
 def _aged(doubt: Doubt, wait: Wait, *, speaks: bool) -> Doubt:

@@ -107,7 +107,7 @@ class Watch:
         left = {*compared.unsure} | ({ledger.name} if not compared.is_exact else set())
         accepted = dict.fromkeys(sorted(left & accounts.risk.accepted.keys()), True)
         differing = dict.fromkeys(sorted(left & accounts.risk.differing.keys()), True)
-        verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words, turn.now_ns)
+        verdicts = reconcile(accounts, compared, self._known.instruments, self._marks.words, turn.now_ns)
         accounts.risk.accepted |= accepted
         accounts.risk.differing |= differing
         if not verdicts:
