@@ -87,7 +87,7 @@ class Watch:
             )
         else:
             # Where losses are not limited nothing is marked; a limit that is set later counts from then.
-            own.judged_ns, own.day, own.days = now_ns, 0, {}
+            own.judged_ns, own.day, own.days, own.entered = now_ns, 0, {}, {}
 
     def filled(self, accounts: AccountSet, fill: Fill, turn: Turn) -> None:
         """Count a fill for its strategy; it is a mark until a quote comes."""
