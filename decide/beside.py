@@ -21,6 +21,7 @@ from decide.conduct import open_cost_e6, resting_fee_e6
 from decide.ledger import Account, Freed, HoldingKey
 from decide.marks import PayoutWords
 from decide.orders import Order
+from decide.payouts import DECIDED
 from schemas.decision import Grant
 from schemas.enums import Outcome
 from schemas.market import Instrument
@@ -32,7 +33,6 @@ FREED_MAX = 64
 """Words that let go of money and are kept apart; beyond it the oldest two count as one, for as long as the later."""
 COMING_NS_MAX = 24 * 3_600 * 1_000_000_000
 """Log time in which reports have to show what a human entered."""
-_SETTLES = frozenset({"DETERMINED", "SETTLED"})
 
 
 class Span(NamedTuple):
@@ -81,7 +81,7 @@ def compare(
     target_e6 = 0
     if not span.is_exact and not ledger.states_payouts:
         for key in sorted(found.sizes):
-            if not _is_gone_for_good(ledger, key, found.sizes[key], instruments.get(key[0])):
+            if not is_gone_for_good(ledger, key, found.sizes[key], instruments.get(key[0])):
                 continue
             payout_e6 = words.payout_e6(key[0])
             if payout_e6 < 0:
@@ -141,6 +141,12 @@ def pass_report(ledger: Account, as_of_ns: int) -> None:
     seen = (one._replace(reports=one.reports + 1) for one in ledger.freed)
     ledger.freed = [one for one in seen if one.reports < FREED_REPORTS or one.at_ns >= as_of_ns]
     ledger.moved_since = {}
+
+
+def is_gone_for_good(ledger: Account, key: HoldingKey, size: int, described: Instrument | None) -> bool:
+    """Say whether a holding is gone altogether of a market that is determined."""
+    ended = key in ledger.provisional or (described is not None and described.status in DECIDED)
+    return ended and ledger.holding(*key).size == -size
 
 
 # --- the interval
@@ -245,12 +251,6 @@ def _has_come(ledger: Account, one_e6: int, cash_e6: int, bound: Span) -> bool:
 
 
 # --- parts
-
-
-def _is_gone_for_good(ledger: Account, key: HoldingKey, size: int, described: Instrument | None) -> bool:
-    """Say whether a holding is gone altogether of a market that is determined."""
-    ended = key in ledger.provisional or (described is not None and described.status in _SETTLES)
-    return ended and ledger.holding(*key).size == -size
 
 
 def _ours(ledger: Account, names: Iterable[str]) -> list[Holding]:

@@ -19,7 +19,7 @@ from itertools import product
 from typing import NamedTuple
 
 from decide.account_set import AccountSet
-from decide.beside import Compared
+from decide.beside import Compared, is_gone_for_good
 from decide.ledger import Account, Difference, HoldingKey
 from decide.marks import PayoutWords
 from decide.payouts import Rate, rate_of
@@ -31,7 +31,6 @@ from schemas.order import VenueReport
 
 SETTLED_TOGETHER_MAX = 12
 """Holdings whose payouts are looked for in one difference of cash: 2 to that power ways are tried."""
-_SETTLES = frozenset({"DETERMINED", "SETTLED"})
 
 
 class Healed(NamedTuple):
@@ -209,24 +208,11 @@ def _apply(accounts: AccountSet, ledger: Account, healed: Healed) -> None:
         accounts.positions.adjust(ledger.name, healed.instrument, gone_yes)
 
 
-def _gone(
-    ledger: Account, found: Difference, instruments: Mapping[str, Instrument], statuses: frozenset[str]
-) -> list[HoldingKey]:
-    """Return the holdings that are gone altogether, of markets that stand so."""
-    return [
-        key
-        for key, size in sorted(found.sizes.items())
-        if ledger.holding(*key).size == -size
-        and (described := instruments.get(key[0])) is not None
-        and described.status in statuses
-    ]
-
-
 def _gone_for_good(ledger: Account, found: Difference, instruments: Mapping[str, Instrument]) -> list[HoldingKey]:
     """Return the holdings that are gone of markets that are determined, by their descriptions or by their words."""
-    gone = {*_gone(ledger, found, instruments, _SETTLES)}
-    gone |= {key for key in ledger.provisional if found.sizes.get(key) == -ledger.holding(*key).size}
-    return sorted(gone)
+    return [
+        key for key, size in sorted(found.sizes.items()) if is_gone_for_good(ledger, key, size, instruments.get(key[0]))
+    ]
 
 
 def _settled(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from decide.marks import Marks
+from decide.payouts import has_closed
 from decide.positions import Book, Moved, Positions
 from decide.worth import is_in_force, worth
 from schemas.decision import Budget, Command, Limit, Link, Posting
@@ -35,7 +36,6 @@ Place = tuple[Scope, str]
 """Scope and name; of the whole set ("SET", "")."""
 WHOLE: Place = ("SET", "")
 _STRICTNESS: Mapping[TradingState, int] = {"RUNNING": 0, "REDUCING": 1, "HALTED": 2, "UNKNOWN": 2}
-_CLOSED = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
 
 
 class Stop(NamedTuple):
@@ -321,12 +321,8 @@ def _profit(
         flow_e6 -= moved.flow_e6
     found = worth(quantities, links, marks, now_ns)
     open_still = (name for name in found.stale if marks.words.payout_e6(name) < 0)
-    stale = [name for name in open_still if not _has_closed(instruments.get(name), now_ns)]
+    stale = [name for name in open_still if not has_closed(instruments.get(name), now_ns)]
     return flow_e6 - book.fees_e6 + found.value_e6, stale
-
-
-def _has_closed(instrument: Instrument | None, now_ns: int) -> bool:
-    return instrument is not None and (instrument.status in _CLOSED or 0 < instrument.close_ts_ns <= now_ns)
 
 
 def allows_more(before: Limit | Budget, after: Limit | Budget) -> list[str]:

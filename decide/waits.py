@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
+from decide.beside import Span
 from decide.ledger import Account, Difference, HoldingKey, Wait
 from decide.marks import PayoutWords
+from decide.payouts import has_closed
 from schemas.market import Instrument
 
 PAYOUT_WAIT_NS_MAX = 60 * NS_PER_S
@@ -28,7 +30,6 @@ REPORT_STEP_NS_MAX = 20 * NS_PER_S
 """Between two reports no more than that counts: a gateway that reported nothing did not read what was paid either."""
 CENT_E6 = MICRO // 100
 """Payouts are stated in whole cents."""
-_ENDS = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
 NOT_STATED = "settled, but the venue states no payout"
 NOT_ENDED = "gone, though nobody said that its market ended, and the venue states no payout"
 STILL_SHOWN = "paid by the venue's statement, but its reports still show it"
@@ -129,7 +130,7 @@ def outside_e6(cash_e6: int, doubts: Mapping[str, Doubt]) -> int:
     """Return what of a difference of cash nothing that is waited for can explain."""
     low_e6 = sum(one.low_e6 for one in doubts.values() if one.waits)
     high_e6 = sum(one.high_e6 for one in doubts.values() if one.waits)
-    return min(cash_e6 - low_e6, 0) or max(cash_e6 - high_e6, 0)
+    return Span(low_e6, high_e6).outside_e6(cash_e6)
 
 
 def _is_to_show(wait: Wait) -> bool:
@@ -174,11 +175,7 @@ def _early_e6(
 
 def _has_ended(ledger: Account, key: HoldingKey, described: Instrument | None, as_of_ns: int) -> bool:
     """Say whether a market is known to have ended: by its description, its close or its word."""
-    if key in ledger.provisional:
-        return True
-    if described is None:
-        return False
-    return described.status in _ENDS or 0 < described.close_ts_ns <= as_of_ns
+    return key in ledger.provisional or has_closed(described, as_of_ns)
 
 
 def _highest_e6(ledger: Account, key: HoldingKey, words: PayoutWords) -> int:
