@@ -18,7 +18,7 @@ from typing import NamedTuple
 from core.domain.units import ONE_DOLLAR_E4, ceil_div
 from decide.account_set import AccountSet
 from decide.conduct import open_cost_e6, resting_fee_e6
-from decide.ledger import Account, Freed, HoldingKey
+from decide.ledger import Account, Difference, Freed, HoldingKey
 from decide.marks import PayoutWords
 from decide.orders import Order
 from decide.payouts import DECIDED
@@ -36,14 +36,14 @@ COMING_NS_MAX = 24 * 3_600 * 1_000_000_000
 
 
 class Span(NamedTuple):
-    """What a report's cash may be beyond ours, at the least and at the most."""
+    """What a figure of a report may be beyond ours, at the least and at the most: cash, or a holding."""
 
     low_e6: int
     high_e6: int
 
     @property
     def is_exact(self) -> bool:
-        """Say whether cash is known to the unit."""
+        """Say whether it is known to the unit."""
         return self.low_e6 == self.high_e6 == 0
 
     def outside_e6(self, cash_e6: int) -> int:
@@ -74,7 +74,7 @@ def compare(
     orders = [order for order in orders if order.grant.account == ledger.name]
     found = ledger.difference(report)
     bound = _span(accounts, ledger, orders, report)
-    _see_coming(ledger, found.cash_e6, found.sizes, bound, now_ns)
+    _see_coming(ledger, found, orders, bound, now_ns)
     span = Span(bound.low_e6 - ledger.coming_in_e6, bound.high_e6 + ledger.coming_out_e6)
     unsure = {order.grant.instrument for order in orders}
     unsure |= {one.key[0] for one in ledger.coming if one.key[0]}
@@ -226,11 +226,16 @@ def _fee_left_e6(accounts: AccountSet, order: Order) -> int:
 # --- what has yet to come
 
 
-def _see_coming(ledger: Account, cash_e6: int, sizes: Mapping[HoldingKey, int], bound: Span, now_ns: int) -> None:
+def _see_coming(ledger: Account, found: Difference, orders: Sequence[Order], bound: Span, now_ns: int) -> None:
     """Forget what a report shows by now, and what was waited for too long."""
     left = []
     for one in ledger.coming:
-        is_there = one.key not in sizes if one.key[0] else _has_come(ledger, one.cash_e6, cash_e6, bound)
+        same = [other for other in ledger.coming if other.key == one.key]
+        if one.key[0]:
+            filling, entered = _filling(ledger, orders, one.key), [other.size for other in same]
+            is_there = _has_come(one.size, entered, found.sizes.get(one.key, 0), filling)
+        else:
+            is_there = _has_come(one.cash_e6, [other.cash_e6 for other in same], found.cash_e6, bound)
         if not is_there and now_ns - one.entered_ns < COMING_NS_MAX:
             left.append(one)
         elif one.size > 0 and not ledger.nets:
@@ -238,16 +243,30 @@ def _see_coming(ledger: Account, cash_e6: int, sizes: Mapping[HoldingKey, int], 
     ledger.coming = left
 
 
-def _has_come(ledger: Account, one_e6: int, cash_e6: int, bound: Span) -> bool:
-    """Say whether a report shows cash that was entered: it is as we count, and could not be so without that cash.
+def _filling(ledger: Account, orders: Iterable[Order], key: HoldingKey) -> Span:
+    """Return what fills that are not heard of yet may have taken from a holding, and added to it."""
+    low = high = 0
+    for order in orders:
+        grant = order.grant
+        if ledger.key_of(grant.instrument, grant.outcome) != key:
+            continue
+        if grant.side == "BUY" if ledger.nets else buys_token(grant):
+            high += order.unfilled
+        else:
+            low -= order.unfilled
+    return Span(low, high)
 
-    What orders can explain as well shows nothing, nor do money in and money out that may both have yet to move.
+
+def _has_come(amount: int, entered: Sequence[int], found: int, bound: Span) -> bool:
+    """Say whether a report shows what was entered: it is as we count, and could not be so without that.
+
+    What orders can explain as well shows nothing, nor do amounts in and out, all `entered`, that may both have yet to move.
     """
-    if bound.is_exact or bound.outside_e6(cash_e6):
-        return not cash_e6
-    if one_e6 > 0:
-        return cash_e6 + one_e6 - ledger.coming_out_e6 > bound.high_e6
-    return cash_e6 + one_e6 + ledger.coming_in_e6 < bound.low_e6
+    if bound.is_exact or bound.outside_e6(found):
+        return not found
+    if amount > 0:
+        return found + amount + sum(min(one, 0) for one in entered) > bound.high_e6
+    return found + amount + sum(max(one, 0) for one in entered) < bound.low_e6
 
 
 # --- parts

@@ -369,3 +369,37 @@ def test_a_deposit_that_never_comes_beside_a_quote_is_found_when_its_day_is_over
     log.clock(COMING_NS_MAX // 1_000_000)
     report(log, CASH, times=5)
     assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+@pytest.mark.parametrize(("account", "name"), [(ACCOUNT, KALSHI), (TOKENS, POLY)], ids=["contracts", "tokens"])
+def test_what_a_quote_may_have_bought_is_not_what_was_entered(make, account, name):
+    log = world(make, heal=0)
+    grant = quoting(make, log, instrument=name)
+    log.feed(posting(log, "TRANSFER", account=account, instrument=name, outcome="YES", size=10 * ONE))
+    ledger, at_ns, cash = account_of(log, account), log.now_ns, CASH - 4_500_000
+    # The venue's ten are those of the quote, which we do not know yet.
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account)
+    assert [one.size for one in ledger.coming] == [10 * ONE]
+    log.fill(grant, 10 * ONE, 4_500, name="f", venue_ts_ns=at_ns + 1)
+    log.update(grant, "FILLED", 10 * ONE)
+    log.settle(grant, "f")
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account, times=4)
+    assert not is_stopped(log)
+    assert ledger.holding(name, "YES").sellable == (10 if account == TOKENS else 20) * ONE
+    report(log, cash, [(name, "YES", 20 * ONE)], account=account)
+    assert ledger.coming == []
+    assert ledger.holding(name, "YES").sellable == 20 * ONE
+    # It came; that it is gone again is a difference.
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account)
+    assert stands(log, f"main|INSTRUMENT|{name}") == ("REDUCING", "DIFFERS")
+
+
+@pytest.mark.parametrize(("side", "size"), [("BUY", 30), ("SELL", 5)])
+def test_more_than_a_quote_may_have_bought_has_come_though_it_rests(make, side, size):
+    log = world(make, heal=0)
+    quoting(make, log, instrument=POLY, side=side)
+    log.feed(posting(log, "TRANSFER", account=TOKENS, instrument=POLY, outcome="YES", size=size * ONE))
+    held = [(POLY, "YES", size * ONE)]
+    report(log, CASH, held, account=TOKENS, times=1)
+    assert account_of(log, TOKENS).coming == []
+    assert account_of(log, TOKENS).holding(POLY, "YES").sellable == size * ONE
