@@ -74,7 +74,10 @@ def compare(
     orders = [order for order in orders if order.grant.account == ledger.name]
     found = ledger.difference(report)
     bound = _span(accounts, ledger, orders, report)
-    _see_coming(ledger, found, orders, bound, now_ns)
+    waits = ledger.waits.values()
+    low_e6, high_e6 = sum(one.low_e6 for one in waits), sum(one.high_e6 for one in waits)
+    if _see_coming(ledger, found, orders, Span(bound.low_e6 + low_e6, bound.high_e6 + high_e6), now_ns):
+        ledger.shown(report.as_of_ns)
     span = Span(bound.low_e6 - ledger.coming_in_e6, bound.high_e6 + ledger.coming_out_e6)
     unsure = {order.grant.instrument for order in orders}
     unsure |= {one.key[0] for one in ledger.coming if one.key[0]}
@@ -226,8 +229,8 @@ def _fee_left_e6(accounts: AccountSet, order: Order) -> int:
 # --- what has yet to come
 
 
-def _see_coming(ledger: Account, found: Difference, orders: Sequence[Order], bound: Span, now_ns: int) -> None:
-    """Forget what a report shows by now, and what was waited for too long."""
+def _see_coming(ledger: Account, found: Difference, orders: Sequence[Order], bound: Span, now_ns: int) -> bool:
+    """Forget what a report shows by now, and what was waited for too long; say whether there was any."""
     left = []
     for one in ledger.coming:
         same = [other for other in ledger.coming if other.key == one.key]
@@ -240,7 +243,8 @@ def _see_coming(ledger: Account, found: Difference, orders: Sequence[Order], bou
             left.append(one)
         elif one.size > 0 and not ledger.nets:
             ledger.holdings[one.key].sellable += one.size
-    ledger.coming = left
+    before, ledger.coming = ledger.coming, left
+    return len(left) < len(before)
 
 
 def _filling(ledger: Account, orders: Iterable[Order], key: HoldingKey) -> Span:
@@ -260,7 +264,7 @@ def _filling(ledger: Account, orders: Iterable[Order], key: HoldingKey) -> Span:
 def _has_come(amount: int, entered: Sequence[int], found: int, bound: Span) -> bool:
     """Say whether a report shows what was entered: it is as we count, and could not be so without that.
 
-    What orders can explain as well shows nothing, nor do amounts in and out, all `entered`, that may both have yet to move.
+    What orders or a late payout can explain as well shows nothing, nor do amounts in and out, all `entered`, that may both have yet to move.
     """
     if bound.is_exact or bound.outside_e6(found):
         return not found

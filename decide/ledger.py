@@ -105,7 +105,7 @@ class Account:
     differs: int = 0
     """reports in a row that differed with nothing in flight"""
     moved_ns: int = 0
-    """the venue's time of the newest fill or settlement"""
+    """the venue's time of the newest fill or settlement: no older report is compared"""
     seen_difference: Seen | None = None
     """of the last report that was compared, if it differed"""
     moved_since: dict[str, bool] = field(default_factory=dict)
@@ -210,6 +210,10 @@ class Account:
         """Note what of a report is to be explained; say whether the one before it left the same, nothing having moved."""
         seen, self.seen_difference = self.seen_difference, Seen(difference, report.as_of_ns)
         return seen is not None and seen.difference == difference and self.is_still(difference)
+
+    def shown(self, as_of_ns: int) -> None:
+        """Note that a report shows what reports did not need to show yet: an older one says nothing."""
+        self.moved_ns = max(self.moved_ns, as_of_ns - 1)
 
     def is_still(self, found: Difference) -> bool:
         """Say whether nothing that differs moved since the report before: a holding, or anything that moves the cash.

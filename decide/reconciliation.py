@@ -73,7 +73,7 @@ def reconcile(
     found = ledger.difference(report)
     if not found.cash_e6 and not found.sizes:
         ledger.seen_difference = None
-        agreed(ledger, compared.unsure, is_exact=compared.is_exact)
+        agreed(ledger, report.as_of_ns, compared.unsure, is_exact=compared.is_exact)
         accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
         return []
     if not ledger.is_newer(report):

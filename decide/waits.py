@@ -73,14 +73,15 @@ def booked(ledger: Account, instrument: str, cash_e6: int, now_ns: int) -> None:
     ledger.waits[instrument] = Wait(now_ns, 0, min(wait.low_e6 - cash_e6, 0), max(wait.high_e6 - cash_e6, 0))
 
 
-def agreed(ledger: Account, unsure: Container[str], *, is_exact: bool) -> None:
+def agreed(ledger: Account, as_of_ns: int, unsure: Container[str], *, is_exact: bool) -> None:
     """End the waits at a report that states what we count, as far as it can be compared (`beside`).
 
     Where orders may hide that reports do not show yet what was booked, they are still to show it.
     """
-    ledger.waits = {
-        name: wait for name, wait in ledger.waits.items() if (not is_exact or name in unsure) and _is_to_show(wait)
-    }
+    left = {name: wait for name, wait in ledger.waits.items() if (not is_exact or name in unsure) and _is_to_show(wait)}
+    if len(left) < len(ledger.waits):
+        ledger.shown(as_of_ns)
+    ledger.waits = left
 
 
 def look(

@@ -500,3 +500,34 @@ def test_a_wait_is_over_for_markets_whose_cash_is_known_to_the_unit_though_a_pos
     assert account_of(log).waits == {}
     report(log, cash - 30 * ONE)
     assert is_set_stopped(log)
+
+
+def test_reports_from_before_a_payout_was_shown_that_come_after_say_nothing(make):
+    log = world(make, heal=0)
+    hold(make, log)
+    log.feed(payout(log, 10 * ONE, value=ONE))
+    log.clock(1_000)
+    read_ns = log.now_ns
+    log.clock(5_000)
+    report(log, AFTER)
+    assert account_of(log).waits == {}
+    for number in range(4):
+        log.report(ACCOUNT, LEFT["BUY"], HELD, as_of_ns=read_ns + number * 1_000_000_000)
+    assert (cause_of(log), is_set_stopped(log)) == ("", False)
+    report(log, LEFT["BUY"])
+    assert is_set_stopped(log)
+
+
+def test_what_a_payout_that_is_not_shown_yet_explains_is_no_withdrawal(make):
+    log = world(make, heal=0)
+    hold(make, log)
+    log.feed(posting(log, "WITHDRAWAL", -10 * ONE))
+    log.feed(payout(log, 10 * ONE, value=ONE))
+    # Neither the withdrawal nor the payout: together they are as we count.
+    report(log, LEFT["BUY"], times=3)
+    assert [one.cash_e6 for one in account_of(log).coming] == [-10 * ONE]
+    report(log, AFTER, times=3)
+    assert not is_set_stopped(log)
+    # That both moved looks like that neither did: until the wait is over.
+    report(log, AFTER - 10 * ONE, times=WAIT_S)
+    assert (account_of(log).coming, account_of(log).waits, is_set_stopped(log)) == ([], {}, False)

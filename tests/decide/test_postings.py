@@ -403,3 +403,23 @@ def test_more_than_a_quote_may_have_bought_has_come_though_it_rests(make, side, 
     report(log, CASH, held, account=TOKENS, times=1)
     assert account_of(log, TOKENS).coming == []
     assert account_of(log, TOKENS).holding(POLY, "YES").sellable == size * ONE
+
+
+@pytest.mark.parametrize("what", ["cash", "tokens"])
+def test_reports_from_before_it_was_shown_that_come_after_say_nothing(make, what):
+    log = world(make)
+    moves = dict(cash=100 * ONE) if what == "cash" else dict(instrument=POLY, outcome="YES", size=30 * ONE)
+    log.feed(posting(log, account=TOKENS, **moves))
+    log.clock(1_000)
+    read_ns = log.now_ns
+    log.clock(5_000)
+    report(log, CASH + 100 * ONE * (what == "cash"), [(POLY, "YES", 30 * ONE)] * (what == "tokens"), account=TOKENS)
+    # A twin's, on their way for long.
+    for number in range(4):
+        log.report(TOKENS, CASH, as_of_ns=read_ns + number * 1_000_000_000)
+    assert not is_stopped(log)
+    # Those that are as new are believed.
+    for _ in range(2):
+        log.now_ns += 1
+        log.report(TOKENS, CASH)
+    assert is_stopped(log)
