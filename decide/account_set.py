@@ -191,13 +191,15 @@ class AccountSet:
         if ledger.known and report.as_of_ns <= ledger.moved_ns:
             return
         bound_e6: dict[int, int] = {}
+        resting: dict[str, bool] = {}
         for saga in self.resting():
             leg, known_ns = saga.legs[0], report.as_of_ns - KNOWN_AFTER_NS
             if leg.leg.account == report.account and leg.orders and _has_rested(leg.orders, known_ns):
                 shard = leg.instrument.exchange_index
                 held_e6 = ledger.reserved.get(reservation_name(saga, 0), 0)
                 bound_e6[shard] = bound_e6.get(shard, 0) + held_e6
-        ledger.shards.take(report, bound_e6)
+                resting[leg.leg.instrument] = True
+        ledger.shards.take(report, bound_e6, resting)
 
     def usable_on(self, account: str, shard: int, instruments: Mapping[str, Instrument]) -> int | None:
         """Return what of an account's cash may be reserved for markets of a shard, None where its venue states none."""

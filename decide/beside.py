@@ -18,9 +18,10 @@ from typing import NamedTuple
 from core.domain.units import ONE_DOLLAR_E4, ceil_div
 from decide.account_set import AccountSet
 from decide.conduct import open_cost_e6, resting_fee_e6
-from decide.ledger import Account, Freed, HoldingKey
+from decide.ledger import Account, Difference, Freed, HoldingKey
 from decide.marks import PayoutWords
 from decide.orders import Order
+from decide.payouts import DECIDED
 from schemas.decision import Grant
 from schemas.enums import Outcome
 from schemas.market import Instrument
@@ -32,18 +33,17 @@ FREED_MAX = 64
 """Words that let go of money and are kept apart; beyond it the oldest two count as one, for as long as the later."""
 COMING_NS_MAX = 24 * 3_600 * 1_000_000_000
 """Log time in which reports have to show what a human entered."""
-_SETTLES = frozenset({"DETERMINED", "SETTLED"})
 
 
 class Span(NamedTuple):
-    """What a report's cash may be beyond ours, at the least and at the most."""
+    """What a figure of a report may be beyond ours, at the least and at the most: cash, or a holding."""
 
     low_e6: int
     high_e6: int
 
     @property
     def is_exact(self) -> bool:
-        """Say whether cash is known to the unit."""
+        """Say whether it is known to the unit."""
         return self.low_e6 == self.high_e6 == 0
 
     def outside_e6(self, cash_e6: int) -> int:
@@ -74,14 +74,17 @@ def compare(
     orders = [order for order in orders if order.grant.account == ledger.name]
     found = ledger.difference(report)
     bound = _span(accounts, ledger, orders, report)
-    _see_coming(ledger, found.cash_e6, found.sizes, bound, now_ns)
+    waits = ledger.waits.values()
+    low_e6, high_e6 = sum(one.low_e6 for one in waits), sum(one.high_e6 for one in waits)
+    if _see_coming(ledger, found, orders, Span(bound.low_e6 + low_e6, bound.high_e6 + high_e6), now_ns):
+        ledger.shown(report.as_of_ns)
     span = Span(bound.low_e6 - ledger.coming_in_e6, bound.high_e6 + ledger.coming_out_e6)
     unsure = {order.grant.instrument for order in orders}
     unsure |= {one.key[0] for one in ledger.coming if one.key[0]}
     target_e6 = 0
     if not span.is_exact and not ledger.states_payouts:
         for key in sorted(found.sizes):
-            if not _is_gone_for_good(ledger, key, found.sizes[key], instruments.get(key[0])):
+            if not is_gone_for_good(ledger, key, found.sizes[key], instruments.get(key[0])):
                 continue
             payout_e6 = words.payout_e6(key[0])
             if payout_e6 < 0:
@@ -111,8 +114,10 @@ def compare(
 def let_go(ledger: Account, before_e6: int, order: Order, said: OrderUpdate | Fill) -> None:
     """Note that an order holds less than before a word about it: reports may show what it held for a while.
 
-    What was filled is paid for: no report that is compared is older than a fill.
+    What was filled is paid for: no report that is compared is older than a fill. A sale of tokens holds no cash.
     """
+    if not (ledger.nets or buys_token(order.grant)):
+        return
     at_ns = said.venue_ts_ns or said.ts_ns
     filled = said.size if isinstance(said, Fill) else 0
     freed_e6 = before_e6 - held_e6(order) - open_cost_e6(order.grant.side, _dearest(order), filled)
@@ -139,6 +144,12 @@ def pass_report(ledger: Account, as_of_ns: int) -> None:
     seen = (one._replace(reports=one.reports + 1) for one in ledger.freed)
     ledger.freed = [one for one in seen if one.reports < FREED_REPORTS or one.at_ns >= as_of_ns]
     ledger.moved_since = {}
+
+
+def is_gone_for_good(ledger: Account, key: HoldingKey, size: int, described: Instrument | None) -> bool:
+    """Say whether a holding is gone altogether of a market that is determined."""
+    ended = key in ledger.provisional or (described is not None and described.status in DECIDED)
+    return ended and ledger.holding(*key).size == -size
 
 
 # --- the interval
@@ -218,26 +229,51 @@ def _fee_left_e6(accounts: AccountSet, order: Order) -> int:
 # --- what has yet to come
 
 
-def _see_coming(ledger: Account, cash_e6: int, sizes: Mapping[HoldingKey, int], bound: Span, now_ns: int) -> None:
-    """Forget what a report shows by now, and what was waited for too long."""
-    has_come = not bound.outside_e6(cash_e6)
+def _see_coming(ledger: Account, found: Difference, orders: Sequence[Order], bound: Span, now_ns: int) -> bool:
+    """Forget what a report shows by now, and what was waited for too long; say whether there was any."""
     left = []
     for one in ledger.coming:
-        is_there = one.key not in sizes if one.key[0] else has_come
+        same = [other for other in ledger.coming if other.key == one.key]
+        if one.key[0]:
+            filling, entered = _filling(ledger, orders, one.key), [other.size for other in same]
+            is_there = _has_come(one.size, entered, found.sizes.get(one.key, 0), filling)
+        else:
+            is_there = _has_come(one.cash_e6, [other.cash_e6 for other in same], found.cash_e6, bound)
         if not is_there and now_ns - one.entered_ns < COMING_NS_MAX:
             left.append(one)
         elif one.size > 0 and not ledger.nets:
             ledger.holdings[one.key].sellable += one.size
-    ledger.coming = left
+    before, ledger.coming = ledger.coming, left
+    return len(left) < len(before)
+
+
+def _filling(ledger: Account, orders: Iterable[Order], key: HoldingKey) -> Span:
+    """Return what fills that are not heard of yet may have taken from a holding, and added to it."""
+    low = high = 0
+    for order in orders:
+        grant = order.grant
+        if ledger.key_of(grant.instrument, grant.outcome) != key:
+            continue
+        if grant.side == "BUY" if ledger.nets else buys_token(grant):
+            high += order.unfilled
+        else:
+            low -= order.unfilled
+    return Span(low, high)
+
+
+def _has_come(amount: int, entered: Sequence[int], found: int, bound: Span) -> bool:
+    """Say whether a report shows what was entered: it is as we count, and could not be so without that.
+
+    What orders or a late payout can explain as well shows nothing, nor do amounts in and out, all `entered`, that may both have yet to move.
+    """
+    if bound.is_exact or bound.outside_e6(found):
+        return not found
+    if amount > 0:
+        return found + amount + sum(min(one, 0) for one in entered) > bound.high_e6
+    return found + amount + sum(max(one, 0) for one in entered) < bound.low_e6
 
 
 # --- parts
-
-
-def _is_gone_for_good(ledger: Account, key: HoldingKey, size: int, described: Instrument | None) -> bool:
-    """Say whether a holding is gone altogether of a market that is determined."""
-    ended = key in ledger.provisional or (described is not None and described.status in _SETTLES)
-    return ended and ledger.holding(*key).size == -size
 
 
 def _ours(ledger: Account, names: Iterable[str]) -> list[Holding]:

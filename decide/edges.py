@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
+from core.domain.units import E4_TO_E6, MICRO, ONE_DOLLAR_E4, ceil_div
 from decide.conduct import CONDUCTS, FILLS_PER_LEVEL, OPPOSITE, fee_max_e6, on_grid, open_cost_e6, unit_cost
 from decide.links import State, instruments_of, states_of
 from schemas.decision import Link
@@ -17,7 +17,6 @@ from schemas.derived import Depth
 from schemas.enums import Side
 from schemas.market import Instrument
 
-E4_TO_E6 = 100
 NS_PER_DAY = 86_400 * 1_000_000_000
 NS_PER_YEAR = 365 * NS_PER_DAY
 RELEASE_AFTER_CLOSE_NS: Mapping[str, int] = {"kalshi": 7 * NS_PER_DAY, "polymarket": 14 * NS_PER_DAY}

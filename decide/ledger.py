@@ -105,7 +105,7 @@ class Account:
     differs: int = 0
     """reports in a row that differed with nothing in flight"""
     moved_ns: int = 0
-    """the venue's time of the newest fill or settlement"""
+    """the venue's time of the newest fill or settlement: no older report is compared"""
     seen_difference: Seen | None = None
     """of the last report that was compared, if it differed"""
     moved_since: dict[str, bool] = field(default_factory=dict)
@@ -211,6 +211,10 @@ class Account:
         seen, self.seen_difference = self.seen_difference, Seen(difference, report.as_of_ns)
         return seen is not None and seen.difference == difference and self.is_still(difference)
 
+    def shown(self, as_of_ns: int) -> None:
+        """Note that a report shows what reports did not need to show yet: an older one says nothing."""
+        self.moved_ns = max(self.moved_ns, as_of_ns - 1)
+
     def is_still(self, found: Difference) -> bool:
         """Say whether nothing that differs moved since the report before: a holding, or anything that moves the cash.
 
@@ -268,9 +272,10 @@ class Account:
                 self._final[fill.fill] = "CONFIRMED"
             else:
                 self._unsettled.add(fill.fill)
-        self._moved(fill.instrument, fill.venue_ts_ns or fill.ts_ns)
+        at_ns = fill.venue_ts_ns or fill.ts_ns
+        self._moved(fill.instrument, at_ns)
         self.cash_e6 += cash_e6 - fill.fee_e6
-        self.shards.move(fill.instrument, cash_e6 - fill.fee_e6)
+        self.shards.move(fill.instrument, cash_e6 - fill.fee_e6, at_ns, bound_e6=opening_e6(fill) + fill.fee_e6)
         self.fees_e6 += fill.fee_e6
         booked = self._booked[fill.fill] = Booked(fill, key, cash_e6, cost_e6)
         return booked
@@ -290,7 +295,7 @@ class Account:
             if bought_token(booked.fill) and not self.nets:
                 self.holdings[booked.key].sellable += booked.fill.size
         else:
-            self._reverse(booked)
+            self._reverse(booked, ts_ns)
         return booked
 
     def is_settled(self, fill_id: str) -> bool:
@@ -325,12 +330,12 @@ class Account:
         holding.size, holding.sellable = after, max(after, 0)
         holding.cost_e6 -= cost_e6
         self.cash_e6 += cash_e6
-        self.shards.move(instrument, cash_e6)
+        self.shards.move(instrument, cash_e6, ts_ns)
         self._moved(instrument, ts_ns)
         return cash_e6, cost_e6
 
-    def unpay(self, paid: Paid) -> int:
-        """Take a payout back; return what that moved of cash."""
+    def unpay(self, paid: Paid, ts_ns: int) -> int:
+        """Take a payout back as of a time; return what that moved of cash."""
         holding = self.holdings.setdefault((paid.payout.instrument, "YES"), Holding())
         before, after = holding.size, holding.size + paid.size
         short_change = max(-after, 0) - max(-before, 0)
@@ -338,7 +343,7 @@ class Account:
         holding.size, holding.sellable = after, max(after, 0)
         holding.cost_e6 += paid.cost_e6
         self.cash_e6 += cash_e6
-        self.shards.move(paid.payout.instrument, cash_e6)
+        self.shards.move(paid.payout.instrument, cash_e6, ts_ns)
         self.moved_since[paid.payout.instrument] = True
         return cash_e6
 
@@ -413,8 +418,7 @@ class Account:
         against = -before if buys else before
         closing = min(fill.size, max(against, 0))
         released = holding.cost_e6 * closing // against if closing else 0
-        opening_unit = notional if buys else fill.size - notional
-        cost_e6 = opening_unit * (fill.size - closing) // fill.size - released
+        cost_e6 = opening_e6(fill) * (fill.size - closing) // fill.size - released
         holding.size = after
         holding.sellable = max(after, 0)
         holding.cost_e6 += cost_e6
@@ -433,7 +437,7 @@ class Account:
         holding.cost_e6 -= released
         return fill.notional_e6, -released
 
-    def _reverse(self, booked: Booked) -> None:
+    def _reverse(self, booked: Booked, ts_ns: int) -> None:
         """Take a failed fill back, fee included."""
         fill = booked.fill
         holding = self.holdings[booked.key]
@@ -443,7 +447,7 @@ class Account:
             holding.sellable += fill.size
         holding.cost_e6 = max(holding.cost_e6 - booked.cost_e6, 0)
         self.cash_e6 += fill.fee_e6 - booked.cash_e6
-        self.shards.move(fill.instrument, fill.fee_e6 - booked.cash_e6)
+        self.shards.move(fill.instrument, fill.fee_e6 - booked.cash_e6, ts_ns)
         self.fees_e6 -= fill.fee_e6
 
 
@@ -451,6 +455,12 @@ def yes_terms(fill: Fill) -> tuple[bool, int]:
     """Return whether a fill buys YES, and its notional at the YES price: buying NO at q sells YES at 1 - q."""
     buys = bought_token(fill)
     return (not buys, fill.size - fill.notional_e6) if fill.outcome == "NO" else (buys, fill.notional_e6)
+
+
+def opening_e6(fill: Fill) -> int:
+    """Return what a fill costs that opens, fee aside: its price, or what a sold contract locks beyond it."""
+    buys, notional_e6 = yes_terms(fill)
+    return notional_e6 if buys else fill.size - notional_e6
 
 
 def bought_token(fill: Fill) -> bool:

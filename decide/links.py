@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from core.domain.units import MICRO
+from decide.payouts import DECIDED
 from schemas.decision import Link
 from schemas.market import Instrument, Notice
 
@@ -235,7 +236,7 @@ def _changed(link: Link, instruments: list[Instrument]) -> str:
     cutoffs = link.cutoffs_ns or [0] * len(instruments)
     for instrument, rules, cutoff_ns in zip(instruments, rules_of(link), cutoffs, strict=True):
         name = instrument.instrument
-        if instrument.status in {"DETERMINED", "SETTLED"}:
+        if instrument.status in DECIDED:
             return f"{Fault.DECIDED}: {name} is {instrument.status}"
         if rules and instrument.rules_hash != rules:
             return f"{Fault.RULES}: {name}: approved {rules[:12]}, is now {instrument.rules_hash[:12] or 'not stated'}"

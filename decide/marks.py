@@ -9,7 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from core.domain.units import MICRO
+from core.domain.units import E4_TO_E6, MICRO
 from core.runtime.clock import NS_PER_S
 from schemas.derived import Quote, Tick
 from schemas.market import Instrument, Status
@@ -21,7 +21,6 @@ TICK_AGE_NS_MAX = 5 * NS_PER_S
 FILL_AGE_NS_MAX = 15 * NS_PER_S
 WORDS_MAX = 100_000
 """Markets whose words are remembered; beyond it the oldest tenth of those that nobody holds is forgotten."""
-E4_TO_E6 = 100
 
 
 @dataclass

@@ -3,7 +3,13 @@
 from typing import NamedTuple
 
 from core.domain.units import MICRO
+from schemas.enums import InstrumentStatus
+from schemas.market import Instrument
 from schemas.order import Payout
+
+DECIDED: frozenset[InstrumentStatus] = frozenset({"DETERMINED", "SETTLED"})
+"""Of a market that is known to pay something, or to have paid."""
+_ENDED = DECIDED | {"CLOSED"}
 
 Closed = tuple[int, int, int]
 """Size and cost of a position that was closed, and the signed cash at YES prices that it was closed for."""
@@ -14,6 +20,11 @@ class Rate(NamedTuple):
 
     cash_e6: int
     size: int
+
+
+def has_closed(described: Instrument | None, now_ns: int) -> bool:
+    """Say whether a market is known to trade no more: by its status, or by its close."""
+    return described is not None and (described.status in _ENDED or 0 < described.close_ts_ns <= now_ns)
 
 
 def rate_of(payout_e6: int) -> Rate:

@@ -10,6 +10,7 @@ orders that are not ours belong to the strategy "".
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from core.domain.portions import portions
 from decide.ledger import yes_terms
@@ -18,6 +19,13 @@ from schemas.order import Fill
 
 PositionKey = tuple[str, str]
 """Venue account and instrument."""
+
+
+class Moved(NamedTuple):
+    """Signed YES that came or went, and what that did to a strategy's flow."""
+
+    size: int
+    flow_e6: int
 
 
 @dataclass
@@ -111,12 +119,13 @@ class Positions:
                 del book.open[account, instrument]
             self.changed.add(name)
 
-    def adjust(self, account: str, instrument: str, size: int) -> None:
+    def adjust(self, account: str, instrument: str, size: int) -> dict[str, Moved]:
         """Move the holding of an instrument as the venue says, for nothing: what is gone is lost, what came belongs to "".
 
-        What is gone is taken from the strategies that hold it, in the order of their names.
+        What is gone is taken from the strategies that hold it, in the order of their names. Returns what each was moved.
         """
         key = (account, instrument)
+        moved: dict[str, Moved] = {}
         for name in sorted(self.books):
             book = self.books[name]
             position = book.open.get(key)
@@ -124,11 +133,15 @@ class Positions:
                 part = min(abs(size), abs(position.size)) * (1 if size > 0 else -1)
                 # A short that is gone was paid its dollar; its collateral is counted in its price.
                 book.trade(key, part, 0 if part < 0 else part)
+                moved[name] = Moved(part, -max(part, 0))
                 self.changed.add(name)
                 size -= part
         if size:
             self.books.setdefault("", Book()).trade(key, size, 0 if size > 0 else -size)
+            before = moved.get("", Moved(0, 0))
+            moved[""] = Moved(before.size + size, before.flow_e6 + max(-size, 0))
             self.changed.add("")
+        return moved
 
     def _count(self, strategy: str, fill: Fill, sign: int) -> None:
         buys, notional_e6 = yes_terms(fill)

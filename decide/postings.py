@@ -103,7 +103,7 @@ def _hold(accounts: AccountSet, ledger: Account, posting: Posting, turn: Turn) -
     ledger.heal(key, size, 0)
     if size > 0 and not ledger.nets:
         ledger.holdings[key].sellable -= size
-    accounts.positions.adjust(ledger.name, posting.instrument, yes)
+    accounts.risk.enter(posting.instrument, accounts.positions.adjust(ledger.name, posting.instrument, yes))
     ledger.coming.append(Coming(key, size, 0, turn.now_ns))
     ledger.moved_since[posting.instrument] = True
     return key

@@ -19,18 +19,18 @@ from itertools import product
 from typing import NamedTuple
 
 from decide.account_set import AccountSet
+from decide.beside import Compared, is_gone_for_good
 from decide.ledger import Account, Difference, HoldingKey
 from decide.marks import PayoutWords
 from decide.payouts import Rate, rate_of
 from decide.risk import DIFFERS, WHOLE
-from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, look, outside_e6
+from decide.waits import NOT_ENDED, STILL_SHOWN, Doubt, agreed, look, outside_e6
 from schemas.enums import EntryKind, Outcome, SettlementPhase
 from schemas.market import Instrument
 from schemas.order import VenueReport
 
 SETTLED_TOGETHER_MAX = 12
 """Holdings whose payouts are looked for in one difference of cash: 2 to that power ways are tried."""
-_SETTLES = frozenset({"DETERMINED", "SETTLED"})
 
 
 class Healed(NamedTuple):
@@ -57,12 +57,13 @@ Verdict = Healed | Frozen
 
 
 def reconcile(
-    accounts: AccountSet, report: VenueReport, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
+    accounts: AccountSet, compared: Compared, instruments: Mapping[str, Instrument], words: PayoutWords, now_ns: int
 ) -> list[Verdict]:
-    """Hold a report against the ledger, move the ledger where that is due, and return what was done.
+    """Hold what can be compared of a report against the ledger, move the ledger where that is due, and return what was done.
 
     The caller sees to it that the report is later than our last event and no order is open; `now_ns` is the log's time.
     """
+    report = compared.report
     ledger = accounts.ledgers[report.account]
     limit = accounts.limit
     if limit is None or limit.heal_max_e6 < 0 or ledger.has_unsettled:
@@ -72,7 +73,7 @@ def reconcile(
     found = ledger.difference(report)
     if not found.cash_e6 and not found.sizes:
         ledger.seen_difference = None
-        ledger.waits.clear()
+        agreed(ledger, report.as_of_ns, compared.unsure, is_exact=compared.is_exact)
         accounts.risk.agreed(ledger.name, (instrument for instrument, _ in ledger.holdings))
         return []
     if not ledger.is_newer(report):
@@ -207,24 +208,11 @@ def _apply(accounts: AccountSet, ledger: Account, healed: Healed) -> None:
         accounts.positions.adjust(ledger.name, healed.instrument, gone_yes)
 
 
-def _gone(
-    ledger: Account, found: Difference, instruments: Mapping[str, Instrument], statuses: frozenset[str]
-) -> list[HoldingKey]:
-    """Return the holdings that are gone altogether, of markets that stand so."""
-    return [
-        key
-        for key, size in sorted(found.sizes.items())
-        if ledger.holding(*key).size == -size
-        and (described := instruments.get(key[0])) is not None
-        and described.status in statuses
-    ]
-
-
 def _gone_for_good(ledger: Account, found: Difference, instruments: Mapping[str, Instrument]) -> list[HoldingKey]:
     """Return the holdings that are gone of markets that are determined, by their descriptions or by their words."""
-    gone = {*_gone(ledger, found, instruments, _SETTLES)}
-    gone |= {key for key in ledger.provisional if found.sizes.get(key) == -ledger.holding(*key).size}
-    return sorted(gone)
+    return [
+        key for key, size in sorted(found.sizes.items()) if is_gone_for_good(ledger, key, size, instruments.get(key[0]))
+    ]
 
 
 def _settled(

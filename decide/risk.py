@@ -10,14 +10,15 @@ no longer than `SILENT_STEP_NS_MAX`, so that a log that was not written for a wh
 silent.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from decide.marks import Marks
-from decide.positions import Book, Positions
+from decide.payouts import has_closed
+from decide.positions import Book, Moved, Positions
 from decide.worth import is_in_force, worth
 from schemas.decision import Budget, Command, Limit, Link, Posting
 from schemas.enums import Scope, TradingState
@@ -35,7 +36,6 @@ Place = tuple[Scope, str]
 """Scope and name; of the whole set ("SET", "")."""
 WHOLE: Place = ("SET", "")
 _STRICTNESS: Mapping[TradingState, int] = {"RUNNING": 0, "REDUCING": 1, "HALTED": 2, "UNKNOWN": 2}
-_CLOSED = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
 
 
 class Stop(NamedTuple):
@@ -60,6 +60,10 @@ class Day(NamedTuple):
     stale: int
 
 
+_Profit = Callable[[Book, Mapping[str, Moved]], tuple[int, list[str]]]
+"""Profit of a book as if something had not been moved, and its holdings without a mark to be believed."""
+
+
 class Exit(NamedTuple):
     """Tries to sell a position of a size that did not change by them, and when it may be tried again."""
 
@@ -82,6 +86,7 @@ class Risk:
         day: days since the epoch, of the last judgement.
         begun: profit of each strategy when the day began; 0 for one that had not traded.
         pending: strategies whose profit at the beginning of the day could not be told yet, for want of marks.
+        entered: strategy -> instrument -> what a human moved of it, until it can be told what that is worth.
         exits: <strategy>|<account>|<instrument> -> how often its position was to be sold (`decide/exits.py`).
         due_ns: venue -> when its order rate would be used up no more (`budgets.Rate`).
         said: id of a Standing -> its figures as they were last written.
@@ -98,6 +103,7 @@ class Risk:
     day: int = 0
     begun: dict[str, int] = field(default_factory=dict)
     pending: dict[str, bool] = field(default_factory=dict)
+    entered: dict[str, dict[str, Moved]] = field(default_factory=dict)
     days: dict[str, Day] = field(default_factory=dict)
     due_ns: dict[str, int] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
@@ -232,23 +238,41 @@ class Risk:
         """Mark all positions, begin a day where one begins, and stop what lost too much."""
         self.judged_ns = now_ns
         in_force = [links[name] for name in sorted(links) if is_in_force(links[name], now_ns)]
-        profits = {
-            strategy: _profit(book, in_force, marks, instruments, now_ns)
-            for strategy, book in sorted(positions.books.items())
-        }
+
+        def profit(book: Book, without: Mapping[str, Moved]) -> tuple[int, list[str]]:
+            return _profit(book, without, in_force, marks, instruments, now_ns)
+
+        books = dict(sorted(positions.books.items()))
         if now_ns // NS_PER_DAY != self.day:
             self.day = now_ns // NS_PER_DAY
             self.begun = {}
-            self.pending = dict.fromkeys(profits, True)
-        for strategy, (pnl_e6, stale) in profits.items():
-            if strategy in self.pending and not stale:
-                self.begun[strategy] = pnl_e6
-                del self.pending[strategy]
-        self.days = {
-            strategy: Day(0 if strategy in self.pending else pnl_e6 - self.begun.get(strategy, 0), stale)
-            for strategy, (pnl_e6, stale) in profits.items()
-        }
+            self.pending = dict.fromkeys(books, True)
+        self.days = {strategy: self._judge_day(strategy, book, profit) for strategy, book in books.items()}
         self._stop_losers(limit)
+
+    def _judge_day(self, strategy: str, book: Book, profit: _Profit) -> Day:
+        """Return a strategy's day; what a human moved is no part of it, at the first mark that can be believed."""
+        pnl_e6, stale = profit(book, {})
+        entered = self.entered.pop(strategy, {})
+        if strategy in self.pending:
+            if stale:
+                return Day(0, len(stale))
+            self.begun[strategy] = pnl_e6
+            del self.pending[strategy]
+        elif entered:
+            left = {name: moved for name, moved in entered.items() if name in stale}
+            pnl_e6 = profit(book, left)[0]
+            self.begun[strategy] = self.begun.get(strategy, 0) + pnl_e6 - profit(book, entered)[0]
+            if left:
+                self.entered[strategy] = left
+        return Day(pnl_e6 - self.begun.get(strategy, 0), len(stale))
+
+    def enter(self, instrument: str, moved: Mapping[str, Moved]) -> None:
+        """Note what a human moved of an instrument, by strategy: that is no profit."""
+        for strategy, one in moved.items():
+            entered = self.entered.setdefault(strategy, {})
+            before = entered.get(instrument, Moved(0, 0))
+            entered[instrument] = Moved(before.size + one.size, before.flow_e6 + one.flow_e6)
 
     def _stop_losers(self, limit: Limit | None) -> None:
         loss_e6 = -self.day_pnl_e6()
@@ -295,22 +319,26 @@ def _is_beyond(loss_e6: int, max_e6: int) -> bool:
 
 
 def _profit(
-    book: Book, links: Sequence[Link], marks: Marks, instruments: Mapping[str, Instrument], now_ns: int
-) -> tuple[int, int]:
-    """Return what a strategy has made up to now, and how many of its marks are stale.
+    book: Book,
+    without: Mapping[str, Moved],
+    links: Sequence[Link],
+    marks: Marks,
+    instruments: Mapping[str, Instrument],
+    now_ns: int,
+) -> tuple[int, list[str]]:
+    """Return what a strategy has made up to now, as if something had not been moved, and whose marks are stale.
 
     A market that closed is quoted no more: its holdings keep their last mark until it settles. That it is determined may
     be known long before its description is read again.
     """
-    quantities = book.quantities()
+    quantities, flow_e6 = book.quantities(), book.flow_e6
+    for name, moved in without.items():
+        quantities[name] = quantities.get(name, 0) - moved.size
+        flow_e6 -= moved.flow_e6
     found = worth(quantities, links, marks, now_ns)
     open_still = (name for name in found.stale if marks.words.payout_e6(name) < 0)
-    stale = sum(not _has_closed(instruments.get(name), now_ns) for name in open_still)
-    return book.flow_e6 - book.fees_e6 + found.value_e6, stale
-
-
-def _has_closed(instrument: Instrument | None, now_ns: int) -> bool:
-    return instrument is not None and (instrument.status in _CLOSED or 0 < instrument.close_ts_ns <= now_ns)
+    stale = [name for name in open_still if not has_closed(instruments.get(name), now_ns)]
+    return flow_e6 - book.fees_e6 + found.value_e6, stale
 
 
 def allows_more(before: Limit | Budget, after: Limit | Budget) -> list[str]:

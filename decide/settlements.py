@@ -177,7 +177,7 @@ class Settlements:
         # Both are in the opening figures where neither the venue's time nor ours says that it was corrected since.
         in_opening = known.in_opening and max(payout.venue_ts_ns, known.payout.ts_ns) <= ledger.opened_ns
         if known.entry or (known.in_opening and not in_opening):
-            self._take_back(accounts, ledger, known, turn)
+            self._take_back(accounts, ledger, known, payout.venue_ts_ns, turn)
         ledger.note_paid(Paid(payout, seen, in_opening=in_opening))
         self._book(accounts, ledger, payout.instrument, turn)
 
@@ -214,8 +214,8 @@ class Settlements:
         self.follow(ledger, [instrument], turn)
         write_ledger(ledger, [(instrument, "YES")], turn)
 
-    def _take_back(self, accounts: AccountSet, ledger: Account, paid: Paid, turn: Turn) -> None:
-        cash_e6 = ledger.unpay(paid)
+    def _take_back(self, accounts: AccountSet, ledger: Account, paid: Paid, corrected_ns: int, turn: Turn) -> None:
+        cash_e6 = ledger.unpay(paid, corrected_ns)
         instrument = paid.payout.instrument
         booked(ledger, instrument, cash_e6, turn.now_ns)
         accounts.positions.unsettle(ledger.name, instrument, paid.closed)

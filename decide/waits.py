@@ -13,13 +13,15 @@ waited for takes an interval of cash out of the comparison, and nothing else: an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from core.domain.units import MICRO
 from core.runtime.clock import NS_PER_S
+from decide.beside import Span
 from decide.ledger import Account, Difference, HoldingKey, Wait
 from decide.marks import PayoutWords
+from decide.payouts import has_closed
 from schemas.market import Instrument
 
 PAYOUT_WAIT_NS_MAX = 60 * NS_PER_S
@@ -28,7 +30,6 @@ REPORT_STEP_NS_MAX = 20 * NS_PER_S
 """Between two reports no more than that counts: a gateway that reported nothing did not read what was paid either."""
 CENT_E6 = MICRO // 100
 """Payouts are stated in whole cents."""
-_ENDS = frozenset({"CLOSED", "DETERMINED", "SETTLED"})
 NOT_STATED = "settled, but the venue states no payout"
 NOT_ENDED = "gone, though nobody said that its market ended, and the venue states no payout"
 STILL_SHOWN = "paid by the venue's statement, but its reports still show it"
@@ -72,6 +73,17 @@ def booked(ledger: Account, instrument: str, cash_e6: int, now_ns: int) -> None:
     ledger.waits[instrument] = Wait(now_ns, 0, min(wait.low_e6 - cash_e6, 0), max(wait.high_e6 - cash_e6, 0))
 
 
+def agreed(ledger: Account, as_of_ns: int, unsure: Container[str], *, is_exact: bool) -> None:
+    """End the waits at a report that states what we count, as far as it can be compared (`beside`).
+
+    Where orders may hide that reports do not show yet what was booked, they are still to show it.
+    """
+    left = {name: wait for name, wait in ledger.waits.items() if (not is_exact or name in unsure) and _is_to_show(wait)}
+    if len(left) < len(ledger.waits):
+        ledger.shown(as_of_ns)
+    ledger.waits = left
+
+
 def look(
     ledger: Account,
     found: Difference,
@@ -99,7 +111,7 @@ def look(
     # What would only have taken cash away explained none that came.
     longest_ns = max((one.waited_ns for one in ledger.waits.values() if one.high_e6 or not one.low_e6), default=0)
     for name, wait in list(ledger.waits.items()):
-        if name not in doubts and (wait.low_e6 or wait.high_e6) and wait.waited_ns < PAYOUT_WAIT_NS_MAX:
+        if name not in doubts and _is_to_show(wait):
             doubts[name] = Doubt(None, STILL_SHOWN, wait.low_e6, wait.high_e6)
         elif name not in doubts and name != CASH:
             del ledger.waits[name]
@@ -119,7 +131,12 @@ def outside_e6(cash_e6: int, doubts: Mapping[str, Doubt]) -> int:
     """Return what of a difference of cash nothing that is waited for can explain."""
     low_e6 = sum(one.low_e6 for one in doubts.values() if one.waits)
     high_e6 = sum(one.high_e6 for one in doubts.values() if one.waits)
-    return min(cash_e6 - low_e6, 0) or max(cash_e6 - high_e6, 0)
+    return Span(low_e6, high_e6).outside_e6(cash_e6)
+
+
+def _is_to_show(wait: Wait) -> bool:
+    """Say whether reports have time left to show what was booked."""
+    return (wait.low_e6 != 0 or wait.high_e6 != 0) and wait.waited_ns < PAYOUT_WAIT_NS_MAX
 
 
 def _aged(doubt: Doubt, wait: Wait, *, speaks: bool) -> Doubt:
@@ -159,11 +176,7 @@ def _early_e6(
 
 def _has_ended(ledger: Account, key: HoldingKey, described: Instrument | None, as_of_ns: int) -> bool:
     """Say whether a market is known to have ended: by its description, its close or its word."""
-    if key in ledger.provisional:
-        return True
-    if described is None:
-        return False
-    return described.status in _ENDS or 0 < described.close_ts_ns <= as_of_ns
+    return key in ledger.provisional or has_closed(described, as_of_ns)
 
 
 def _highest_e6(ledger: Account, key: HoldingKey, words: PayoutWords) -> int:

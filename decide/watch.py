@@ -87,7 +87,7 @@ class Watch:
             )
         else:
             # Where losses are not limited nothing is marked; a limit that is set later counts from then.
-            own.judged_ns, own.day, own.days = now_ns, 0, {}
+            own.judged_ns, own.day, own.days, own.entered = now_ns, 0, {}, {}
 
     def filled(self, accounts: AccountSet, fill: Fill, turn: Turn) -> None:
         """Count a fill for its strategy; it is a mark until a quote comes."""
@@ -107,7 +107,7 @@ class Watch:
         left = {*compared.unsure} | ({ledger.name} if not compared.is_exact else set())
         accepted = dict.fromkeys(sorted(left & accounts.risk.accepted.keys()), True)
         differing = dict.fromkeys(sorted(left & accounts.risk.differing.keys()), True)
-        verdicts = reconcile(accounts, report, self._known.instruments, self._marks.words, turn.now_ns)
+        verdicts = reconcile(accounts, compared, self._known.instruments, self._marks.words, turn.now_ns)
         accounts.risk.accepted |= accepted
         accounts.risk.differing |= differing
         if not verdicts:

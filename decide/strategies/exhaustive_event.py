@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from core.domain.errors import MalformedFrame
-from core.domain.units import MICRO
+from core.domain.units import E4_TO_E6, MICRO
 from decide.conduct import CONDUCTS, is_open, unit_cost
-from decide.edges import E4_TO_E6, Table, table_of
+from decide.edges import Table, table_of
 from decide.ports import View
 from decide.strategies.edge_trader import EdgeTrader, Found, Pace, Positive, Wish
 from decide.strategies.intents import open_leg

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from core.domain.units import MICRO
-from decide.edges import E4_TO_E6, Level
+from core.domain.units import E4_TO_E6, MICRO
+from decide.edges import Level
 from schemas.derived import Depth
 
 Kind = Literal["microprice", "mid"]

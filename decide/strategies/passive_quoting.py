@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.domain.errors import MalformedFrame
-from core.domain.units import MICRO, ONE_DOLLAR_E4, ceil_div
+from core.domain.units import E4_TO_E6, MICRO, ONE_DOLLAR_E4, ceil_div
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import StateCodec
 from decide.conduct import CONDUCTS, OPPOSITE, is_open, on_grid, open_cost_e6, tick_at, worse_price
-from decide.edges import E4_TO_E6
 from decide.exits import side_of
 from decide.ports import Decision, View
 from decide.strategies.edge_trader import Natural, Positive

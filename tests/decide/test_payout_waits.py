@@ -9,6 +9,8 @@ from schemas import order
 from schemas.decision import Entry
 from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, Accounts, instrument, limit
+from tests.decide.test_beside import quoting
+from tests.decide.test_postings import posting
 from tests.decide.test_reconciliation import ACCOUNT, CASH, hold, kinds, report, stands, world
 from tests.decide.test_settlements import LEFT, account_of, determine, entries, payout, resume
 
@@ -410,3 +412,122 @@ def test_lists_that_lag_behind_each_other_for_less_than_the_wait_freeze_and_heal
     assert {one.kind for one in log.entries()} == {"SETTLEMENT"}
     assert account_of(log).cash_e6 == venue.cash[-1][1]
     assert account_of(log).waits == {}
+
+
+# --- beside what quotes explain
+
+
+def quoted(make, log, *, size):
+    """Hold what pays a dollar a contract, and let a quote of 135 dollars rest in another market."""
+    log.feed(instrument(OTHER))
+    hold(make, log, OTHER, size=size)
+    return quoting(make, log, size=300 * ONE), CASH - size * 4 // 10
+
+
+def test_a_payout_that_comes_late_is_waited_for_though_a_quote_that_went_hid_that(make):
+    log = world(make)
+    quote, cash = quoted(make, log, size=50 * ONE)
+    report(log, cash - 135 * ONE, [(OTHER, "YES", 50 * ONE)], times=1)
+    log.update(quote, "CANCELLED", venue_ts_ns=log.now_ns)
+    log.feed(payout(log, 50 * ONE, yes=50 * ONE, name=OTHER))
+    assert kinds(report(log, cash, times=WAIT_S - 5), Entry) == []
+    assert not is_set_stopped(log)
+    report(log, cash + 50 * ONE, times=3)
+    assert (account_of(log).waits, is_set_stopped(log)) == ({}, False)
+
+
+@pytest.mark.parametrize("is_out", [True, False])
+def test_a_small_payout_that_comes_late_is_not_booked_away_though_a_quote_hid_it(make, is_out):
+    log = world(make)
+    quote, cash = quoted(make, log, size=3 * ONE)
+    log.feed(payout(log, 3 * ONE, yes=3 * ONE, name=OTHER))
+    report(log, cash - 135 * ONE * is_out, times=3)
+    log.update(quote, "CANCELLED", venue_ts_ns=log.now_ns)
+    assert kinds(report(log, cash, times=WAIT_S - 10), Entry) == []
+    report(log, cash + 3 * ONE, times=3)
+    assert log.entries()[-1].kind == "SETTLEMENT"
+    assert account_of(log).cash_e6 == cash + 3 * ONE
+
+
+def test_a_payout_that_never_comes_is_found_after_its_minute_though_a_quote_hid_it(make):
+    log = world(make)
+    quote, cash = quoted(make, log, size=50 * ONE)
+    log.feed(payout(log, 50 * ONE, yes=50 * ONE, name=OTHER))
+    report(log, cash - 135 * ONE, times=10)
+    log.update(quote, "CANCELLED", venue_ts_ns=log.now_ns)
+    report(log, cash, times=WAIT_S - 15)
+    assert not is_set_stopped(log)
+    report(log, cash, times=8)
+    assert is_set_stopped(log)
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_cash_that_goes_after_a_payout_came_beside_a_quote_is_found_within_the_minute(make, goes):
+    log = world(make)
+    quote, cash = quoted(make, log, size=50 * ONE)
+    log.feed(payout(log, 50 * ONE, yes=50 * ONE, name=OTHER))
+    cash += 50 * ONE
+    report(log, cash - 135 * ONE, times=3)
+    if goes:
+        # With nothing out a report that agrees ends the wait, and the next one that does not is believed.
+        log.update(quote, "CANCELLED", venue_ts_ns=log.now_ns)
+        report(log, cash, times=4)
+        report(log, cash - 30 * ONE)
+        assert is_set_stopped(log)
+    else:
+        report(log, cash - 135 * ONE - 30 * ONE, times=WAIT_S)
+        assert is_set_stopped(log)
+
+
+@pytest.mark.parametrize("missing", [60, 200])
+def test_more_than_a_late_payout_and_a_quote_explain_is_found_at_once(make, missing):
+    log = world(make)
+    _, cash = quoted(make, log, size=50 * ONE)
+    log.feed(payout(log, 50 * ONE, yes=50 * ONE, name=OTHER))
+    report(log, cash - 135 * ONE, times=3)
+    report(log, cash - 135 * ONE - missing * ONE)
+    assert is_set_stopped(log)
+
+
+def test_a_wait_is_over_for_markets_whose_cash_is_known_to_the_unit_though_a_position_is_entered_elsewhere(make):
+    log = world(make)
+    log.feed(instrument(OTHER))
+    hold(make, log, size=50 * ONE)
+    log.feed(posting(log, "TRANSFER", instrument=OTHER, outcome="YES", size=5 * ONE))
+    log.feed(payout(log, 50 * ONE, yes=50 * ONE))
+    cash = CASH + 30 * ONE
+    report(log, cash, times=2)
+    assert account_of(log).waits == {}
+    report(log, cash - 30 * ONE)
+    assert is_set_stopped(log)
+
+
+def test_reports_from_before_a_payout_was_shown_that_come_after_say_nothing(make):
+    log = world(make, heal=0)
+    hold(make, log)
+    log.feed(payout(log, 10 * ONE, value=ONE))
+    log.clock(1_000)
+    read_ns = log.now_ns
+    log.clock(5_000)
+    report(log, AFTER)
+    assert account_of(log).waits == {}
+    for number in range(4):
+        log.report(ACCOUNT, LEFT["BUY"], HELD, as_of_ns=read_ns + number * 1_000_000_000)
+    assert (cause_of(log), is_set_stopped(log)) == ("", False)
+    report(log, LEFT["BUY"])
+    assert is_set_stopped(log)
+
+
+def test_what_a_payout_that_is_not_shown_yet_explains_is_no_withdrawal(make):
+    log = world(make, heal=0)
+    hold(make, log)
+    log.feed(posting(log, "WITHDRAWAL", -10 * ONE))
+    log.feed(payout(log, 10 * ONE, value=ONE))
+    # Neither the withdrawal nor the payout: together they are as we count.
+    report(log, LEFT["BUY"], times=3)
+    assert [one.cash_e6 for one in account_of(log).coming] == [-10 * ONE]
+    report(log, AFTER, times=3)
+    assert not is_set_stopped(log)
+    # That both moved looks like that neither did: until the wait is over.
+    report(log, AFTER - 10 * ONE, times=WAIT_S)
+    assert (account_of(log).coming, account_of(log).waits, is_set_stopped(log)) == ([], {}, False)

@@ -8,6 +8,7 @@ from decide.postings import COMING_NS_MAX
 from schemas.decision import Entry, Posting
 from tests.decide.conftest import KALSHI, ONE, POLY
 from tests.decide.test_accounts_state import outputs_with_restores
+from tests.decide.test_beside import quoting
 from tests.decide.test_reconciliation import ACCOUNT, CASH, TOKENS, hold, kinds, report, stands, world
 
 DAY_MS = 86_400_000
@@ -268,3 +269,157 @@ def test_entries_are_the_same_for_a_worker_that_took_up_a_checkpoint(make, seed)
     cuts = {dice.randrange(len(log.items)) for _ in range(6)}
     outputs, _ = outputs_with_restores(log, cuts, dice)
     assert outputs == log.outputs == log.again()
+
+
+# --- money that is entered while orders are out
+
+
+@pytest.mark.parametrize(
+    ("account", "name", "is_out"),
+    [(ACCOUNT, KALSHI, False), (ACCOUNT, KALSHI, True), (TOKENS, POLY, False)],
+    ids=["kalshi, collateral in the figure", "kalshi, collateral out of it", "polymarket"],
+)
+def test_a_deposit_that_a_quote_can_explain_has_not_come_by_that(make, account, name, is_out):
+    log = world(make)
+    grant = quoting(make, log, instrument=name, size=300 * ONE)
+    log.feed(posting(log, cash=100 * ONE, account=account))
+    ledger = account_of(log, account)
+    usable = ledger.usable_e6(0)
+    report(log, CASH - 135 * ONE * is_out, account=account, times=5)
+    assert ledger.usable_e6(0) == usable
+    # Nothing is waited for but the deposit when the quote goes: it never froze, and is spent when it is shown.
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    report(log, CASH, account=account, times=6)
+    assert not is_stopped(log)
+    assert ledger.usable_e6(0) == CASH
+    report(log, CASH + 100 * ONE, account=account)
+    assert ledger.usable_e6(0) == CASH + 100 * ONE
+    assert log.all(Entry)[-1].kind == "DEPOSIT"
+
+
+def test_a_deposit_has_not_come_by_what_a_quote_let_go_of_lately(make):
+    log = world(make)
+    grant = quoting(make, log, size=300 * ONE)
+    report(log, CASH - 135 * ONE, times=1)
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    log.feed(posting(log, cash=100 * ONE))
+    report(log, CASH, times=6)
+    assert account_of(log).usable_e6(0) == CASH
+    assert not is_stopped(log)
+
+
+def test_a_deposit_beyond_what_quotes_explain_has_come_though_they_rest(make):
+    log = world(make)
+    quoting(make, log)
+    ledger = account_of(log)
+    before = ledger.usable_e6(0)
+    log.feed(posting(log, cash=100 * ONE))
+    log.feed(posting(log, cash=ONE, reference="small"))
+    report(log, CASH + 100 * ONE, times=1)
+    # Of the small one a quote's collateral says nothing; both are there for sure only in the whole figure.
+    assert [one.cash_e6 for one in ledger.coming] == [ONE]
+    report(log, CASH + 101 * ONE, times=1)
+    assert ledger.usable_e6(0) == before + 101 * ONE
+
+
+def test_a_withdrawal_that_a_quote_can_explain_has_not_gone_by_that(make):
+    log = world(make)
+    grant = quoting(make, log, size=300 * ONE)
+    log.feed(posting(log, "WITHDRAWAL", -100 * ONE))
+    # The quote's collateral is out and the withdrawal not yet: the venue's figure is below either.
+    report(log, CASH - 135 * ONE, times=5)
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    report(log, CASH, times=6)
+    assert not is_stopped(log)
+    report(log, CASH - 100 * ONE)
+    assert account_of(log).coming == []
+    assert not is_stopped(log)
+
+
+def test_money_in_and_money_out_do_not_vouch_for_each_other_beside_a_quote(make):
+    log = world(make)
+    grant = quoting(make, log, size=300 * ONE)
+    log.feed(posting(log, cash=100 * ONE))
+    log.feed(posting(log, "WITHDRAWAL", -100 * ONE, reference="out"))
+    report(log, CASH, times=3)
+    assert len(account_of(log).coming) == 2
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    report(log, CASH, times=6)
+    assert account_of(log).coming == []
+
+
+@pytest.mark.parametrize("missing", [136, 400])
+def test_money_that_is_missing_beside_a_quote_and_a_deposit_is_found(make, missing):
+    log = world(make)
+    quoting(make, log, size=300 * ONE)
+    log.feed(posting(log, cash=100 * ONE))
+    bound = account_of(log).reserved_e6
+    # The deposit may not have come, all of the quote may be out: what is beyond both is missing.
+    report(log, CASH - bound - missing * ONE)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+def test_a_deposit_that_never_comes_beside_a_quote_is_found_when_its_day_is_over_and_the_quote_gone(make):
+    log = world(make)
+    grant = quoting(make, log, size=300 * ONE)
+    log.feed(posting(log, cash=100 * ONE))
+    report(log, CASH - 135 * ONE, times=3)
+    assert account_of(log).coming != []
+    log.update(grant, "CANCELLED", venue_ts_ns=log.now_ns)
+    log.clock(COMING_NS_MAX // 1_000_000)
+    report(log, CASH, times=5)
+    assert stands(log, "main|SET|") == ("REDUCING", "DIFFERS")
+
+
+@pytest.mark.parametrize(("account", "name"), [(ACCOUNT, KALSHI), (TOKENS, POLY)], ids=["contracts", "tokens"])
+def test_what_a_quote_may_have_bought_is_not_what_was_entered(make, account, name):
+    log = world(make, heal=0)
+    grant = quoting(make, log, instrument=name)
+    log.feed(posting(log, "TRANSFER", account=account, instrument=name, outcome="YES", size=10 * ONE))
+    ledger, at_ns, cash = account_of(log, account), log.now_ns, CASH - 4_500_000
+    # The venue's ten are those of the quote, which we do not know yet.
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account)
+    assert [one.size for one in ledger.coming] == [10 * ONE]
+    log.fill(grant, 10 * ONE, 4_500, name="f", venue_ts_ns=at_ns + 1)
+    log.update(grant, "FILLED", 10 * ONE)
+    log.settle(grant, "f")
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account, times=4)
+    assert not is_stopped(log)
+    assert ledger.holding(name, "YES").sellable == (10 if account == TOKENS else 20) * ONE
+    report(log, cash, [(name, "YES", 20 * ONE)], account=account)
+    assert ledger.coming == []
+    assert ledger.holding(name, "YES").sellable == 20 * ONE
+    # It came; that it is gone again is a difference.
+    report(log, cash, [(name, "YES", 10 * ONE)], account=account)
+    assert stands(log, f"main|INSTRUMENT|{name}") == ("REDUCING", "DIFFERS")
+
+
+@pytest.mark.parametrize(("side", "size"), [("BUY", 30), ("SELL", 5)])
+def test_more_than_a_quote_may_have_bought_has_come_though_it_rests(make, side, size):
+    log = world(make, heal=0)
+    quoting(make, log, instrument=POLY, side=side)
+    log.feed(posting(log, "TRANSFER", account=TOKENS, instrument=POLY, outcome="YES", size=size * ONE))
+    held = [(POLY, "YES", size * ONE)]
+    report(log, CASH, held, account=TOKENS, times=1)
+    assert account_of(log, TOKENS).coming == []
+    assert account_of(log, TOKENS).holding(POLY, "YES").sellable == size * ONE
+
+
+@pytest.mark.parametrize("what", ["cash", "tokens"])
+def test_reports_from_before_it_was_shown_that_come_after_say_nothing(make, what):
+    log = world(make)
+    moves = dict(cash=100 * ONE) if what == "cash" else dict(instrument=POLY, outcome="YES", size=30 * ONE)
+    log.feed(posting(log, account=TOKENS, **moves))
+    log.clock(1_000)
+    read_ns = log.now_ns
+    log.clock(5_000)
+    report(log, CASH + 100 * ONE * (what == "cash"), [(POLY, "YES", 30 * ONE)] * (what == "tokens"), account=TOKENS)
+    # A twin's, on their way for long.
+    for number in range(4):
+        log.report(TOKENS, CASH, as_of_ns=read_ns + number * 1_000_000_000)
+    assert not is_stopped(log)
+    # Those that are as new are believed.
+    for _ in range(2):
+        log.now_ns += 1
+        log.report(TOKENS, CASH)
+    assert is_stopped(log)

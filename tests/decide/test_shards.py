@@ -6,6 +6,8 @@ from core.runtime.flow import TaskContext
 from decide.accounts import AccountsTask
 from schemas.decision import Grant, Saga
 from schemas.order import Payout, VenueReport
+from tests.decide.conftest import KALSHI
+from tests.decide.test_reconciliation import hold
 
 ONE = 1_000_000
 SECOND = 1_000_000_000
@@ -172,3 +174,108 @@ def test_what_a_shard_has_stands_in_the_checkpoint(make):
     assert found.usable_on("kalshi:main", 3, known) == 5 * ONE
     assert found.usable_on("kalshi:main", 0, known) == 1_000 * ONE
     assert found.usable_on("polymarket:main", 0, known) is None
+
+
+# --- what a report knew before we did
+
+
+def paid(log, revenue, *, at_ns, value=ONE):
+    """Hear of a payout of ten contracts bought."""
+    return log.feed(
+        Payout(
+            event_id=f"p{len(log.items)}", account="kalshi:main", instrument=KALSHI, payout_e6=value, yes_size=10 * ONE,
+            no_size=0, revenue_e6=revenue, ts_ns=log.now_ns, venue_ts_ns=at_ns, recv_ts_ns=log.now_ns,
+        )
+    )  # fmt: skip
+
+
+def holding(make, log, *, cash=116 * ONE):
+    """Hold ten contracts at forty cents, out of twenty dollars of shard 3."""
+    log.clock(1_000)
+    hold(make, log)
+    log.clock(2_000)
+    states(log, {0: cash - 16 * ONE, 3: 16 * ONE})
+    log.clock(2_000)
+
+
+def usable(log, shard=3):
+    return log.task._sets["main"].usable_on("kalshi:main", shard, log.task._known.instruments)
+
+
+@pytest.mark.parametrize("later_ms", [-1, 0, 1])
+def test_a_payout_that_a_report_shows_is_on_its_shard_once(make, later_ms):
+    log = started(make, {0: 100 * ONE, 3: 20 * ONE})
+    holding(make, log)
+    at_ns = log.now_ns
+    # A report of the time of the payout itself need not know of it.
+    shows = later_ms > 0
+    states(log, {0: 100 * ONE, 3: (26 if shows else 16) * ONE}, as_of_ns=at_ns + later_ms * 1_000_000)
+    # For a worker that takes up a checkpoint meanwhile, too.
+    task = AccountsTask(TaskContext(incarnation=77))
+    task.restore(dict(log.task.changed()).items())
+    log.task = task
+    paid(log, 10 * ONE, at_ns=at_ns)
+    assert usable(log) == 26 * ONE
+    log.clock(2_000)
+    bid = make.leg(KALSHI, "BUY", [(5_000, 60 * ONE)])
+    assert ask(make, log, link=KALSHI, legs=[bid]) == "SHARD_CAPITAL"
+
+
+def test_a_correction_that_a_report_shows_is_on_its_shard_once(make):
+    log = started(make, {0: 100 * ONE, 3: 20 * ONE})
+    holding(make, log)
+    first_ns = log.now_ns
+    log.clock(2_000)
+    paid(log, 10 * ONE, at_ns=first_ns)
+    assert usable(log) == 26 * ONE
+    log.clock(2_000)
+    corrected_ns = log.now_ns
+    log.clock(2_000)
+    states(log, {0: 100 * ONE, 3: 19 * ONE})
+    paid(log, 3 * ONE, at_ns=corrected_ns, value=300_000)
+    assert usable(log) == 19 * ONE
+    # The next one comes before its report.
+    log.clock(2_000)
+    paid(log, 5 * ONE, at_ns=log.now_ns, value=500_000)
+    assert usable(log) == 21 * ONE
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_a_fill_that_a_report_shows_is_on_its_shard_once(make, side):
+    log = started(make, {0: 100 * ONE, 3: 20 * ONE})
+    holding(make, log)
+    for venue in ("kalshi", "polymarket"):
+        log.alive(f"{venue}:main")
+    leg = make.replace(make.leg(KALSHI, side, [(4_000, 10 * ONE)]), recv_ts_ns=log.now_ns)
+    log.feed(make.intent(id="i", link=KALSHI, legs=[leg], profit_e6=0, now_ns=log.now_ns, recv_ts_ns=log.now_ns))
+    grant, at_ns = log.last(Grant), log.now_ns
+    log.clock(2_000)
+    # Buying costs four dollars more; selling what is held brings them.
+    after = (12 if side == "BUY" else 20) * ONE
+    states(log, {0: 100 * ONE, 3: after})
+    assert usable(log) <= after
+    log.fill(grant, 10 * ONE, 4_000, venue_ts_ns=at_ns + 1)
+    log.update(grant, "FILLED", 10 * ONE)
+    assert usable(log) == after
+
+
+@pytest.mark.parametrize("held", [0, 10], ids=["opens", "closes"])
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_fill_of_a_quote_leaves_its_shard_what_the_report_says(make, held, is_late):
+    log = started(make, {0: 100 * ONE, 3: 20 * ONE}, taker_fee_e6=0)
+    log.clock(1_000)
+    if held:
+        hold(make, log, side="SELL", price=6_000)
+    assert ask(make, log, "quote", **quote_intent(make, KALSHI, 3_000)) == ""
+    quote, left = log.last(Grant), (16 if held else 20) * ONE
+    log.submitting(quote)
+    log.update(quote, "ACCEPTED")
+    log.clock(5_000)
+    at_ns = log.now_ns
+    log.clock(2_000)
+    # Its three dollars are gone; the dollars of what it closed have come.
+    after = left - 3 * ONE + held * ONE
+    states(log, {0: 100 * ONE, 3: after if is_late else left - 3 * ONE})
+    log.fill(quote, 10 * ONE, 3_000, venue_ts_ns=at_ns if is_late else log.now_ns)
+    log.update(quote, "FILLED", 10 * ONE)
+    assert usable(log) == after
