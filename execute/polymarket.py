@@ -389,7 +389,7 @@ class PolymarketVenue:
             found += page
             if cursor in {"", account.END_CURSOR}:
                 return found
-        raise CutOff("polymarket", "open orders")
+        raise CutOff("polymarket", "open orders", begins=False)
 
     async def _trades(self, caller: Caller, query: str, order: str) -> list[account.UserTrade]:
         found: list[account.UserTrade] = []

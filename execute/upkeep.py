@@ -34,6 +34,8 @@ ACCOUNT = "account"
 """Fault of an account that is not set as this gateway needs it."""
 ACCOUNT_POLL_S = 3_600.0
 ACCOUNT_AGAIN_S = 60.0
+ACCOUNT_FIRST_S = 2.0
+"""Between two tries while it was never answered: no entry is taken until then."""
 BUDGET_PAUSES_S = (1.0, 5.0, 30.0)
 
 
@@ -134,14 +136,20 @@ class Upkeep:
             await asyncio.sleep(pause_s)
 
     async def watch_account(self, health: Health) -> None:
-        """Ask at the start and every hour whether the account is set as this gateway needs it, until cancelled."""
+        """Ask at the start and every hour whether the account is set as this gateway needs it, until cancelled.
+
+        Until the first answer that is a fault; a later question without one leaves the last verdict.
+        """
+        health.fault(ACCOUNT, "how it is set is not known yet: the venue was not heard on it")
+        again_s = ACCOUNT_FIRST_S
         while True:
             pause_s = ACCOUNT_POLL_S
             try:
                 health.fault(ACCOUNT, await self._venue.account_fault(self._caller))
+                again_s = ACCOUNT_AGAIN_S
             except (Reject, Retry, Unknown) as e:
                 log.get().warning("gateway.account_not_checked", reason=str(e))
-                pause_s = ACCOUNT_AGAIN_S
+                pause_s = again_s
             await asyncio.sleep(pause_s)
 
     async def chase_settlements(self) -> None:

@@ -124,8 +124,8 @@ async def _serve(parts: Parts, settings: PaperSettings) -> None:
         log.info("paper.ready", reads=settings.reads, writes=settings.writes, control=ready["sim_url"])
         with presence(settings, STAGE, "paper", lambda: {"ok": True, "reason": "", "markets": len(feed.seats)}):
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+            for task in done:
+                task.result()
     except CrossbookError as e:
         raise e if isinstance(e, Halt | Misconfigured) else Halt(str(e)) from e
     finally:

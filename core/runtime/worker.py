@@ -284,10 +284,15 @@ class presence:  # noqa: N801 - reads as a statement
             self._note.write_text(json.dumps({**self._facts, "metrics_port": self._endpoint.port}), encoding="utf-8")
             self._target = Target.claim(folder / FOLDER, self._facts, self._endpoint.port)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._endpoint.close()
         if self._target is not None:
-            self._target.release()
+            # A worker that an error ended is missing until a successor takes its place. What is no Exception (a cancelled
+            # task, Ctrl-C) was asked for.
+            if kind is not None and issubclass(kind, Exception):
+                self._target.leave()
+            else:
+                self._target.release()
         if self._note is not None:
             self._note.unlink(missing_ok=True)
 

@@ -92,7 +92,8 @@ def match_empty(
         claimed: connections of feeds that hold frames.
         opened: feeds without a frame, by epoch.
     """
-    free = {connection: frames for connection, frames in sent.items() if connection not in set(claimed)}
+    taken = set(claimed)
+    free = {connection: frames for connection, frames in sent.items() if connection not in taken}
     found: dict[int, Match] = {}
     for epoch, one in sorted(opened.items()):
         if one.degraded:

@@ -23,6 +23,7 @@ from rich.table import Table
 from core.domain.units import MONEY_EXP, PREDICTION_SIZE_EXP, from_fixed
 from infra.cli.ledger_desk import Typed, check, posting_of, sums
 from infra.cli.limits_desk import Signed
+from infra.cli.options import By, Json, Run, Why
 from schemas.decision import Entry, Limit, Posting, Profile
 from schemas.enums import EntryKind
 
@@ -35,9 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
-
-Run = Annotated[str, typer.Option("--run", "-r", help="Run. Default: CROSSBOOK_RUN, demo.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON in place of tables.")]
 
 
 @dataclass
@@ -63,7 +61,7 @@ def enter(
         ),
     ],
     account: Annotated[str, typer.Option("--account", help="The venue account: kalshi:main.")],
-    why: Annotated[str, typer.Option("--why", help="Why; kept with the record.")],
+    why: Why,
     amount: Annotated[
         str, typer.Option("--amount", help="Dollars. With + or - for transfer, rounding and conversion.")
     ] = "",
@@ -78,7 +76,7 @@ def enter(
     ] = "",
     run: Run = "",
     account_set: Annotated[str, typer.Option("--set", help="The account set.")] = "main",
-    by: Annotated[str, typer.Option("--by", help="Who says this. Default: the user of this machine.")] = "",
+    by: By = "",
     approved_by: Annotated[
         str, typer.Option("--approved-by", help="The second person, where the set asks for two.")
     ] = "",

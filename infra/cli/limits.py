@@ -33,7 +33,7 @@ from infra.cli.limits_desk import (
     require_second,
     scope_named,
 )
-from infra.cli.options import By, Run, Why
+from infra.cli.options import By, Json, Run, Why
 from schemas.decision import Budget, Command, Limit, Ruling, Standing
 from schemas.enums import TradingState
 
@@ -77,7 +77,7 @@ def register(root: typer.Typer) -> None:
 def show(
     run: Run = "",
     account_set: Set = "main",
-    json_: Annotated[bool, typer.Option("--json", help="JSON in place of tables.")] = False,
+    json_: Json = False,
 ) -> None:
     """Show the limits of an account set, its budgets with what is used, and how it stands."""
     from infra.cli.reach import Reach

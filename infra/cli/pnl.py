@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.domain.errors import Misconfigured
-from infra.cli.options import Run
+from infra.cli.options import Json, Run
 
 if TYPE_CHECKING:
     from infra.cli.desk import Desk
@@ -39,7 +39,7 @@ def pnl(
         bool, typer.Option("--check", help="Exit 1 if an account differs from its venue's report.")
     ] = False,
     markouts: Annotated[bool, typer.Option("--mark-outs", help="And the mark-outs of each strategy's fills.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="JSON in place of tables.")] = False,
+    json_: Json = False,
 ) -> None:
     """Show profit and loss, realised and open, and compare each account with its venue's own report."""
     from infra.cli.desk import open_desk

@@ -17,8 +17,9 @@ from core.domain.errors import CrossbookError, Misconfigured, Unavailable
 from core.domain.trust import MARKET_CLOSED, MARKET_PAUSED, cause_in
 from core.runtime.admin import group_lag
 from core.runtime.pressure import LEVELS, Level, worst
+from core.runtime.targets import FOLDER, sweep
 from infra.cli.reach import Reach
-from infra.stack.processes import Processes, groups
+from infra.stack.processes import Processes, groups, worker_folder
 from infra.stack.stack import Stack
 
 SCRAPE_TIMEOUT_S = 2.0
@@ -61,7 +62,7 @@ class Worker(NamedTuple):
 def workers(reach: Reach) -> list[Worker]:
     """Return the workers of the run that left a note and still live."""
     found = []
-    for note in sorted((reach.stack.data / "workers" / reach.run).glob("*.json")):
+    for note in sorted(worker_folder(reach.stack.data, reach.run).glob("*.json")):
         try:
             facts = json.loads(note.read_text())
         except (OSError, ValueError):
@@ -147,6 +148,8 @@ def scale_workers(reach: Reach, stage: str, n: int) -> str:
     Raises:
         Misconfigured: the run has no such worker, or the name means several.
     """
+    from infra.demo import cast
+
     processes = Processes(reach.stack.data, reach.run)
     names = sorted(processes.list()) if processes.is_running() else []
     if not names:
@@ -156,6 +159,10 @@ def scale_workers(reach: Reach, stage: str, n: int) -> str:
         problem = f"{stage!r} means several" if meant else f"there is no {stage!r}"
         raise Misconfigured(f"{problem} in run {reach.run}: choose one of {', '.join(meant or names)}")
     before = processes.scale(meant[0], n)
+    known = {part.name: part.worker for part in [*cast.parts(), cast.DESK]}
+    if meant[0] in known:
+        # Of more than it is to have nobody waits for those that died.
+        sweep(worker_folder(reach.stack.data, reach.run) / FOLDER, known[meant[0]], keep=n)
     return f"{meant[0]}: {before} -> {n} processes"
 
 

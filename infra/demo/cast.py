@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.domain.errors import Misconfigured, Unavailable
-from core.runtime.targets import FOLDER
 from infra.cli.reach import Reach
 from infra.demo.options import Options
 from infra.demo.world import World
-from infra.stack.processes import Processes, last_words, python_command
+from infra.stack.processes import Processes, last_words, python_command, worker_folder
 from venues import VENUES
 
 ACCOUNT = "main"
@@ -24,6 +23,12 @@ class Part(NamedTuple):
     name: str
     command: tuple[str, ...]
     n: int = 1
+
+    @property
+    def worker(self) -> str:
+        """`<stage>.<log>` of its processes, under which they take their places (`core/runtime/targets.py`)."""
+        stage, *words = [word for word in self.command if not word.startswith("--")]
+        return f"{stage}.{'-'.join(words)}"
 
 
 DESK = Part("desk", ("observe", "postgres"))
@@ -64,14 +69,14 @@ def environment(reach: Reach, world: World, options: Options) -> dict[str, str]:
 
 def worker_dir(reach: Reach) -> Path:
     """Return where the workers of a run leave their notes."""
-    return reach.stack.data / "workers" / reach.run
+    return worker_folder(reach.stack.data, reach.run)
 
 
 def start(reach: Reach, processes: Processes, chosen: Sequence[Part], settings: dict[str, str]) -> None:
     """Start the workers; `wait_ready` tells when each is there."""
     folder = worker_dir(reach)
     folder.mkdir(parents=True, exist_ok=True)
-    for note in (*folder.glob("*.json"), *(folder / FOLDER).glob("*.json")):
+    for note in folder.glob("*.json"):
         note.unlink()
     for part in chosen:
         program, arguments = python_command(*part.command)

@@ -8,10 +8,13 @@ from infra.demo.setup import QUOTED, WATCHED
 from infra.demo.world import World
 
 SHARE = 0.4
-"""Of the measured time: what follows is long enough for the venue's statement to be read and booked."""
+"""Of the measured time: from then on the market ends as soon as one is held."""
 PAYS_AFTER_S = 2.0
 RUN_S_MIN = 30.0
 """In a shorter run no market ends: its statement might come after the last look."""
+AFTER_S = RUN_S_MIN * (1 - SHARE)
+"""What is left of the measured time at the last try: long enough for the venue's statement to be read and booked."""
+NONE_HELD = "none is held at Kalshi that only two-venue looks at"
 
 
 class Ending:
@@ -20,10 +23,12 @@ class Ending:
     def __init__(self, world: World, seconds: float) -> None:
         """Prepare; without a measured end of the run, or with one too near, nothing will happen."""
         self._world = world
-        first_s = seconds * SHARE
-        self._due_s = [first_s, first_s + PAYS_AFTER_S] if seconds >= RUN_S_MIN else []
+        self._is_asked = seconds >= RUN_S_MIN
+        self._first_s, self._last_s = seconds * SHARE, seconds - AFTER_S
+        self._gave_up = False
         self._pair: dict[str, Any] = {}
-        self._is_held = False
+        self._pays_s = 0.0
+        self._is_paid = False
 
     @property
     def instrument(self) -> str:
@@ -31,13 +36,17 @@ class Ending:
         return f"kalshi:{self._pair['kalshi']['ticker']}" if self._pair else ""
 
     def missing(self, settled: Collection[str]) -> list[str]:
-        """Return in words that what was held of it was never booked as paid; nothing where it was.
+        """Return in words what the run did not show: that a market that is held ends, is paid, and is booked as paid.
 
         Args:
             settled: instruments of which the ledger says so.
         """
-        if self._due_s or not self._is_held or self.instrument in settled:
+        if not self._is_asked or (self._is_paid and self.instrument in settled):
             return []
+        if not self._pair:
+            return [f"no market ended: {NONE_HELD}; a longer run or more --markets may hold one"]
+        if not self._is_paid:
+            return [f"{self.instrument} is determined and was never paid"]
         return [f"{self.instrument} was held and paid, and no entry of the ledger says so"]
 
     def turn(self, now_s: float) -> str:
@@ -46,29 +55,35 @@ class Ending:
         Raises:
             Unavailable: the simulated venues do not answer.
         """
-        if not self._due_s or now_s < self._due_s[0]:
+        if not self._is_asked or self._gave_up or self._is_paid:
             return ""
-        self._due_s.pop(0)
-        if self._due_s:
-            return self._determine()
-        self._world.call("resolve", {"ticker": self._pair["kalshi"]["ticker"], "do": "settle"})
-        return f"{self.instrument} is paid"
+        if self._pair:
+            return self._pay() if now_s >= self._pays_s else ""
+        said = self._determine(now_s) if now_s >= self._first_s else ""
+        if not said and now_s > self._last_s:
+            self._gave_up = True
+            said = f"no market ends: {NONE_HELD}"
+        return said
 
-    def _determine(self) -> str:
-        pairs = self._pairs()
-        if not pairs:
-            self._due_s.clear()
-            return ""
+    def _determine(self, now_s: float) -> str:
         (account,) = [one for one in self._world.accounts()["kalshi"] if one["account"] == ACCOUNT]
         held = {ticker: abs(one["size_e6"]) for ticker, one in account["positions"].items()}
-        self._pair = max(pairs, key=lambda pair: held.get(pair["kalshi"]["ticker"], 0))
+        pairs = [pair for pair in self._pairs() if held.get(pair["kalshi"]["ticker"], 0) > 0]
+        if not pairs:
+            return ""
+        self._pair = max(pairs, key=lambda pair: held[pair["kalshi"]["ticker"]])
+        self._pays_s = now_s + PAYS_AFTER_S
         ticker = self._pair["kalshi"]["ticker"]
-        self._is_held = held.get(ticker, 0) > 0
         self._world.call("resolve", {"ticker": ticker, "do": "determine", "result": "yes"})
         value = "1" if self._pair["polarity"] == "SAME" else "0"
         condition = self._pair["polymarket"]["condition_id"]
         self._world.call("resolve", {"condition_id": condition, "do": "resolve", "value": value})
         return f"{self.instrument} is determined: yes"
+
+    def _pay(self) -> str:
+        self._world.call("resolve", {"ticker": self._pair["kalshi"]["ticker"], "do": "settle"})
+        self._is_paid = True
+        return f"{self.instrument} is paid"
 
     def _pairs(self) -> list[dict[str, Any]]:
         """Return the linked markets that no other strategy looks at: what those need stays as it was asked for."""

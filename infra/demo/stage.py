@@ -14,7 +14,7 @@ from infra.chaos import plan
 from infra.chaos.hands import Hands
 from infra.cli.reach import Reach
 from infra.demo import desk
-from infra.demo.ending import Ending
+from infra.demo.ending import RUN_S_MIN, Ending
 from infra.demo.options import Options
 from infra.demo.play import LOOK_S, Interrupted, Play, interruptible, quiet
 from infra.demo.verdict import Window, verdict
@@ -46,11 +46,13 @@ class Demo(Play):
         """Prepare.
 
         Raises:
-            Misconfigured: kills are asked for and no end is.
+            Misconfigured: kills are asked for and no end is, or the end of a market in too short a run.
         """
         super().__init__(reach, options, console)
         if options.kills and not options.seconds:
             raise Misconfigured("kills are spread over the measured time: give --seconds too")
+        if options.ending and options.seconds < RUN_S_MIN:
+            raise Misconfigured(f"--ending shows nothing in a run of less than {RUN_S_MIN:.0f} s: give --seconds")
         self._ending = Ending(self._world, options.seconds if options.ending else 0.0)
         self._hands = Hands(self._processes, Processes(reach.stack.data), self._world)
 

@@ -26,6 +26,7 @@ from circus.client import CircusClient
 from circus.exc import CallError
 
 from core.domain.errors import Misconfigured, Unavailable
+from core.runtime import targets
 from infra.stack.settings import PROJECT
 
 COMMAND_TIMEOUT_S = 60.0
@@ -61,6 +62,7 @@ class Processes:
 
     def __init__(self, data: Path, group: str = "stack") -> None:
         self.group = group
+        self._data = data
         self.folder = data / "processes" / group
         self.logs = data / "logs"
         self._sockets = _socket_folder(self.folder)
@@ -195,7 +197,10 @@ class Processes:
         self._call("signal", name=name, pid=pid, signum=int(sig))
 
     def stop_all(self, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        """Stop every process of the group and its arbiter, also those an arbiter that was killed left behind."""
+        """Stop every process of the group and its arbiter, also those an arbiter that was killed left behind.
+
+        Nobody waits for those that had died before: Prometheus is told of them no more.
+        """
         arbiter = self._arbiter()
         if arbiter is not None:
             try:
@@ -211,6 +216,7 @@ class Processes:
             _send(process, signals.SIGKILL)
         psutil.wait_procs(alive, timeout=5)
         self._pid_file.unlink(missing_ok=True)
+        targets.sweep(worker_folder(self._data, self.group) / targets.FOLDER)
 
     def log(self, name: str) -> Path:
         """Return the file all processes of a watcher append to."""
@@ -274,6 +280,11 @@ class Processes:
             if time.monotonic() > deadline:
                 raise Unavailable(f"the process manager of {self.group} is busy: {reason}")
             time.sleep(CONFLICT_PAUSE_S)
+
+
+def worker_folder(data: Path, group: str) -> Path:
+    """Return where the workers of a group leave their notes and targets."""
+    return data / "workers" / group
 
 
 def groups(data: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """The command line without a server: help, names, errors that name their remedy."""
 
+import ast
+
 import pytest
 
 from core.domain.errors import Misconfigured
@@ -8,8 +10,11 @@ from infra.cli.app import run
 from infra.cli.reach import Reach, topic_named
 from infra.cli.tail import _last_of, _moment
 from infra.cli.topics import kept
+from infra.stack.settings import PROJECT
 
 COMMANDS = ("up", "down", "status", "topics", "tail", "dead", "scale", "demo", "replay", "bench")
+CLI = PROJECT / "infra" / "cli"
+SHARED = CLI / "options.py"
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +93,18 @@ def test_workers_are_told_the_addresses_of_the_dev_stack(monkeypatch):
 
 def test_a_given_address_wins_over_the_dev_stacks():
     assert Reach.load("test-x").bootstrap == "127.0.0.1:1"
+
+
+def options_of(path):
+    """Return the options a module spells out: where, by their source."""
+    found = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "Annotated":
+            found[ast.unparse(node)] = f"{path.name}:{node.lineno}"
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(set(CLI.glob("*.py")) - {SHARED}), ids=lambda path: path.stem)
+def test_an_option_that_many_commands_have_is_spelt_out_once(path):
+    shared, here = options_of(SHARED), options_of(path)
+    assert [here[option] for option in here if option in shared] == []

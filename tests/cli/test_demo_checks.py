@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 
+import pytest
 from rich.console import Console
 
+from core.domain.errors import Misconfigured
 from core.domain.units import MICRO
 from decide import operator
 from decide.strategies.registry import BUILT_IN
@@ -12,7 +14,8 @@ from infra.cli.reach import Reach
 from infra.demo import cast, setup
 from infra.demo.ending import Ending
 from infra.demo.frames import Feeds, check, digest
-from infra.demo.stage import IDLE_S, WRONG, is_good
+from infra.demo.options import Options
+from infra.demo.stage import IDLE_S, WRONG, Demo, is_good
 from infra.demo.stops import Stops
 from infra.demo.tap import Tap
 from infra.demo.trades import Ours, check_fills, compare_accounts, holdings, profit_e6
@@ -286,6 +289,52 @@ def test_no_market_ends_in_a_run_too_short_for_its_payment_to_be_read():
         ending = Ending(book, seconds)
         assert [ending.turn(second) for second in (0, 10, 1_000)] == [""] * 3
         assert (ending.instrument, ending.missing(()), book.calls) == ("", [], [])
+
+
+def test_the_end_of_a_market_waits_until_one_is_held():
+    book = Book(T0=-90, T3=80)
+    ending = Ending(book, 60.0)
+    assert [ending.turn(second) for second in (24.0, 30.0)] == ["", ""]
+    book.held["T6"] = -3
+    assert ending.turn(41.9) == "kalshi:T6 is determined: yes"
+    assert ending.turn(43.8) == ""
+    assert ending.missing(()) == ["kalshi:T6 is determined and was never paid"]
+    assert ending.turn(43.9) == "kalshi:T6 is paid"
+    assert ending.turn(50.0) == ""
+    assert ending.missing({"kalshi:T6"}) == []
+
+
+def test_in_the_shortest_run_there_is_one_try():
+    ending = Ending(Book(T6=3), 30.0)
+    assert [ending.turn(second) for second in (11.9, 12.6)] == ["", "kalshi:T6 is determined: yes"]
+    ending = Ending(Book(), 30.0)
+    assert [bool(ending.turn(second)) for second in (11.9, 12.6, 13.1)] == [False, True, False]
+
+
+@pytest.mark.parametrize("links", [20, 3], ids=["none held", "none there"])
+def test_a_run_in_which_nothing_of_the_kind_was_held_until_it_is_too_late_proves_nothing_and_says_so(links):
+    book = Book(T0=-90, T3=80)
+    all_links = book.links()[:links]
+    book.links = lambda: all_links
+    ending = Ending(book, 60.0)
+    assert [ending.turn(second) for second in (24.0, 42.0)] == ["", ""]
+    assert ending.turn(42.1) == "no market ends: none is held at Kalshi that only two-venue looks at"
+    book.held["T6"] = 3
+    assert [ending.turn(second) for second in (43.0, 50.0)] == ["", ""]
+    assert (ending.instrument, book.calls) == ("", [])
+    (problem,) = ending.missing({"kalshi:T6"})
+    assert problem.startswith("no market ended: ")
+
+
+def test_a_run_that_ended_before_its_market_could_proves_nothing():
+    (problem,) = Ending(Book(T5=1), 60.0).missing({"kalshi:T5"})
+    assert problem.startswith("no market ended: ")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 29.0])
+def test_an_end_of_a_market_that_could_not_be_seen_is_not_asked_for(seconds):
+    with pytest.raises(Misconfigured, match=r"--ending .* 30 s"):
+        Demo(Reach.load("demo"), Options(seconds=seconds, ending=True), Console())
 
 
 def standing(state, cause="", **changes):

@@ -1,5 +1,6 @@
 """The Kalshi gateway against the simulated venue: real signatures, real sockets, a log in memory."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ from core.runtime import topics
 from execute import upkeep
 from execute.ports import Reply
 from schemas.order import PrivateFrame, VenueCall, VenueReport
+from tests.execute.test_kill import refusing
 from tests.execute.unreached import kalshi_venue
+from tests.leaping import leaping
 
 E6 = 1_000_000
 
@@ -191,6 +194,68 @@ async def test_account_whose_collateral_is_returned_across_events_takes_no_entry
         await bench.until(lambda: health.not_ready_reason().startswith("account: collateral return across events"))
         bench.exchange.accounts["main"].nets_events = False
         await bench.until(lambda: not health.not_ready_reason())
+
+
+NETTING = "/trade-api/v2/portfolio/subaccounts/netting"
+
+
+@pytest.mark.parametrize("status", [500, 502, 401])
+@leaping
+async def test_no_entry_is_taken_before_the_venue_said_how_the_account_is_set(new_bench, status) -> None:
+    async with new_bench("kalshi") as bench:
+        bench.exchange.accounts["main"].nets_events = True
+        async with (door := refusing(bench, {NETTING}, status=status)) as base:
+            bench.front = base
+            running = await bench.start(ready=False)
+            health = running.gateway.health
+            await asyncio.sleep(30.0)
+            assert health.not_ready_reason() == "account: how it is set is not known yet: the venue was not heard on it"
+            bench.quote()
+            await bench.until(lambda: running.gateway.market.quotes)
+            bench.stranger("SELL", 4_500, 20)
+            entry = bench.grant()
+            assert "account: " in (await bench.terminal(entry.id)).reason
+            assert bench.attempts == 0
+            # What closes is not held back.
+            hedge = bench.grant(purpose="HEDGE")
+            assert (await bench.terminal(hedge.id)).status == "FILLED"
+            assert not any(alive.ready for alive in bench.alive())
+            # The first answer is waited for in seconds; it may be a bad one.
+            door.paths = set()
+            await bench.until(lambda: health.not_ready_reason().startswith("account: collateral return across events"))
+
+
+@leaping
+async def test_account_that_was_found_well_set_stays_so_while_the_venue_does_not_say(new_bench, monkeypatch) -> None:
+    monkeypatch.setattr(upkeep, "ACCOUNT_POLL_S", 1.0)
+    monkeypatch.setattr(upkeep, "ACCOUNT_AGAIN_S", 1.0)
+    async with new_bench("kalshi") as bench, (door := refusing(bench, set())) as base:
+        bench.front = base
+        health = (await bench.start()).gateway.health
+        door.paths = {NETTING}
+        await asyncio.sleep(5.0)
+        assert health.not_ready_reason() == ""
+        bench.exchange.accounts["main"].nets_events = True
+        door.paths = set()
+        await bench.until(lambda: health.not_ready_reason().startswith("account: collateral return across events"))
+        door.paths = {NETTING}
+        bench.exchange.accounts["main"].nets_events = False
+        await asyncio.sleep(5.0)
+        assert health.not_ready_reason().startswith("account: collateral return across events")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_venue_that_does_not_answer_the_question_holds_nothing_back(new_bench, status) -> None:
+    async with new_bench("kalshi") as bench, refusing(bench, {NETTING}, status=status) as base:
+        bench.front = base
+        running = await bench.start()
+        assert running.gateway.health.not_ready_reason() == ""
+
+
+async def test_venue_without_such_a_setting_holds_nothing_back(new_bench) -> None:
+    async with new_bench("polymarket") as bench:
+        running = await bench.start()
+        assert running.gateway.health.not_ready_reason() == ""
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from core.domain.errors import Unavailable
+from core.runtime import metrics
 from core.runtime.clock import NS_PER_S
 from core.runtime.topics import ORDER_FRAME
 from execute import kalshi as kalshi_module
@@ -165,3 +166,19 @@ async def test_facts_that_are_too_many_at_once_or_not_answered_are_not_known() -
     with pytest.raises(Unavailable, match="502"):
         await as_far_back_as_read(away, 0, 1 << 40, "payouts")
     assert len(asked) == HALVINGS_MAX + 2
+
+
+def cut_offs() -> float:
+    return metrics.EVENTS.labels("execute", "list_cut_off")._value.get()
+
+
+@pytest.mark.parametrize(("path", "turns"), [("/data/orders?", 1), ("/data/trades?", HALVINGS_MAX + 1)])
+async def test_list_that_takes_no_time_is_not_asked_for_again_for_less_of_it(venues, path, turns) -> None:
+    before, caller = cut_offs(), Endless(path, PAGES_MAX * 100)
+    with pytest.raises(CutOff):
+        await as_far_back_as_read(
+            lambda since_ns: venues["polymarket"].reconcile(caller, since_ns), 1, 1 << 60, "what was missed"
+        )
+    assert sum(path in one for one in caller.asked) == PAGES_MAX * turns
+    # Each halving says that something is left unread: of orders nothing is.
+    assert cut_offs() - before == turns - 1

@@ -4,14 +4,22 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from core.domain.errors import Misconfigured
+from core.domain.errors import Halt, Misconfigured
+from core.runtime.settings import WorkerSettings
+from core.runtime.targets import FOLDER, Target
+from core.runtime.worker import presence
+from infra.cli.reach import Reach
+from infra.cli.status import scale_workers
+from infra.demo import cast
 from infra.stack.processes import OWNER, Processes, groups
 from infra.stack.respawn import DEATHS_MAX
+from infra.stack.settings import StackSettings
 
 ANSWER_S = 10.0
 
@@ -149,3 +157,57 @@ def test_stop_all_leaves_nothing_of_its_group_and_touches_no_other(tmp_path: Pat
     other.stop_all()
     owners = [p.info["environ"] or {} for p in psutil.process_iter(["environ"])]
     assert not [o for o in owners if str(tmp_path) in o.get(OWNER, "")]
+
+
+def targets(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / FOLDER).glob("*.json"))
+
+
+def test_a_worker_that_was_given_up_stays_a_target_until_it_is_scaled_away_or_all_are_stopped(tmp_path: Path) -> None:
+    reach = replace(Reach.load("demo"), stack=StackSettings(_env_file=None, data=tmp_path))
+    group, folder = Processes(tmp_path, "demo"), cast.worker_dir(reach)
+    group.start_arbiter()
+    try:
+        group.add("normalize", "sleep", ["1000"])
+        halts = WorkerSettings(_env_file=None, run="demo", worker_dir=str(folder))
+        with pytest.raises(Halt), presence(halts, "derive", "book", dict):
+            raise Halt("an invariant broke")
+        group.add("derive", "sh", ["-c", "exit 2"])
+        assert eventually(lambda: not group.is_active("derive"))
+        assert targets(folder) == ["derive.book.0.json"]
+        other = Target.claim(folder / FOLDER, {"stage": "normalize", "log": "frame", "run": "demo"}, 1)
+        assert other is not None
+        other.leave()
+        alive = Target.claim(folder / FOLDER, {"stage": "execute", "log": "kalshi:main", "run": "demo"}, 2)
+        assert alive is not None
+        scale_workers(reach, "derive", 1)
+        assert targets(folder) == ["derive.book.0.json", "execute.kalshi:main.0.json", "normalize.frame.0.json"]
+        scale_workers(reach, "derive", 0)
+        assert targets(folder) == ["execute.kalshi:main.0.json", "normalize.frame.0.json"]
+        scale_workers(reach, "normalize", 2)
+        assert targets(folder) == ["execute.kalshi:main.0.json", "normalize.frame.0.json"]
+    finally:
+        group.stop_all()
+    # One that somebody started by hand lives on.
+    assert targets(folder) == ["execute.kalshi:main.0.json"]
+    alive.release()
+
+
+def test_each_worker_is_swept_under_the_name_it_takes_its_place_by() -> None:
+    names = {part.name: part.worker for part in [*cast.parts(), cast.DESK]}
+    assert names == {
+        "observe": "observe.questdb",
+        "execute-kalshi": "execute.kalshi:main",
+        "execute-polymarket": "execute.polymarket:main",
+        "accounts": "decide.accounts",
+        "strategies": "decide.strategies",
+        "derive": "derive.book",
+        "normalize": "normalize.frame",
+        "instrument-kalshi": "normalize.instrument-kalshi",
+        "instrument-polymarket": "normalize.instrument-polymarket",
+        "catalogue-kalshi": "ingest.catalogue-kalshi",
+        "catalogue-polymarket": "ingest.catalogue-polymarket",
+        "ingest-kalshi": "ingest.feed-kalshi",
+        "ingest-polymarket": "ingest.feed-polymarket",
+        "desk": "observe.postgres",
+    }

@@ -16,6 +16,7 @@ from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry
 from core.runtime.flow import Input, Output
 from core.runtime.producer import Publisher
+from core.runtime.targets import FOLDER
 from core.runtime.worker import Parts
 from infra.cli import paper as command
 from infra.cli.reach import Reach
@@ -85,11 +86,11 @@ class Live:
 class Paper:
     """The process's own loop in this one, with its readers at hand."""
 
-    def __init__(self, kafka, folder, monkeypatch):
+    def __init__(self, kafka, folder, monkeypatch, **changes):
         self.folder = folder
         self.readers = []
         settings = PaperSettings(
-            run=WRITES, read_run=READS, bootstrap=kafka.bootstrap, paper_folder=folder, _env_file=None
+            run=WRITES, read_run=READS, bootstrap=kafka.bootstrap, paper_folder=folder, _env_file=None, **changes
         )
         parts = Parts(
             settings, Codec(FileRegistry()), SystemClock(), Run(run=READS, incarnation=1, partitions=1, created_ts_ns=1)
@@ -342,3 +343,37 @@ def test_a_paper_run_is_told_what_the_run_it_reads_is_told_but_not_its_commands(
     assert found["main"].state == "RUNNING"
     assert (found["b"].notional_max_e6, found["arb"].kind) == (5, "cross_venue")
     assert set(found) == {"main", "b", "arb"}
+
+
+def test_paper_venues_that_halt_show_as_down_and_those_that_were_asked_to_stop_do_not(
+    kafka, tmp_path, monkeypatch, keeps_signals
+):
+    def left():
+        return [path.name for path in (tmp_path / "workers" / FOLDER).glob("*.json")]
+
+    async def play(*, halts):
+        live, told = Live(kafka), Live(kafka, "normalize")
+        live.tick()
+        told.write(topics.MARKET_INSTRUMENT, KALSHI, instrument(KALSHI))
+        assert await asyncio.to_thread(told.publisher.wait_acknowledged, 10)
+        anew = asyncio.Event()
+
+        async def ask(*_):
+            await anew.wait()
+            raise Halt("the run was made anew")
+
+        monkeypatch.setattr(process, "_keep_asking", ask)
+        paper = Paper(kafka, tmp_path / "paper", monkeypatch, worker_dir=str(tmp_path / "workers"))
+        await paper.ready()
+        assert left() == ["simulate.paper.0.json"]
+        if halts:
+            anew.set()
+            with pytest.raises(Halt, match="made anew"):
+                await asyncio.wait_for(paper.serving, WAIT_S)
+        else:
+            await paper.stop()
+
+    asyncio.run(play(halts=True))
+    assert left() == ["simulate.paper.0.json"]
+    asyncio.run(play(halts=False))
+    assert left() == []

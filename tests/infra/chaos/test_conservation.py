@@ -3,7 +3,7 @@
 import pytest
 
 from infra.chaos.conservation import count_frames, errors
-from infra.chaos.matching import match, read_sent
+from infra.chaos.matching import match, match_empty, read_sent
 from schemas.raw import Opened
 
 DIGESTS = ("a", "b", "c", "d")
@@ -92,6 +92,14 @@ def test_what_a_feed_without_a_frame_cannot_have_read_is_not_lost(changes):
 
 def test_a_feed_without_a_frame_whose_connection_sent_nothing_lost_nothing():
     assert empty(sent=[]).lost == 0
+
+
+def test_a_connection_that_another_feed_claims_is_no_answer_however_the_claims_are_told():
+    sent = read_sent([*lines(), *lines(2, ("x", "y"), ts_ms=7), *lines(3, ("z",), ts_ms=9)])
+    feeds = {1: opened(1, instruments=["kalshi:K"], recv_ts_ns=5 * MS)}
+    for claimed in ([1, 2], {1, 2}, iter([1, 2])):
+        found = match_empty(sent, claimed, feeds)
+        assert {epoch: match.connection for epoch, match in found.items()} == {1: 3}
 
 
 def report(**changes):
