@@ -222,6 +222,9 @@ class Catalogue:
         self._misses.pop(listed.instrument, None)
         if not self._is_ours(listed.instrument):
             return 0
+        if not listed.is_whole:
+            metrics.EVENTS.labels("ingest", "market_unread").inc()
+            return 0
         digest = self._digest(listed)
         self._event_of[listed.instrument] = listed.event
         read_ns, due_ns = listed.asked_ns or self._clock.now_ns(), self._due_ns(listed.instrument)
@@ -255,7 +258,7 @@ class Catalogue:
             if one is not None:
                 written += await self._write_news(one)
                 self._misses[instrument] = misses
-            if one is None or one.is_final or misses >= LOOKS_MAX:
+            if one is None or (one.is_final and one.is_whole) or misses >= LOOKS_MAX:
                 await self._send(instrument, None)
                 del self._standing[instrument], self._misses[instrument]
                 self._read_ns.pop(instrument, None)

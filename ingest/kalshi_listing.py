@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 
 import msgspec
 
+from core.domain.errors import Reject, Unavailable
 from core.runtime.clock import Clock
 from ingest.kalshi_context import KalshiContext
 from ingest.listing import Listed
@@ -84,9 +85,14 @@ class KalshiListing:
                 query |= {"cursor": cursor} if cursor else {}
                 query |= {"series_ticker": series} if series else {}
                 asked_ns = self._clock.now_ns()
-                body = await self._rest.get(f"{API_ROOT}/markets", query)
-                markets, cursor = split_markets(body or b'{"markets":[]}')
-                yield await self._described(markets, asked_ns)
+                try:
+                    body = await self._rest.get(f"{API_ROOT}/markets", query)
+                    markets, cursor = split_markets(body or b'{"markets":[]}')
+                    page = await self._described(markets, asked_ns)
+                except (Unavailable, Reject):
+                    self._context.broke_off()
+                    raise
+                yield page
                 if not cursor or not markets:
                     break
 
@@ -104,10 +110,22 @@ class KalshiListing:
 
     async def _described(self, markets: list[bytes], asked_ns: int) -> list[Listed]:
         heads = [decode(_HEAD, market, "kalshi market") for market in markets]
-        await self._context.learn({head.event_ticker for head in heads})
-        listed = []
-        for head, market in zip(heads, markets, strict=True):
-            context = await self._context.text_of(head.event_ticker)
-            event = f"kalshi:{head.event_ticker}"
-            listed.append(Listed(f"kalshi:{head.ticker}", market, context, head.status in _FINAL, event, asked_ns))
-        return listed
+        events = {head.event_ticker for head in heads}
+        await self._context.learn(events)
+        texts = await self._context.texts_of(events)
+        return [
+            _listed(head, market, texts[head.event_ticker], asked_ns)
+            for head, market in zip(heads, markets, strict=True)
+        ]
+
+
+def _listed(head: _Head, market: bytes, context: bytes | None, asked_ns: int) -> Listed:
+    return Listed(
+        f"kalshi:{head.ticker}",
+        market,
+        context or b"",
+        is_final=head.status in _FINAL,
+        event=f"kalshi:{head.event_ticker}",
+        asked_ns=asked_ns,
+        is_whole=context is not None,
+    )

@@ -22,6 +22,8 @@ class Many:
         self.names = [f"KX-{number:04d}" for number in range(events)]
         self.asked: list[str] = []
         self.read: dict[str, int] = dict.fromkeys(self.names, 0)
+        self.paged = 0
+        """Pages of events it was asked for without saying which."""
         self.knows_tickers = True
         self.changes: tuple[int, bytes] = (200, b'{"series_fee_change_arr":[]}')
         self.series_of: Callable[[str], str] = lambda _: "KX"
@@ -82,6 +84,7 @@ class Many:
     def _events(self, request: web.Request) -> web.Response:
         names = request.query.get("tickers", "").split(",") if self.knows_tickers else self.names[:1]
         if not request.query.get("tickers"):
+            self.paged += 1
             names = self.names
         page, cursor = cut(names, request)
         rows = [self._event(name) for name in page if name in self.read and name not in self.unlisted]
