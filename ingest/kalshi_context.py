@@ -300,8 +300,13 @@ class KalshiContext:
     async def _read_series(self, ticker: str, tries: int) -> None:
         asked_s, asked_ns = self._clock.monotonic_s(), self._clock.now_ns()
         body = await self._rest.get(f"{API_ROOT}/series/{ticker}", tries=tries)
-        text = bytes(decode(_SERIES, body, "kalshi series").series) if body is not None else b""
-        self._series[ticker] = _Known(asked_s, asked_ns, _without(text, *_CHANGING_SERIES) if text else b"")
+        if body is None:
+            metrics.EVENTS.labels("ingest", "series_not_stated").inc()
+            known = self._series.get(ticker) or _Known(asked_s, asked_ns, b"")
+            self._series[ticker] = known._replace(asked_s=asked_s, asked_ns=asked_ns)
+            return
+        text = bytes(decode(_SERIES, body, "kalshi series").series)
+        self._series[ticker] = _Known(asked_s, asked_ns, _without(text, *_CHANGING_SERIES))
 
     # --- scheduled changes of fees
 

@@ -204,3 +204,35 @@ def test_oldest_first_holds_among_what_fails_too() -> None:
         assert max(asked.values()) - min(asked.values()) <= 1
 
     beside_listing(many, body)
+
+
+# --- not stated any more
+
+
+def test_what_was_said_of_a_series_stands_when_the_venue_does_not_state_it_any_more() -> None:
+    many = Many(3)
+
+    async def body(listing) -> None:
+        before = [one.context for one in await poll(listing, many)]
+        assert orjson.loads(before[0])["series"]["ticker"] == "KX"
+        many.answers["/series/KX"] = (404, b"")
+        known = counted("series_not_stated")
+        for _ in range(6):
+            assert [one.context for one in await poll(listing, many)] == before
+        # Asked for again when it is older than a minute, not in each poll.
+        assert known + 2 <= counted("series_not_stated") <= known + 3
+
+    beside_listing(many, body)
+
+
+def test_a_market_whose_series_was_never_stated_is_described_without_it() -> None:
+    many = Many(3)
+    many.answers["/series/KX"] = (404, b"")
+
+    async def body(listing) -> None:
+        assert [(one.context, one.is_whole) for one in await poll(listing, many)] == [(b"", True)] * 3
+        many.answers.clear()
+        await poll(listing, many)
+        assert orjson.loads((await poll(listing, many))[0].context)["series"]["ticker"] == "KX"
+
+    beside_listing(many, body)
