@@ -128,9 +128,10 @@ class KalshiContext:
         self._seen = {event: poll for event, poll in self._seen.items() if self._polls - poll < IDLE_POLLS}
         self._polls += 1
         overdue = self._overdue("event")
-        # Series are asked for one by one: they get what events leave, half at least.
-        batches = max(1, left // 2)
-        left -= await self._read_events(overdue[: batches * EVENTS_TICKERS], max(left, 1))
+        # Series are asked for one by one: they get what events leave, half at least if so many are due.
+        half = left // 2
+        of_events = max(1, left - min(half, len(self._overdue("series"))))
+        left -= await self._read_events(overdue[: max(1, half) * EVENTS_TICKERS], of_events)
         await self._in_turn("series", self._overdue("series")[: max(left, 1)])
         self._tell_overdue()
 

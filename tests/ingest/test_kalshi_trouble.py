@@ -236,3 +236,42 @@ def test_a_market_whose_series_was_never_stated_is_described_without_it() -> Non
         assert orjson.loads((await poll(listing, many))[0].context)["series"]["ticker"] == "KX"
 
     beside_listing(many, body)
+
+
+# --- events of several games at once, which the list of events leaves out
+
+
+def test_series_get_half_of_each_polls_requests_though_events_come_one_by_one() -> None:
+    many = Many(300)
+    many.series_of = own_series
+    many.unlisted = set(many.names)
+
+    async def body(listing) -> None:
+        for _ in range(2):
+            await poll(listing, many)
+        asked: Counter[str] = Counter()
+        for _ in range(7):
+            assert len(await poll(listing, many)) == 300
+            series = [path for path in many.asked if path.startswith("/series/KXS")]
+            events = [path for path in many.asked if path.startswith("/events/KX-")]
+            assert len(series) >= 49
+            assert len(events) >= 40
+            asked.update(series)
+        # Each once in seven polls of 49.
+        assert len(asked) == 300
+
+    beside_listing(many, body)
+
+
+def test_events_get_what_series_leave_where_they_come_one_by_one() -> None:
+    many = Many(300)
+    many.unlisted = set(many.names)
+
+    async def body(listing) -> None:
+        for _ in range(2):
+            await poll(listing, many)
+        for _ in range(4):
+            await poll(listing, many)
+            assert len([path for path in many.asked if path.startswith("/events/KX-")]) >= 90
+
+    beside_listing(many, body)
