@@ -23,7 +23,7 @@ from core.runtime import log, metrics
 from core.runtime.clock import NS_PER_S, Clock
 from core.runtime.queues import NewestDict
 from ingest.rest import RestClient
-from venues.kalshi.fee_changes import FeeChange, decode_fee_changes
+from venues.kalshi.fee_changes import FeeChange, FeeChanges, decode_fee_changes
 from venues.kalshi.hosts import API_ROOT
 from venues.text import decode
 
@@ -76,7 +76,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 Kind = Literal["event", "series"]
-KINDS: tuple[Kind, ...] = ("event", "series")
+KINDS: tuple[Kind, ...] = ("series", "event")
 
 
 class _Known(NamedTuple):
@@ -111,7 +111,6 @@ class KalshiContext:
         self._polls = 0
         self._changes: dict[tuple[str, str], list[FeeChange]] = {}
         """("series" or "event", ticker) -> scheduled changes, soonest first"""
-        self._said_changes = ""
 
     def forget(self, event_ticker: str) -> None:
         """Read an event and its series again before a market of it is described the next time: the stream says it changed."""
@@ -233,10 +232,13 @@ class KalshiContext:
 
     def _say_failure(self, error: Exception) -> None:
         metrics.EVENTS.labels("ingest", "context_failed").inc()
+        self._say("catalogue.context", error)
+
+    def _say(self, line: str, error: Exception) -> None:
         reason = str(error)
         if reason not in self._said and len(self._said) < SAID_MAX:
             self._said.add(reason)
-            log.get().warning("catalogue.context", venue="kalshi", reason=reason)
+            log.get().warning(line, venue="kalshi", reason=reason)
 
     async def _read_events(self, tickers: list[str], requests_max: int) -> int:
         """Read events by name, many in a request; those that did not come, one by one as far as requests go."""
@@ -312,15 +314,17 @@ class KalshiContext:
     # --- scheduled changes of fees
 
     async def _read_changes(self) -> int:
-        """Read what is scheduled; where that cannot be had the last list stands. Return how many requests it took."""
-        try:
-            found, asked = await self._upcoming()
-        except (Unavailable, Reject) as e:
-            metrics.EVENTS.labels("ingest", "fee_changes_failed").inc()
-            if str(e) != self._said_changes:
-                self._said_changes = str(e)
-                log.get().warning("catalogue.fee_changes", venue="kalshi", reason=str(e))
-            return 1
+        """Read what is scheduled; a list that cannot be had stands as it was. Return how many requests it took."""
+        asked, found = 0, []
+        for kind in KINDS:
+            try:
+                some, pages = await self._upcoming(kind)
+            except (Unavailable, Reject) as e:
+                metrics.EVENTS.labels("ingest", "fee_changes_failed").inc()
+                self._say("catalogue.fee_changes", e)
+                some, pages = [one for (of, _), known in self._changes.items() if of == kind for one in known], 1
+            asked += pages
+            found += some
         now_ns = self._clock.now_ns()
         kept = [change for changes in self._changes.values() for change in changes if self._lingers(change, now_ns)]
         by_place = {(change.of, change.ticker, change.at_ns): change for change in (*kept, *found)}
@@ -330,21 +334,31 @@ class KalshiContext:
                 self._changes.setdefault((change.of, change.ticker), []).append(change)
         return asked
 
-    async def _upcoming(self) -> tuple[list[FeeChange], int]:
-        body = await self._rest.get(f"{API_ROOT}/series/fee_changes")
-        found, _ = decode_fee_changes(body) if body is not None else ([], "")
-        cursor, asked = "", 1
-        for _ in range(CHANGES_PAGES_MAX):
+    async def _upcoming(self, kind: Kind) -> tuple[list[FeeChange], int]:
+        """Return the changes that are scheduled of events or series, and how many requests that took."""
+        if kind == "series":
+            return (await self._read_upcoming("/series/fee_changes", {})).changes, 1
+        found: list[FeeChange] = []
+        cursor = ""
+        for asked in range(1, CHANGES_PAGES_MAX + 1):
             query = {"limit": str(EVENTS_PAGE)} | ({"cursor": cursor} if cursor else {})
-            body = await self._rest.get(f"{API_ROOT}/events/fee_changes", query)
-            asked += 1
-            page, cursor = decode_fee_changes(body) if body is not None else ([], "")
-            found += page
-            if not cursor or not page:
-                break
-        else:
-            metrics.EVENTS.labels("ingest", "fee_changes_cut").inc()
-        return found, asked
+            page = await self._read_upcoming("/events/fee_changes", query)
+            found += page.changes
+            cursor = page.cursor
+            if not cursor or not page.rows:
+                return found, asked
+        metrics.EVENTS.labels("ingest", "fee_changes_cut").inc()
+        return found, CHANGES_PAGES_MAX
+
+    async def _read_upcoming(self, path: str, query: dict[str, str]) -> FeeChanges:
+        body = await self._rest.get(API_ROOT + path, query)
+        if body is None:
+            # Nothing scheduled would be an empty list.
+            raise Unavailable(f"{path}: not found")
+        page = decode_fee_changes(body)
+        if page.unreadable:
+            metrics.EVENTS.labels("ingest", "fee_change_unreadable").inc(page.unreadable)
+        return page
 
     def _lingers(self, change: FeeChange, now_ns: int) -> bool:
         """Say whether a change whose time has come is not said yet by what it changes."""

@@ -31,6 +31,8 @@ class Many:
         """event -> the multiplier that holds in its series' place"""
         self.words = "a"
         """of each market's rules"""
+        self.market: dict[str, object] = {}
+        """what a market says beside that"""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """path -> what is answered whatever else is so"""
         self.rows: dict[str, dict[str, object]] = {}
@@ -48,7 +50,8 @@ class Many:
         return self.rows.get(name, plain | override)
 
     def _market(self, name: str) -> dict[str, object]:
-        return {"ticker": f"{name}-M", "event_ticker": name, "status": "active", "rules_primary": self.words}
+        own = {"ticker": f"{name}-M", "event_ticker": name, "status": "active", "rules_primary": self.words}
+        return self.market | own
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer as the venue would, one request at a time."""

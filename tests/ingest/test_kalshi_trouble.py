@@ -7,9 +7,12 @@ import pytest
 
 from core.domain.errors import Unavailable
 from core.runtime import metrics
+from core.runtime.flow import Input, TaskContext
 from core.runtime.topics import RAW_INSTRUMENT
 from ingest.catalogue import MISSES_MAX, Catalogue
 from ingest.kalshi_context import FAILURES_MAX, IDLE_POLLS
+from normalize.stage import InstrumentTask
+from schemas.raw import Description
 from tests.ingest.kalshi_of_many import Many, beside_listing
 
 POLL_S = 30
@@ -273,5 +276,114 @@ def test_events_get_what_series_leave_where_they_come_one_by_one() -> None:
         for _ in range(4):
             await poll(listing, many)
             assert len([path for path in many.asked if path.startswith("/events/KX-")]) >= 90
+
+    beside_listing(many, body)
+
+
+# --- scheduled fees
+
+
+def change(ticker: str, **fields: object) -> dict[str, object]:
+    stated = {"fee_type": "quadratic", "fee_multiplier": 2, "scheduled_ts": "2100-01-01T00:00:00Z"}
+    return {"series_ticker": ticker} | stated | fields
+
+
+def listed_changes(*rows: object) -> tuple[int, bytes]:
+    return 200, orjson.dumps({"series_fee_change_arr": rows})
+
+
+def instruments(listed: list) -> dict[str, object]:
+    """What normalize makes of them."""
+    task, found = InstrumentTask(TaskContext()), {}
+    for one in listed:
+        record = Description(
+            venue="kalshi", instrument=one.instrument, payload=one.payload, context=one.context, recv_ts_ns=1
+        )
+        (output,) = task.handle(Input(record, "raw.instrument-kalshi", 0, 0, one.instrument))
+        found[one.instrument] = output.record
+    return found
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        change("KXS-0001", fee_multiplier=None),
+        change("KXS-0001", fee_type=None),
+        change("KXS-0001", fee_multiplier="two"),
+        change("KXS-0001", scheduled_ts="soon"),
+        change("KXS-0001", scheduled_ts=7),
+        change("KXS-0001", fee_type=["quadratic"]),
+        {"event_ticker": "KX-0001", "scheduled_ts": "2100-01-01T00:00:00Z", "fee_type_override": 3},
+        {"event_ticker": "KX-0001", "fee_type_override": "quadratic", "fee_multiplier_override": 3},
+    ],
+    ids=["no multiplier", "no type", "no number", "no time", "time a number", "type a list", "event", "event, no time"],
+)
+def test_a_change_of_fees_that_cannot_be_read_makes_only_its_own_fees_unknown(captures, row) -> None:
+    many = Many(3)
+    many.series_of = own_series
+    many.market = orjson.loads((captures / "kalshi/markets__single.json").read_bytes())["market"]
+
+    async def body(listing) -> None:
+        many.changes = listed_changes(change("KXS-0000"), row, change("KXS-0002"))
+        unreadable = counted("fee_change_unreadable")
+        ours = instruments(await poll(listing, many))
+        assert [one.fee_model for one in ours.values()] == ["QUADRATIC", "UNKNOWN", "QUADRATIC"]
+        assert [len(one.fees) for one in ours.values()] == [1, 0, 1]
+        assert counted("fee_change_unreadable") == unreadable + 1
+        # It ends with the row.
+        many.changes = listed_changes(change("KXS-0000"))
+        ours = instruments(await poll(listing, many))
+        assert [(one.fee_model, len(one.fees)) for one in ours.values()] == [
+            ("QUADRATIC", 1), ("QUADRATIC", 0), ("QUADRATIC", 0),
+        ]  # fmt: skip
+
+    beside_listing(many, body)
+
+
+def test_a_series_whose_coming_fee_cannot_be_read_is_too_dear_where_an_event_overrides_its_type_alone(captures) -> None:
+    many = Many(1)
+    many.market = orjson.loads((captures / "kalshi/markets__single.json").read_bytes())["market"]
+    many.rows["KX-0000"] = {"event_ticker": "KX-0000", "series_ticker": "KX", "fee_type_override": "quadratic"}
+    many.changes = listed_changes(change("KX", fee_multiplier=None))
+
+    async def body(listing) -> None:
+        (ours,) = instruments(await poll(listing, many)).values()
+        # A contract costs a dollar at most.
+        assert ours.fees[0].taker_fee_e6 > 1_000 * 1_000_000
+
+    beside_listing(many, body)
+
+
+@pytest.mark.parametrize("row", [{"scheduled_ts": "2100-01-01T00:00:00Z"}, 7, None, ["KX"]])
+def test_a_change_of_fees_of_nobody_is_counted_and_hides_no_other(row) -> None:
+    many = Many(1)
+    many.changes = listed_changes(row, change("KX"))
+
+    async def body(listing) -> None:
+        unreadable = counted("fee_change_unreadable")
+        (one,) = await poll(listing, many)
+        assert orjson.loads(one.context)["fee_changes"] == [change("KX")]
+        assert counted("fee_change_unreadable") == unreadable + 1
+
+    beside_listing(many, body)
+
+
+@pytest.mark.parametrize("path", ["/series/fee_changes", "/events/fee_changes"])
+def test_a_list_of_scheduled_fees_that_is_not_found_says_nothing_of_them(path) -> None:
+    many = Many(1)
+    many.changes = listed_changes(change("KX"))
+
+    async def body(listing) -> None:
+        (before,) = await poll(listing, many)
+        assert orjson.loads(before.context)["fee_changes"] == [change("KX")]
+        many.answers[path] = (404, b"")
+        failed = counted("fee_changes_failed")
+        (after,) = await poll(listing, many)
+        assert after.context == before.context
+        assert counted("fee_changes_failed") == failed + 1
+        # The other list is another: where it can be had it counts.
+        many.changes = listed_changes()
+        (last,) = await poll(listing, many)
+        assert (last.context == before.context) == (path == "/series/fee_changes")
 
     beside_listing(many, body)
