@@ -74,7 +74,7 @@ class Catalogue:
         self._told = asyncio.Event()
         self._standing: dict[str, bytes] = {}
         self._read_ns: dict[str, int] = {}
-        """When what stands was asked for."""
+        """When what stands was asked for, by its oldest part: a context may have been read for another instrument."""
         self._event_of: dict[str, str] = {}
         self._misses: dict[str, int] = {}
         self._shared = asyncio.Event()
@@ -227,7 +227,11 @@ class Catalogue:
             return 0
         digest = self._digest(listed)
         self._event_of[listed.instrument] = listed.event
-        read_ns, due_ns = listed.asked_ns or self._clock.now_ns(), self._due_ns(listed.instrument)
+        asked_ns, due_ns = listed.asked_ns or self._clock.now_ns(), self._due_ns(listed.instrument)
+        read_ns = min(asked_ns, listed.context_ns or asked_ns)
+        if read_ns < due_ns:
+            # A notice of an instrument whose event was not known then.
+            self._listing.forget(listed.event)
         answers = self._read_ns.get(listed.instrument, 0) < due_ns <= read_ns
         if self._standing.get(listed.instrument) == digest and not answers:
             return 0
@@ -236,7 +240,7 @@ class Catalogue:
             instrument=listed.instrument,
             payload=listed.payload,
             context=listed.context,
-            recv_ts_ns=read_ns,
+            recv_ts_ns=asked_ns,
         )
         await self._send(listed.instrument, record)
         self._standing[listed.instrument], self._read_ns[listed.instrument] = digest, read_ns

@@ -91,6 +91,16 @@ class _Known(NamedTuple):
     series: str = ""
 
 
+class Beside(NamedTuple):
+    """Series, event and scheduled changes as one object, empty where the venue does not state them.
+
+    `asked_ns`: when the older of event and series was asked for.
+    """
+
+    text: bytes
+    asked_ns: int
+
+
 class KalshiContext:
     """Events, series and scheduled fee changes of the markets that are listed."""
 
@@ -145,28 +155,30 @@ class KalshiContext:
         needed = [event for event in events if self._is_needed(event, self._events.get(event))]
         await self._in_turn("event", self._failed_last("event", needed))
 
-    async def texts_of(self, events: Collection[str]) -> dict[str, bytes | None]:
-        """Return series, event and scheduled changes of each as one object, empty where the venue does not state them.
+    async def beside(self, events: Collection[str]) -> dict[str, Beside | None]:
+        """Return what is said beside the markets of each event.
 
         None where they could not be read (again): what is true of its markets is not known.
         """
         series = {self._events[event].series for event in events if event in self._events}
         wanted = [one for one in series if one and self._is_wanted(one)]
         await self._in_turn("series", self._failed_last("series", wanted))
-        return {event: self._text_of(event) for event in events}
+        return {event: self._beside(event) for event in events}
 
-    def _text_of(self, event_ticker: str) -> bytes | None:
+    def _beside(self, event_ticker: str) -> Beside | None:
         event = self._events.get(event_ticker)
         if event is None or self._is_needed(event_ticker, event):
             return None
         if not event.text:
-            return b""
+            return Beside(b"", event.asked_ns)
         series = self._series.get(event.series)
         if series is None or self._is_wanted(event.series):
             return None
+        asked_ns = min(event.asked_ns, series.asked_ns)
         if not series.text:
-            return b""
-        return b'{"series":' + series.text + b',"event":' + event.text + self._changes_text(event_ticker, event) + b"}"
+            return Beside(b"", asked_ns)
+        parts = b'{"series":' + series.text + b',"event":' + event.text + self._changes_text(event_ticker, event) + b"}"
+        return Beside(parts, asked_ns)
 
     # --- what is due
 

@@ -10,7 +10,7 @@ import msgspec
 
 from core.domain.errors import Reject, Unavailable
 from core.runtime.clock import Clock
-from ingest.kalshi_context import KalshiContext
+from ingest.kalshi_context import Beside, KalshiContext
 from ingest.listing import Listed
 from ingest.rest import RestClient
 from venues.kalshi.hosts import API_ROOT
@@ -112,20 +112,21 @@ class KalshiListing:
         heads = [decode(_HEAD, market, "kalshi market") for market in markets]
         events = {head.event_ticker for head in heads}
         await self._context.learn(events)
-        texts = await self._context.texts_of(events)
+        beside = await self._context.beside(events)
         return [
-            _listed(head, market, texts[head.event_ticker], asked_ns)
+            _listed(head, market, beside[head.event_ticker], asked_ns)
             for head, market in zip(heads, markets, strict=True)
         ]
 
 
-def _listed(head: _Head, market: bytes, context: bytes | None, asked_ns: int) -> Listed:
+def _listed(head: _Head, market: bytes, context: Beside | None, asked_ns: int) -> Listed:
     return Listed(
         f"kalshi:{head.ticker}",
         market,
-        context or b"",
+        context.text if context else b"",
         is_final=head.status in _FINAL,
         event=f"kalshi:{head.event_ticker}",
         asked_ns=asked_ns,
+        context_ns=context.asked_ns if context else 0,
         is_whole=context is not None,
     )

@@ -15,6 +15,7 @@ class Listed(NamedTuple):
         is_final: nothing will happen to it any more.
         event: what the venue may speak of in its place, as `Notice.event_group` has it; empty if nothing.
         asked_ns: when it was asked for, 0 where that is not known.
+        context_ns: when the oldest part of the context was asked for, 0 where it came with the instrument.
         is_whole: all of it could be read; if not, what stands is left as it stands.
     """
 
@@ -24,6 +25,7 @@ class Listed(NamedTuple):
     is_final: bool = False
     event: str = ""
     asked_ns: int = 0
+    context_ns: int = 0
     is_whole: bool = True
 
 

@@ -218,7 +218,7 @@ def test_a_list_of_scheduled_fees_that_cannot_be_had_does_not_stop_the_catalogue
     async def body(context) -> None:
         await context.refresh()
         await context.learn(many.names)
-        assert orjson.loads((await context.texts_of(["KX-0000"]))["KX-0000"])["series"]["ticker"] == "KX"
+        assert orjson.loads((await context.beside(["KX-0000"]))["KX-0000"].text)["series"]["ticker"] == "KX"
 
     beside_many(many, body, requests_max=10)
 
@@ -235,7 +235,7 @@ def test_scheduled_fees_that_were_read_stand_while_the_list_cannot_be_had() -> N
         for _ in range(2):
             await context.refresh()
             await context.learn(many.names)
-            assert orjson.loads((await context.texts_of(["KX-0000"]))["KX-0000"])["fee_changes"] == [change]
+            assert orjson.loads((await context.beside(["KX-0000"]))["KX-0000"].text)["fee_changes"] == [change]
             many.changes = (403, b"no")
 
     beside_many(many, body, requests_max=10)
