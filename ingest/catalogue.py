@@ -7,7 +7,7 @@ what a market that closed pays. It leaves the topic (a tombstone) when the venue
 final.
 
 What a venue says on its stream that only its catalogue says whole comes back as `market.notice`: those instruments are
-looked up at once, and written down even if nothing of them changed, because who heard the notice waits for a description
+looked up at once (within a list after the page under way), and written down even if nothing of them changed, because who heard the notice waits for a description
 that was asked for after it.
 """
 
@@ -119,16 +119,22 @@ class Catalogue:
             told.cancel()
             if self._told.is_set():
                 await asyncio.sleep(NOTICED_EVERY_S)
-                self._told.clear()
-                await self._try(self.look_at_noticed)
+                await self._answer_notices()
 
-    async def _try(self, look: Callable[[], Awaitable[int]]) -> None:
+    async def _answer_notices(self) -> int:
+        if not self._told.is_set():
+            return 0
+        self._told.clear()
+        return await self._try(self.look_at_noticed)
+
+    async def _try(self, look: Callable[[], Awaitable[int]]) -> int:
         try:
-            await look()
+            return await look()
         except (Unavailable, Reject) as e:
             # An incomplete list says nothing about what is missing from it.
             metrics.EVENTS.labels("ingest", "listing_failed").inc()
             log.get().warning("catalogue.failed", venue=self._venue, reason=str(e), again_s=self._poll_s)
+            return 0
 
     async def look(self) -> int:
         """Go through the venue's list once and write what is news; return how many records were written.
@@ -143,6 +149,7 @@ class Catalogue:
             for one in page[: self._markets_max - len(listed)]:
                 listed.add(one.instrument)
                 written += await self._write_news(one)
+            written += await self._answer_notices()
             if len(listed) >= self._markets_max:
                 log.get().warning("catalogue.full", venue=self._venue, markets_max=self._markets_max)
                 break

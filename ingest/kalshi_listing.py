@@ -76,8 +76,9 @@ class KalshiListing:
         self._context.forget(event.partition(":")[2])
 
     async def open_markets(self) -> AsyncIterator[list[Listed]]:
-        """Yield the open markets, page by page."""
+        """Yield the open markets, page by page; the first is empty, once what stands beside them was read again."""
         await self._context.refresh()
+        yield []
         for series in self._only or ("",):
             cursor = ""
             while True:

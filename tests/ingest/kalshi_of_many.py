@@ -34,14 +34,16 @@ class Many:
         self.market: dict[str, object] = {}
         """what a market says beside that"""
         self.answers: dict[str, tuple[int, bytes]] = {}
-        """path -> what is answered whatever else is so"""
+        """path, or what is asked for there by name (`/markets?tickers`) -> what is answered whatever else is so"""
         self.rows: dict[str, dict[str, object]] = {}
         """event -> what stands in its place"""
         self.unlisted: set[str] = set()
         """Events that only their own path knows, as those of several games at once."""
         self.clock: ManualClock | None = None
+        self.pages: list[int | str] = []
+        """Pages of the list of markets, by where they begin, and markets that were looked up."""
         self.on_page: Callable[[], None] = lambda: None
-        """Called when a page of markets is asked for."""
+        """Called when a page of the list of markets is asked for."""
 
     def _event(self, name: str) -> dict[str, object]:
         self.read[name] += 1
@@ -59,8 +61,9 @@ class Many:
             self.clock.advance(ms=STEP_MS)
         path = request.path.removeprefix("/trade-api/v2")
         self.asked.append(path)
-        if path in self.answers:
-            status, body = self.answers[path]
+        name = f"{path}?tickers" if "tickers" in request.query else path
+        if name in self.answers or path in self.answers:
+            status, body = self.answers.get(name) or self.answers[path]
             return web.Response(status=status, body=body)
         if path == "/series/fee_changes":
             return web.Response(status=self.changes[0], body=self.changes[1])
@@ -77,8 +80,10 @@ class Many:
         return self._events(request)
 
     def _markets(self, request: web.Request) -> web.Response:
-        self.on_page()
         wanted = request.query.get("tickers", "")
+        self.pages.append(wanted or int(request.query.get("cursor") or 0))
+        if not wanted:
+            self.on_page()
         names = [ticker.removesuffix("-M") for ticker in wanted.split(",")] if wanted else self.names
         page, cursor = cut(names, request)
         rows = [self._market(name) for name in page if name in self.read]

@@ -74,3 +74,62 @@ def test_an_event_that_was_read_for_another_market_is_read_again_for_a_notice_of
         assert override_of(written[-1][1]) == 2
 
     beside_listing(many, body)
+
+
+# --- how soon
+
+
+def test_a_notice_is_looked_up_between_two_pages_of_a_list(doubles) -> None:
+    many = Many(100)
+
+    async def body(listing) -> None:
+        catalogue, written = catalogue_on(doubles, many, listing)
+        await catalogue.look()
+        many.pages.clear()
+        told = iter([0, 0, 1])
+
+        def on_page() -> None:
+            if next(told, 0):
+                many.overrides["KX-0000"] = 2
+                catalogue.take_notice(notice_of(many.clock.now_ns(), event_group="kalshi:KX-0000"))
+
+        many.on_page = on_page
+        assert await catalogue.look() == 1
+        # Its page had gone by; it was written before the list went on.
+        assert override_of(written[-1][1]) == 2
+        assert many.pages == [0, 10, 20, "KX-0000-M", 30, 40, 50, 60, 70, 80, 90]
+        assert await catalogue.look_at_noticed() == 0
+
+    beside_listing(many, body, page=10)
+
+
+def test_a_notice_that_came_while_events_were_read_again_is_looked_up_before_the_list(doubles) -> None:
+    many = Many(30)
+
+    async def body(listing) -> None:
+        catalogue, _ = catalogue_on(doubles, many, listing)
+        await catalogue.look()
+        many.clock.advance(ms=90_000)
+        catalogue.take_notice(notice_of(many.clock.now_ns(), event_group="kalshi:KX-0029"))
+        many.pages.clear()
+        await catalogue.look()
+        assert many.pages == ["KX-0029-M", 0, 10, 20]
+
+    beside_listing(many, body, page=10)
+
+
+def test_a_list_goes_on_where_a_look_at_a_notice_fails_and_answers_it_itself(doubles) -> None:
+    many = Many(30)
+
+    async def body(listing) -> None:
+        catalogue, written = catalogue_on(doubles, many, listing)
+        await catalogue.look()
+        many.knows_tickers = False
+        many.answers["/markets?tickers"] = (403, b"no")
+        many.overrides["KX-0029"] = 2
+        catalogue.take_notice(notice_of(many.clock.now_ns(), event_group="kalshi:KX-0029"))
+        assert await catalogue.look() == 1
+        assert override_of(written[-1][1]) == 2
+        assert catalogue.polls == 2
+
+    beside_listing(many, body, page=10)
