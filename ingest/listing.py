@@ -36,7 +36,7 @@ class Listing(Protocol):
     """Fields of a market object that change with every trade: no news of what the instrument is."""
 
     def open_markets(self) -> AsyncIterator[list[Listed]]:
-        """Yield the open markets, page by page.
+        """Yield the open markets, page by page; a page may be empty, and between two of them `look_up` may be asked.
 
         Raises:
             Unavailable: the venue does not answer; the list is not complete.
