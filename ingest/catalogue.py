@@ -7,7 +7,7 @@ what a market that closed pays. It leaves the topic (a tombstone) when the venue
 final.
 
 What a venue says on its stream that only its catalogue says whole comes back as `market.notice`: those instruments are
-looked up at once, and written down even if nothing of them changed, because who heard the notice waits for a description
+looked up at once (within a list after the page under way), and written down even if nothing of them changed, because who heard the notice waits for a description
 that was asked for after it.
 """
 
@@ -74,7 +74,7 @@ class Catalogue:
         self._told = asyncio.Event()
         self._standing: dict[str, bytes] = {}
         self._read_ns: dict[str, int] = {}
-        """When what stands was asked for."""
+        """When what stands was asked for, by its oldest part: a context may have been read for another instrument."""
         self._event_of: dict[str, str] = {}
         self._misses: dict[str, int] = {}
         self._shared = asyncio.Event()
@@ -119,16 +119,22 @@ class Catalogue:
             told.cancel()
             if self._told.is_set():
                 await asyncio.sleep(NOTICED_EVERY_S)
-                self._told.clear()
-                await self._try(self.look_at_noticed)
+                await self._answer_notices()
 
-    async def _try(self, look: Callable[[], Awaitable[int]]) -> None:
+    async def _answer_notices(self) -> int:
+        if not self._told.is_set():
+            return 0
+        self._told.clear()
+        return await self._try(self.look_at_noticed)
+
+    async def _try(self, look: Callable[[], Awaitable[int]]) -> int:
         try:
-            await look()
+            return await look()
         except (Unavailable, Reject) as e:
             # An incomplete list says nothing about what is missing from it.
             metrics.EVENTS.labels("ingest", "listing_failed").inc()
             log.get().warning("catalogue.failed", venue=self._venue, reason=str(e), again_s=self._poll_s)
+            return 0
 
     async def look(self) -> int:
         """Go through the venue's list once and write what is news; return how many records were written.
@@ -143,6 +149,7 @@ class Catalogue:
             for one in page[: self._markets_max - len(listed)]:
                 listed.add(one.instrument)
                 written += await self._write_news(one)
+            written += await self._answer_notices()
             if len(listed) >= self._markets_max:
                 log.get().warning("catalogue.full", venue=self._venue, markets_max=self._markets_max)
                 break
@@ -222,9 +229,16 @@ class Catalogue:
         self._misses.pop(listed.instrument, None)
         if not self._is_ours(listed.instrument):
             return 0
+        if not listed.is_whole:
+            metrics.EVENTS.labels("ingest", "market_unread").inc()
+            return 0
         digest = self._digest(listed)
         self._event_of[listed.instrument] = listed.event
-        read_ns, due_ns = listed.asked_ns or self._clock.now_ns(), self._due_ns(listed.instrument)
+        asked_ns, due_ns = listed.asked_ns or self._clock.now_ns(), self._due_ns(listed.instrument)
+        read_ns = min(asked_ns, listed.context_ns or asked_ns)
+        if read_ns < due_ns:
+            # A notice of an instrument whose event was not known then.
+            self._listing.forget(listed.event)
         answers = self._read_ns.get(listed.instrument, 0) < due_ns <= read_ns
         if self._standing.get(listed.instrument) == digest and not answers:
             return 0
@@ -233,7 +247,7 @@ class Catalogue:
             instrument=listed.instrument,
             payload=listed.payload,
             context=listed.context,
-            recv_ts_ns=read_ns,
+            recv_ts_ns=asked_ns,
         )
         await self._send(listed.instrument, record)
         self._standing[listed.instrument], self._read_ns[listed.instrument] = digest, read_ns
@@ -255,7 +269,7 @@ class Catalogue:
             if one is not None:
                 written += await self._write_news(one)
                 self._misses[instrument] = misses
-            if one is None or one.is_final or misses >= LOOKS_MAX:
+            if one is None or (one.is_final and one.is_whole) or misses >= LOOKS_MAX:
                 await self._send(instrument, None)
                 del self._standing[instrument], self._misses[instrument]
                 self._read_ns.pop(instrument, None)

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Collection
 
 import msgspec
 
+from core.domain.errors import Reject, Unavailable
 from core.runtime.clock import Clock
-from ingest.kalshi_context import KalshiContext
+from ingest.kalshi_context import Beside, KalshiContext
 from ingest.listing import Listed
 from ingest.rest import RestClient
 from venues.kalshi.hosts import API_ROOT
@@ -75,8 +76,9 @@ class KalshiListing:
         self._context.forget(event.partition(":")[2])
 
     async def open_markets(self) -> AsyncIterator[list[Listed]]:
-        """Yield the open markets, page by page."""
+        """Yield the open markets, page by page; the first is empty, once what stands beside them was read again."""
         await self._context.refresh()
+        yield []
         for series in self._only or ("",):
             cursor = ""
             while True:
@@ -84,9 +86,14 @@ class KalshiListing:
                 query |= {"cursor": cursor} if cursor else {}
                 query |= {"series_ticker": series} if series else {}
                 asked_ns = self._clock.now_ns()
-                body = await self._rest.get(f"{API_ROOT}/markets", query)
-                markets, cursor = split_markets(body or b'{"markets":[]}')
-                yield await self._described(markets, asked_ns)
+                try:
+                    body = await self._rest.get(f"{API_ROOT}/markets", query)
+                    markets, cursor = split_markets(body or b'{"markets":[]}')
+                    page = await self._described(markets, asked_ns)
+                except (Unavailable, Reject):
+                    self._context.broke_off()
+                    raise
+                yield page
                 if not cursor or not markets:
                     break
 
@@ -104,10 +111,23 @@ class KalshiListing:
 
     async def _described(self, markets: list[bytes], asked_ns: int) -> list[Listed]:
         heads = [decode(_HEAD, market, "kalshi market") for market in markets]
-        await self._context.learn({head.event_ticker for head in heads})
-        listed = []
-        for head, market in zip(heads, markets, strict=True):
-            context = await self._context.text_of(head.event_ticker)
-            event = f"kalshi:{head.event_ticker}"
-            listed.append(Listed(f"kalshi:{head.ticker}", market, context, head.status in _FINAL, event, asked_ns))
-        return listed
+        events = {head.event_ticker for head in heads}
+        await self._context.learn(events)
+        beside = await self._context.beside(events)
+        return [
+            _listed(head, market, beside[head.event_ticker], asked_ns)
+            for head, market in zip(heads, markets, strict=True)
+        ]
+
+
+def _listed(head: _Head, market: bytes, context: Beside | None, asked_ns: int) -> Listed:
+    return Listed(
+        f"kalshi:{head.ticker}",
+        market,
+        context.text if context else b"",
+        is_final=head.status in _FINAL,
+        event=f"kalshi:{head.event_ticker}",
+        asked_ns=asked_ns,
+        context_ns=context.asked_ns if context else 0,
+        is_whole=context is not None,
+    )

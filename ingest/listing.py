@@ -15,6 +15,8 @@ class Listed(NamedTuple):
         is_final: nothing will happen to it any more.
         event: what the venue may speak of in its place, as `Notice.event_group` has it; empty if nothing.
         asked_ns: when it was asked for, 0 where that is not known.
+        context_ns: when the oldest part of the context was asked for, 0 where it came with the instrument.
+        is_whole: all of it could be read; if not, what stands is left as it stands.
     """
 
     instrument: str
@@ -23,6 +25,8 @@ class Listed(NamedTuple):
     is_final: bool = False
     event: str = ""
     asked_ns: int = 0
+    context_ns: int = 0
+    is_whole: bool = True
 
 
 class Listing(Protocol):
@@ -32,7 +36,7 @@ class Listing(Protocol):
     """Fields of a market object that change with every trade: no news of what the instrument is."""
 
     def open_markets(self) -> AsyncIterator[list[Listed]]:
-        """Yield the open markets, page by page.
+        """Yield the open markets, page by page; a page may be empty, and between two of them `look_up` may be asked.
 
         Raises:
             Unavailable: the venue does not answer; the list is not complete.

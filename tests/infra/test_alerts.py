@@ -128,3 +128,14 @@ def test_prometheus_looks_where_workers_write_and_names_the_job_the_rules_ask_fo
     assert config["rule_files"] == ["crossbook.yml"]
     for rule in RULES:
         assert f'job="{JOB}"' in rule["expr"] or "job=" not in rule["expr"]
+
+
+@pytest.mark.parametrize("alert", ["CatalogueFails", "CataloguePartial", "CatalogueBehind"])
+def test_an_alert_on_catalogues_asks_for_what_catalogues_say(alert):
+    (rule,) = [rule for rule in RULES if rule["alert"] == alert]
+    (names,) = re.findall(r'(?:event|name)=~?"([^"]+)"', rule["expr"])
+    code = "".join(path.read_text() for path in sorted((PROJECT / "ingest").glob("*.py")))
+    page = (PROJECT / rule["annotations"]["runbook"]).read_text()
+    for name in names.split("|"):
+        assert f'labels("ingest", "{name}")' in code
+        assert f"`{name}`" in page

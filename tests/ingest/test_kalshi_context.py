@@ -7,7 +7,6 @@ import time
 import msgspec
 import orjson
 import pytest
-from aiohttp import web
 
 from core.domain.errors import Unavailable
 from core.runtime.clock import SystemClock
@@ -15,7 +14,7 @@ from core.runtime.flow import Input, TaskContext
 from core.runtime.topics import MARKET_NOTICE, RAW_INSTRUMENT
 from ingest.catalogue import Catalogue
 from ingest.host import BreakerLimits, HostGate
-from ingest.kalshi_context import IDLE_POLLS, KalshiContext
+from ingest.kalshi_context import IDLE_POLLS
 from ingest.kalshi_listing import KalshiListing
 from ingest.rest import RestClient
 from ingest.venues import catalogue_base
@@ -25,6 +24,7 @@ from normalize.stage import DESCRIBERS, InstrumentTask
 from schemas.market import Notice
 from schemas.raw import Description, Frame
 from simulate.kalshi.statements import NS_PER_S, Fees
+from tests.ingest.kalshi_of_many import Many, beside_many
 
 INX = "KXSIMINX"
 
@@ -157,65 +157,6 @@ def test_a_scheduled_change_that_is_taken_back_is_gone_with_the_next_poll(in_wor
 # --- against a venue of many events
 
 
-class Many:
-    """A Kalshi of many events, on a socket, that counts what it is asked."""
-
-    def __init__(self, events: int) -> None:
-        self.names = [f"KX-{number:04d}" for number in range(events)]
-        self.asked: list[str] = []
-        self.read: dict[str, int] = dict.fromkeys(self.names, 0)
-        self.knows_tickers = True
-        self.changes: tuple[int, bytes] = (200, b'{"series_fee_change_arr":[]}')
-
-    def _event(self, name: str) -> dict[str, object]:
-        self.read[name] += 1
-        return {"event_ticker": name, "series_ticker": "KX", "version": self.read[name]}
-
-    async def answer(self, request: web.Request) -> web.Response:
-        path = request.path.removeprefix("/trade-api/v2")
-        self.asked.append(path)
-        if path == "/series/fee_changes":
-            return web.Response(status=self.changes[0], body=self.changes[1])
-        if path == "/events/fee_changes":
-            return web.json_response({"event_fee_changes": [], "cursor": ""})
-        if path.startswith("/series/"):
-            return web.json_response({"series": {"ticker": "KX", "fee_type": "quadratic", "fee_multiplier": 1}})
-        if path.startswith("/events/"):
-            name = path.removeprefix("/events/")
-            return web.json_response({"event": self._event(name)}) if name in self.read else web.Response(status=404)
-        names = request.query.get("tickers", "").split(",") if self.knows_tickers else self.names[:1]
-        if not request.query.get("tickers"):
-            names = self.names
-        first = int(request.query.get("cursor") or 0)
-        page = names[first : first + int(request.query["limit"])]
-        cursor = str(first + len(page)) if first + len(page) < len(names) else ""
-        return web.json_response(
-            {"events": [self._event(name) for name in page if name in self.read], "cursor": cursor}
-        )
-
-
-def beside_many(many: Many, body, *, requests_max: int, kept_s: float = 0.0) -> None:
-    """Run `body(context)` beside it."""
-
-    async def whole() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", many.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = site._server.sockets[0].getsockname()[1]
-        clock = SystemClock()
-        gate = HostGate("many.test", clock, BreakerLimits(), 2)
-        try:
-            async with RestClient(f"http://127.0.0.1:{port}", clock, gate, request_s_max=5, per_s=10_000) as rest:
-                await body(KalshiContext(rest, clock, kept_s=kept_s, requests_max=requests_max))
-        finally:
-            await runner.cleanup()
-
-    asyncio.run(whole())
-
-
 def test_thousands_of_events_are_read_again_in_turn_within_the_budget_of_each_poll() -> None:
     many = Many(2_500)
 
@@ -277,7 +218,7 @@ def test_a_list_of_scheduled_fees_that_cannot_be_had_does_not_stop_the_catalogue
     async def body(context) -> None:
         await context.refresh()
         await context.learn(many.names)
-        assert orjson.loads(await context.text_of("KX-0000"))["series"]["ticker"] == "KX"
+        assert orjson.loads((await context.beside(["KX-0000"]))["KX-0000"].text)["series"]["ticker"] == "KX"
 
     beside_many(many, body, requests_max=10)
 
@@ -294,7 +235,7 @@ def test_scheduled_fees_that_were_read_stand_while_the_list_cannot_be_had() -> N
         for _ in range(2):
             await context.refresh()
             await context.learn(many.names)
-            assert orjson.loads(await context.text_of("KX-0000"))["fee_changes"] == [change]
+            assert orjson.loads((await context.beside(["KX-0000"]))["KX-0000"].text)["fee_changes"] == [change]
             many.changes = (403, b"no")
 
     beside_many(many, body, requests_max=10)
