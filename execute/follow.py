@@ -237,10 +237,14 @@ class Follower:
         assert isinstance(submitting, Submitting), "only what was submitted is followed"
         if not tracked.answered:
             self._journal.unknown(tracked, "submitted, and no outcome is known")
-        found = await self._venue.look_up(caller or self._caller, tracked.subject())
+        subject = tracked.subject()
+        found = await self._venue.look_up(caller or self._caller, subject)
         self._journal.views(found.views, self._clock.now_ns(), order=tracked)
         arrives_by_ns = max(submitting.send_by_ns, submitting.ts_ns) + int(self._venue.acceptance_window_s * NS_PER_S)
-        if not found.found and not tracked.terminal and not tracked.answered and found.as_of_ns > arrives_by_ns:
+        # What has no name yet (a Submitting without one, its Grant unread) is not found because of that.
+        is_named = bool(subject.client_id or subject.venue_order)
+        is_over = is_named and found.as_of_ns > arrives_by_ns
+        if is_over and not found.found and not tracked.terminal and not tracked.answered:
             self._journal.never_arrived(tracked, found.as_of_ns)
         return found
 

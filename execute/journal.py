@@ -60,6 +60,7 @@ class Journal:
             path=path,
             body=body,
             venue_order=venue_order,
+            client_id=grant.client_id,
             send_by_ns=grant.send_by_ns,
             ts_ns=self._clock.now_ns(),
             recv_ts_ns=grant.recv_ts_ns,

@@ -84,7 +84,7 @@ class Tracked:
         return Subject(
             order=self.id,
             instrument=self.instrument,
-            client_id=grant.client_id if grant else self.id,
+            client_id=grant.client_id if grant else self.submitting.client_id if self.submitting else "",
             venue_order=self.venue_order,
             side=grant.side if grant else "UNKNOWN",
             price=grant.price if grant else 0,
@@ -184,6 +184,8 @@ class Orders:
                 tracked.submitting = record
                 tracked.owner = record.writer
                 self.name(tracked, record.venue_order)
+                if record.client_id:
+                    self._by_client[record.client_id] = tracked
                 self._out[tracked.id] = tracked
                 self._spend(tracked)
         elif isinstance(record, OrderUpdate):

@@ -168,6 +168,8 @@ class Submitting(Record, frozen=True, kw_only=True, gc=False):
     body: bytes
     venue_order: str = ""
     """the venue's id where it is known before sending"""
+    client_id: str = ""
+    """our id of the order at the venue: it is found by it before its Grant was read"""
     send_by_ns: int
     ts_ns: int
     recv_ts_ns: int

@@ -374,8 +374,10 @@ class Bench:
         base = self.ready["polymarket"]["clob_url"].removeprefix("http://")
         return polymarket_hosts.endpoints(Environment.SIMULATED, simulated=base)
 
-    async def start(self, *, ready: bool = True, venue: Any = None, market: Market | None = None) -> Running:
-        """Start a gateway, and wait until it says that it can trade."""
+    async def start(
+        self, *, ready: bool = True, venue: Any = None, market: Market | None = None, hears_decisions: bool = True
+    ) -> Running:
+        """Start a gateway, and wait until it says that it can trade; one that hears no decisions never does."""
         out = self.log.writer()
         readers = [
             self.log.reader(topics.ORDER_EVENT),
@@ -383,6 +385,8 @@ class Bench:
             self.log.reader(topics.DERIVED_BOOK, from_end=True),
             self.log.reader(topics.MARKET_INSTRUMENT),
         ]
+        if not hears_decisions:
+            readers[1].frozen.clear()
         sign_offs = [self.log.reader(topics.DECISION_JURISDICTION), self.log.reader(topics.DECISION_PROFILE)]
         market = market or Market(self.name)
         gateway = Gateway(
@@ -400,7 +404,7 @@ class Bench:
         task = asyncio.create_task(gateway.run())
         running = Running(gateway, task, out, readers)
         self.running.append(running)
-        if ready:
+        if ready and hears_decisions:
             # Its word is written up to WATCH_S after it: until then a twin takes it for one that is not ready.
             await self.until(
                 lambda: any(alive.ready for alive in self.alive() if alive.writer == gateway.writer),

@@ -100,6 +100,46 @@ async def test_submitting_of_a_killed_gateway_that_arrives_late_is_not_sent_by_i
 
 
 @BOTH
+async def test_order_of_a_killed_gateway_is_found_by_a_successor_that_has_not_read_its_grant_yet(
+    new_bench, venue
+) -> None:
+    async with new_bench(venue) as bench:
+        first = await bench.start()
+        bench.stranger("SELL", 4_500, 20)
+        bench.faults.order_swallow_answer_rate = 1.0
+        await bench.cut_streams()
+        grant = bench.grant(purpose="HEDGE", send_by_ns=bench.clock.now_ns() + NS_PER_S // 2)
+        await bench.until(lambda: bench.attempts == 1)
+        await first.kill()
+        bench.faults.order_swallow_answer_rate = 0.0
+        await bench.until(lambda: bench.clock.now_ns() > grant.send_by_ns + NS_PER_S // 4)
+        # What it asks the venue is answered within milliseconds; decision.order is read from its beginning.
+        second = await bench.start(hears_decisions=False)
+        second.gateway._venue.acceptance_window_s = 0.1
+        ended = await bench.terminal(grant.id)
+        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
+        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
+        second.readers[1].frozen.set()
+        await asyncio.sleep(0.3)
+        assert bench.attempts == len(bench.venue_orders) == 1
+
+
+async def test_order_without_a_name_at_the_venue_is_not_called_unknown_there(new_bench) -> None:
+    async with new_bench("kalshi") as bench:
+        grant = bench.grant(write=False, send_by_ns=bench.clock.now_ns())
+        # As it was written before it said the name.
+        bench.log.append(topics.ORDER_EVENT, bench.account, submitting(grant))
+        gateway = await bench.start(hears_decisions=False)
+        gateway.gateway._venue.acceptance_window_s = 0.1
+        await bench.until(lambda: bench.statuses(grant.id) == ["OUTCOME_UNKNOWN"])
+        await asyncio.sleep(1.0)
+        assert bench.statuses(grant.id) == ["OUTCOME_UNKNOWN"]
+        bench.log.append(topics.DECISION_ORDER, bench.account, grant)
+        gateway.readers[1].frozen.set()
+        assert (await bench.terminal(grant.id)).reason.startswith("not found at the venue")
+
+
+@BOTH
 async def test_gateway_killed_with_the_answer_in_its_hands_leaves_one_order_that_its_successor_tells(
     new_bench, venue
 ) -> None:
@@ -154,6 +194,22 @@ async def test_gateway_killed_after_the_answer_leaves_its_fills_to_its_successor
         settled = [record for record in bench.events(grant.id) if isinstance(record, Settled)]
         assert len(bench.events(grant.id)) - len(settled) <= before
         assert bench.attempts == 1
+
+
+def submitting(grant) -> Submitting:
+    return Submitting(
+        event_id="s",
+        order=grant.id,
+        account=grant.account,
+        instrument=grant.instrument,
+        writer="gone",
+        method="POST",
+        path="/",
+        body=b"{}",
+        send_by_ns=grant.send_by_ns,
+        ts_ns=grant.send_by_ns,
+        recv_ts_ns=grant.recv_ts_ns,
+    )
 
 
 async def _never(*_: object, **__: object) -> object:
