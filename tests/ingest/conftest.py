@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from core.domain.errors import Retry
-from core.runtime.clock import Clock, ManualClock, SystemClock
+from core.runtime.clock import NS_PER_S, Clock, ManualClock, SystemClock
 from core.runtime.flow import BY_KEY, Input
 from core.runtime.shares import Share
 from core.runtime.topics import DERIVED_RESYNC, RAW_FEED, RAW_FRAME, Topic
@@ -214,7 +214,17 @@ class Venues:
 
 
 @pytest.fixture
-def in_world(tmp_path: Path) -> Callable[..., object]:
+def starved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process be starved: venues, feeds and log share one loop, and the machine with other tests.
+
+    A feed whose process did not run for over a second ends (`ingest/pulse.py`), however well its socket is: the tests of
+    that are in test_pulse.py and test_feed.py. What becomes of a frame, a feed or a market has nothing to do with it.
+    """
+    monkeypatch.setattr("ingest.pulse._LATE_NS_MAX", 60 * NS_PER_S)
+
+
+@pytest.fixture
+def in_world(tmp_path: Path, starved: None) -> Callable[..., object]:
     """Runs an async test body beside a simulated world: `in_world(body, markets=12)`."""
 
     def run(body: Callable[[Venues], Awaitable[object]], **options: object) -> object:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from core.runtime.clock import NS_PER_S, SystemClock
+from core.runtime.clock import SystemClock
 from core.runtime.codec import Codec, FileRegistry
 from core.runtime.edge import EdgeProducer, EdgeReader
 from core.runtime.flow import Input, TaskContext
@@ -264,16 +264,6 @@ def new_task() -> FrameTask:
 def normalised(task: FrameTask, items: list[Input]) -> list[BookSnapshot]:
     outputs = [output for item in items for output in task.handle(item)]
     return [output.record for output in outputs if isinstance(output.record, BookSnapshot)]
-
-
-@pytest.fixture
-def starved(monkeypatch) -> None:
-    """Let the process be starved: venue, feed, Kafka and normalize share one loop here, and the machine with other tests.
-
-    A feed whose process did not run for over a second ends (`ingest/pulse.py`), however well its socket is: those tests
-    are in test_pulse.py and test_feed.py. What arrives of a large frame has nothing to do with it.
-    """
-    monkeypatch.setattr("ingest.pulse._LATE_NS_MAX", 60 * NS_PER_S)
 
 
 HUGE = snapshot(1, 40 * MIB)
