@@ -8,19 +8,25 @@ not explained yet waits for the changes that are still to come; the verdict is g
     EQUAL      no level differs from the book as it stands
     MOVED      each level that differs had the stated size within the window
     DIFFERENT  a level had not: twice in a row (`audit_strikes`) the same level makes the book SUSPECT
-    NOT_LIVE   there was no LIVE book to compare, or not over the whole window, or the history does not reach back
+    NOT_LIVE   there was no LIVE book to compare, or not over the whole window, or the history does not reach back, as for a
+               question that was answered late
 
 Polymarket's `/book` has served a stale book for a while, so one difference proves nothing; and a book that a fresh
 snapshot has just replaced and that is still called different is more likely right than the answer: each SUSPECT without
 an agreement in between doubles the strikes that the next one takes.
 
-The history is one list of all changes of all books of the task, bounded by number (`CHANGES_MAX`) and by the window.
+The history is one list of all changes of all books of the task, bounded by number (`CHANGES_MAX`) and by the window. It
+is part of the task's state: a verdict must not depend on where its task was taken up again.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
+
+import msgspec
+from msgspec import structs
 
 from core.runtime.clock import NS_PER_MS
 from derive.limits import TrustLimits
@@ -33,6 +39,8 @@ CHANGES_MAX = 32_768
 """Changes remembered by a task; beyond, the oldest go and the history begins later."""
 PENDING_MAX = 1_000
 """Audits that wait for their window; beyond, the oldest is given the verdict that it has so far."""
+PENDING_LEVELS_MAX = 50_000
+"""Levels they wait for, together; beyond, likewise."""
 
 Change = tuple[int, InstrumentState, bool, int, int]
 """Log time, book, bid side?, price, size before."""
@@ -64,6 +72,29 @@ class Finding(NamedTuple):
         return f"expected {here} at {side} {price} as streamed, found {there} by REST"
 
 
+class PendingState(msgspec.Struct, frozen=True, array_like=True):
+    """An audit that waits for its window, as it is written down."""
+
+    audit: market.AuditSnapshot
+    due_ns: int
+    since_ns: int
+    levels: int
+    unexplained: list[tuple[Level, tuple[int, int]]]
+
+
+class AuditorState(msgspec.Struct, frozen=True, array_like=True):
+    """An `Auditor` as it is written down.
+
+    Attributes:
+        changes: log time, place among `instruments`, bid side?, price, size before.
+    """
+
+    since_ns: int
+    instruments: list[str]
+    changes: list[tuple[int, int, bool, int, int]]
+    pending: list[PendingState]
+
+
 class _Pending:
     __slots__ = ("audit", "due_ns", "levels", "since_ns", "state", "unexplained")
 
@@ -83,6 +114,9 @@ class _Pending:
         self.levels = levels
         self.unexplained = unexplained
 
+    def __len__(self) -> int:
+        return len(self.unexplained)
+
 
 class Auditor:
     """The comparisons of one task.
@@ -94,19 +128,48 @@ class Auditor:
     def __init__(self, limits: TrustLimits) -> None:
         self._before_ns = limits.audit_before_ms * NS_PER_MS
         self._after_ns = limits.audit_after_ms * NS_PER_MS
+        self._kept_ns = 2 * (self._before_ns + self._after_ns)
         self.changes: deque[Change] = deque(maxlen=CHANGES_MAX)
         self._since_ns = 0
+        """Log time before which changes were let go for want of room."""
         self._pending: deque[_Pending] = deque()
 
     def forget(self, now_ns: int) -> None:
         """Say that nothing is known of the time before `now_ns`: the task was restored without its history."""
         self._since_ns = now_ns
 
+    def state(self) -> AuditorState:
+        """Return what is remembered."""
+        places: dict[str, int] = {}
+        changes = [
+            (changed_ns, places.setdefault(state.instrument, len(places)), is_bid, price, before)
+            for changed_ns, state, is_bid, price, before in self.changes
+        ]
+        pending = [
+            PendingState(one.audit, one.due_ns, one.since_ns, one.levels, sorted(one.unexplained.items()))
+            for one in self._pending
+        ]
+        return AuditorState(self._since_ns, list(places), changes, pending)
+
+    def restore(self, state: AuditorState, books: Mapping[str, InstrumentState]) -> None:
+        """Take up what is remembered of `books`."""
+        self._since_ns = state.since_ns
+        named = [books[name] for name in state.instruments]
+        self.changes.extend(
+            (changed_ns, named[place], is_bid, price, before)
+            for changed_ns, place, is_bid, price, before in state.changes
+        )
+        self._pending.extend(
+            _Pending(
+                books[one.audit.instrument], one.audit, one.due_ns, one.since_ns, one.levels, dict(one.unexplained)
+            )
+            for one in state.pending
+        )
+
     def trim(self, now_ns: int) -> None:
         """Let go what no window reaches any more."""
-        changes, horizon_ns = self.changes, now_ns - 2 * (self._before_ns + self._after_ns)
-        if len(changes) == CHANGES_MAX:
-            self._since_ns = max(self._since_ns, changes[0][0] + 1)
+        changes, horizon_ns = self.changes, now_ns - self._kept_ns
+        self._since_ns = self._begins_ns()
         while changes and changes[0][0] < horizon_ns:
             changes.popleft()
 
@@ -122,10 +185,17 @@ class Auditor:
         left = self._unexplained(state, different, since_ns)
         if not left:
             return [Finding(state, audit, "MOVED", levels, {})]
-        if max(state.loaded_ns, self._since_ns) > since_ns:
+        if max(state.loaded_ns, self._begins_ns()) > since_ns:
             return [Finding(state, audit, "NOT_LIVE", levels, {}, "the book is younger than the question")]
-        self._pending.append(_Pending(state, audit, now_ns + self._after_ns, since_ns, levels, left))
-        return [self._end(self._pending.popleft())] if len(self._pending) > PENDING_MAX else []
+        if now_ns + self._after_ns - self._kept_ns > since_ns:
+            # What is trimmed until the verdict would be missing.
+            return [Finding(state, audit, "NOT_LIVE", levels, {}, "the question is older than what is remembered")]
+        asked = structs.replace(audit, bid_prices=[], bid_sizes=[], ask_prices=[], ask_sizes=[])
+        self._pending.append(_Pending(state, asked, now_ns + self._after_ns, since_ns, levels, left))
+        found = []
+        while len(self._pending) > PENDING_MAX or sum(map(len, self._pending)) > PENDING_LEVELS_MAX:
+            found.append(self._end(self._pending.popleft()))
+        return found
 
     def due(self, now_ns: int) -> list[Finding]:
         """Return the verdicts of audits whose window is over."""
@@ -136,7 +206,7 @@ class Auditor:
 
     def _end(self, pending: _Pending) -> Finding:
         state, audit = pending.state, pending.audit
-        if not state.is_right or max(state.loaded_ns, self._since_ns) > pending.since_ns:
+        if not state.is_right or max(state.loaded_ns, self._begins_ns()) > pending.since_ns:
             return Finding(state, audit, "NOT_LIVE", pending.levels, {}, state.cause or "the book was replaced")
         now = {
             level: (_size_at(state, level), there)
@@ -145,6 +215,11 @@ class Auditor:
         }
         left = self._unexplained(state, now, pending.since_ns)
         return Finding(state, audit, "DIFFERENT" if left else "MOVED", pending.levels, left)
+
+    def _begins_ns(self) -> int:
+        """Return the log time before which changes may have been let go for want of room."""
+        changes = self.changes
+        return max(self._since_ns, changes[0][0] + 1) if len(changes) == CHANGES_MAX else self._since_ns
 
     def _unexplained(
         self, state: InstrumentState, different: dict[Level, tuple[int, int]], since_ns: int

@@ -1,13 +1,11 @@
-"""A task's state as it is written down and taken up again: one item for each instrument, one for the rest.
-
-The auditor's history is not written: after a restart an audit that needs it is NOT_LIVE until it has grown again.
-"""
+"""A task's state as it is written down and taken up again: one item for each instrument, one for the rest."""
 
 from __future__ import annotations
 
 import msgspec
 
 from core.runtime.flow import StateCodec
+from derive.audits import AuditorState
 from derive.feeds import ClockState, Feed, FeedState
 from derive.memories import StatusMemory, StatusState, Strikes, StrikesState, TradeMemory, TradesState
 from derive.proof import HashProof, ProofState
@@ -21,7 +19,11 @@ TASK_ITEM = ""
 
 
 class TaskState(msgspec.Struct, frozen=True):
-    """What a task remembers beside its instruments."""
+    """What a task remembers beside its instruments.
+
+    Attributes:
+        audits: None in states of older programs, which did not write it.
+    """
 
     log_ns: int
     check_ns: int
@@ -30,6 +32,7 @@ class TaskState(msgspec.Struct, frozen=True):
     tick_ns: int
     feeds: list[FeedState]
     clocks: dict[str, ClockState]
+    audits: AuditorState | None = None
 
 
 class BookItem(msgspec.Struct, frozen=True):

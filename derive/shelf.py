@@ -10,6 +10,7 @@ from typing import get_args
 from core.domain.trust import MARKET_CLOSED, MARKET_PAUSED, STALE_CAUSES, cause_in
 from core.runtime.clock import NS_PER_S
 from core.runtime.flow import StateItems
+from derive.audits import Auditor, AuditorState
 from derive.checkpoint import (
     ITEM_CODEC,
     TASK_CODEC,
@@ -38,6 +39,7 @@ class Shelf:
     """The memory of one task.
 
     Attributes:
+        auditor: what the books did lately, and the audits that wait.
         crossed, waiting: books whose sides cross, and books that want a snapshot.
         log_ns: the task's time.
         checked_ns: log time when what is due was last done; `check_ns`, `survey_ns`, `tick_ns`: when to look again.
@@ -48,6 +50,7 @@ class Shelf:
         self.books: dict[str, InstrumentState] = {}
         self.feeds: dict[int, Feed] = {}
         self.clocks: dict[str, VenueClock] = {}
+        self.auditor = Auditor(limits)
         self.crossed: dict[str, InstrumentState] = {}
         self.waiting: dict[str, InstrumentState] = {}
         self.log_ns = 0
@@ -179,9 +182,12 @@ class Shelf:
     def restore(self, items: StateItems) -> None:
         """Take a state up; see `core.runtime.flow.Checkpointed`."""
         found: list[tuple[str, InstrumentItem]] = []
+        audits: AuditorState | None = None
         for name, data in items:
             if name == TASK_ITEM:
-                self._restore_task(TASK_CODEC.decode(data))
+                task = TASK_CODEC.decode(data)
+                self._restore_task(task)
+                audits = task.audits
             else:
                 found.append((name, ITEM_CODEC.decode(data)))
         found.sort(key=lambda one: (one[1].birth, one[0]))
@@ -199,6 +205,10 @@ class Shelf:
                 self.crossed[name] = state
             if state.repeat_ns:
                 heappush(self._repeats, (_next_due(state.repeat_ns, self.checked_ns), state.birth, name))
+        if audits is not None:
+            self.auditor.restore(audits, self.books)
+        else:
+            self.auditor.forget(self.log_ns)
 
     def _task_state(self) -> TaskState:
         return TaskState(
@@ -209,6 +219,7 @@ class Shelf:
             tick_ns=self.tick_ns,
             feeds=[feed.state() for feed in self.feeds.values()],
             clocks={venue: clock.state() for venue, clock in self.clocks.items()},
+            audits=self.auditor.state(),
         )
 
     def _restore_task(self, state: TaskState) -> None:

@@ -13,7 +13,7 @@ from core.domain.trust import AUDIT, CROSSED, GAP, HASH, because
 from core.runtime import topics
 from core.runtime.clock import NS_PER_MS, NS_PER_S
 from core.runtime.flow import Input, Output, StateChanges, StateItems, TaskContext
-from derive.audits import Auditor, Finding
+from derive.audits import Finding
 from derive.books import apply_delta, contradiction, load_snapshot
 from derive.feeds import FEED_FORGOTTEN_NS, LATE_HELD_NS, Feed
 from derive.limits import TrustLimits
@@ -40,7 +40,7 @@ class BookTask(Voice):
         super().__init__(TrustLimits.from_options(context.options))
         self._partition = context.partition
         self._survey_ns = max(min(SURVEY_NS, self._limits.silent_floor_ms * NS_PER_MS // 10), NS_PER_S)
-        self._auditor = Auditor(self._limits)
+        self._auditor = self._shelf.auditor
         self._changes = self._auditor.changes
         self._handlers: dict[type[Record], Callable[..., None]] = {
             market.BookDelta: self._on_delta,
@@ -79,7 +79,6 @@ class BookTask(Voice):
     def restore(self, items: StateItems) -> None:
         """Take a state up, before the first `handle`."""
         self._shelf.restore(items)
-        self._auditor.forget(self._shelf.log_ns)
 
     @property
     def log_ns(self) -> int:

@@ -1,8 +1,12 @@
 """What an auditor's REST book says of the streamed one."""
 
+import msgspec
 import pytest
 
 from core.domain import trust
+from derive import audits
+from derive.checkpoint import TASK_CODEC, TASK_ITEM
+from derive.limits import TrustLimits
 from schemas import derived
 
 A = "kalshi:A"
@@ -162,9 +166,69 @@ def test_audit_never_changes_the_book(old):
     assert old.task.book(A).book.bids.levels() == before
 
 
-def test_restored_task_does_not_judge_by_a_history_it_has_not(old):
+def taken_up(log, items):
+    again = type(log)()
+    again.task.restore(list(items.items()))
+    again.records, again.frame_no = list(log.records), log.frame_no
+    return again
+
+
+def test_restored_task_judges_by_what_its_predecessor_saw(old):
     old.write(old.delta(4_700, 2, ms=10_010))
-    again = type(old)()
-    again.task.restore([(name, data) for name, data in old.task.changed() if data is not None])
-    again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000, frame_no=900))
-    assert verdicts(again) == ["NOT_LIVE"]
+    again = taken_up(old, dict(old.task.changed()))
+    again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000))
+    assert verdicts(again) == ["MOVED"]
+
+
+def test_audit_that_waited_when_its_task_died_is_judged_by_the_next_owner(old):
+    old.write(old.audit([(4_700, 3), (4_600, 7)], ASKS, ms=10_010, asked_ms=10_000))
+    again = taken_up(old, dict(old.task.changed()))
+    for log in (old, again):
+        log.beat(12_500, since_ms=10_010)
+    assert again.audits() == old.audits()
+    assert [(one.verdict, one.levels_different) for one in again.audits()] == [("DIFFERENT", 1)]
+
+
+def test_state_of_a_program_that_wrote_no_history_is_not_judged_by_it(old):
+    old.write(old.delta(4_700, 2, ms=10_010))
+    items = dict(old.task.changed())
+    items[TASK_ITEM] = TASK_CODEC.encode(msgspec.structs.replace(TASK_CODEC.decode(items[TASK_ITEM]), audits=None))
+    again = taken_up(old, items)
+    again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000))
+    assert [(one.verdict, one.detail) for one in again.audits()] == [
+        ("NOT_LIVE", "the book is younger than the question")
+    ]
+
+
+def test_level_that_moved_just_before_an_old_question_is_explained_though_the_history_was_trimmed_since(old):
+    """Or the question is refused: never is a level called different because its change is not remembered any more."""
+    # The look that trims comes every five seconds.
+    for changed_ms, asked_ms, verdict in ((8_200, 10_100, "MOVED"), (6_500, 8_000, "NOT_LIVE")):
+        log = type(old)().live()
+        log.beat(changed_ms)
+        log.write(log.delta(4_700, 2, ms=changed_ms))
+        log.beat(13_900, since_ms=changed_ms)
+        # Two levels: one is explained by the past, the other by what comes.
+        log.write(log.audit([(4_700, 3), (4_600, 6)], ASKS, ms=14_000, asked_ms=asked_ms))
+        log.beat(15_500, since_ms=14_000)
+        log.write(log.delta(4_600, 1, ms=15_600))
+        log.beat(17_000, since_ms=15_600)
+        assert verdicts(log) == [verdict]
+
+
+@pytest.mark.parametrize("bound", ["PENDING_MAX", "PENDING_LEVELS_MAX"])
+def test_oldest_audit_is_given_the_verdict_it_has_when_too_many_wait(old, monkeypatch, bound):
+    monkeypatch.setattr(audits, bound, 2)
+    for n in range(3):
+        old.write(old.audit([(4_700, 3), (4_600, 7 + n)], ASKS, ms=10_010 + n, asked_ms=10_000 + n))
+    assert [(one.verdict, one.asked_ts_ns % 10**9) for one in old.audits()] == [("DIFFERENT", 0)]
+
+
+def test_history_that_was_full_does_not_reach_back_before_its_first_change(old):
+    full = audits.Auditor(TrustLimits())
+    state = old.task.book(A)
+    now_ns = old.task.log_ns
+    full.changes.extend([(now_ns - 10, state, True, 4_700, 1)] * audits.CHANGES_MAX)
+    audit = old.audit([(4_600, 7)], ASKS, ms=10_010, asked_ms=10_000)
+    (found,) = full.begin(state, audit, now_ns)
+    assert (found.verdict, found.note) == ("NOT_LIVE", "the book is younger than the question")

@@ -45,6 +45,8 @@ class Venue:
     books: dict[str, Sides] = field(default_factory=lambda: {name: {"BUY": {}, "SELL": {}} for name in NAMES})
     feeds: list[Feed] = field(default_factory=lambda: [Feed(epoch) for epoch in range(1, FEEDS + 1)])
     log: list[Record] = field(default_factory=list)
+    auditor: Feed = field(default_factory=lambda: Feed(1_000))
+    """Asks for books by REST."""
     marks: list[int] = field(default_factory=list)
     """Length of the log after each step: between steps a change may be half said."""
     truths: list[dict[str, Sides]] = field(default_factory=list)
@@ -148,6 +150,23 @@ class Venue:
             venue_ts_ns=T0 + self.now_ms * MS + len(self.log),
         )
 
+    def _audit(self, feed: Feed, book: str, side: str, price: int, size: int) -> None:
+        """A REST answer that is a few steps old, and wrong each third time."""
+        stated = self.truths[max(len(self.truths) - 1 - size // 2, 0)][book]
+        levels = {one: dict(held) for one, held in stated.items()}
+        if size % 3 == 0:
+            price = self._kept_apart(book, side, price)
+            levels[side][price] = levels[side].get(price, 0) + 1
+        self._say(
+            self.auditor,
+            market.AuditSnapshot,
+            instrument=book,
+            price_exp=-4,
+            size_exp=-6,
+            asked_ts_ns=T0 + (self.now_ms - 300 * size) * MS,
+            **sides(sorted(levels["BUY"].items(), reverse=True), sorted(levels["SELL"].items())),
+        )
+
     def _delta(self, feed: Feed, book: str, side: str, price: int, size: int, change: int) -> None:
         absolute = feed.epoch % 2 == 0
         self._say(
@@ -188,7 +207,10 @@ class Venue:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["change"] * 5 + ["snapshot"] * 3 + ["status"] * 2 + ["tick", "wait", "lose", "close", "cross", "trade"]
+            ["change"] * 5
+            + ["snapshot"] * 3
+            + ["status", "audit", "wait"] * 2
+            + ["tick", "lose", "close", "cross", "trade"]
         ),
         st.integers(0, FEEDS - 1),
         st.integers(0, len(NAMES) - 1),
@@ -205,8 +227,9 @@ PRELUDE = [
     *[("change", 0, book, side, 4_980 + 2 * n, 3) for book in (0, 1) for side in ("BUY", "SELL") for n in range(9)],
     *[("snapshot", feed, book, "BUY", 0, 0) for feed in (0, 1) for book in (0, 1)],
     ("tick", 0, 0, "BUY", 0, 0),
+    *[("wait", 1, 0, "BUY", 0, 8)] * 2,
 ]
-"""Books of nine levels on two feeds: what is drawn begins with something to lose."""
+"""Books of nine levels on two feeds, old enough for an auditor: what is drawn begins with something to lose."""
 
 
 def history(steps) -> Venue:
