@@ -26,11 +26,9 @@ class Holdings:
     def __init__(self) -> None:
         self._balances: dict[str, int] = {}
         self._read_ns: dict[str, int] = {}
-        """token -> the venue's time before the request"""
-        self._waiting: set[str] = set()
-        """tokens whose last read may be of before their settlement: the venue had yet to be told to look"""
+        """token -> the venue's time before the request; not later than its movement where the venue may lag that"""
         self._turns: dict[str, int] = {}
-        """token -> the turn it was last read in"""
+        """token -> the turn it was last read in; 0: of none, as that read may be of before a settlement"""
         self._turn = 0
         self._stated = 0
         """the turn of the last statement"""
@@ -48,11 +46,7 @@ class Holdings:
         """Note what was read of a token, asked for after `as_of_ns`."""
         self._balances[one.token] = balance
         self._read_ns[one.token] = min(as_of_ns, one.moved_ns) if one.waits else as_of_ns
-        self._turns[one.token] = self._turn
-        if one.waits:
-            self._waiting.add(one.token)
-        else:
-            self._waiting.discard(one.token)
+        self._turns[one.token] = 0 if one.waits else self._turn
 
     def state(self, held: Sequence[Held], as_of_ns: int) -> tuple[int, tuple[Holding, ...]] | None:
         """Return the holdings of a round that is whole, with the time of its oldest read; None while it is not.
@@ -60,7 +54,7 @@ class Holdings:
         Cash is told at a fill, tokens at its settlement: a balance of between the two is no time's, and is not stated.
         """
         matter = [one for one in held if self._matters(one)]
-        if any(self._is_due(one) for one in matter):
+        if any(self._turns.get(one.token, 0) <= self._stated for one in matter):
             return None
         self._stated = self._turn
         oldest_ns = min((self._read_ns[one.token] for one in matter), default=as_of_ns)
@@ -79,13 +73,10 @@ class Holdings:
 
     def unread(self, held: Sequence[Held]) -> int:
         """Return how many tokens the next statement waits for."""
-        return sum(self._matters(one) and self._is_due(one) for one in held)
+        return sum(self._matters(one) and self._turns.get(one.token, 0) <= self._stated for one in held)
 
     def _is_known(self, one: Held) -> bool:
         return one.token in self._read_ns and self._read_ns[one.token] > one.moved_ns
-
-    def _is_due(self, one: Held) -> bool:
-        return self._turns.get(one.token, 0) <= self._stated or one.token in self._waiting
 
     def _matters(self, one: Held) -> bool:
         """Say whether a token may be held; not one that was read empty, or never, where our fills leave nothing of it."""
