@@ -5,8 +5,9 @@ repeated, held back and overtaken; feeds end and overlap; normalise restarts, de
 old records come again; books are polled and audited, rightly and wrongly. In between stand the real parts: ingest's
 conversation (which sees Kalshi's gaps), `FrameTask`, `BookTask`.
 
-Two things must hold. Whatever is said LIVE is, level by level, the true book at the newest that its feed had said by the
-frame it names. And after each step a book that is LIVE is the true book as of the newest frame that reached its feed.
+Three things must hold. Whatever is said LIVE is, level by level, the true book at the newest that its feed had said by the
+frame it names. After each step a book that is LIVE is the true book as of the newest frame that reached its feed. And
+the task that is restored says what one says that never died.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class BookMachine(RuleBasedStateMachine):
             self.tables.learn_instrument(self.described(name))
         self.context = TaskContext(tables=self.tables, options={"hash_sample": "1"})
         self.frames, self.task = FrameTask(self.context), BookTask(self.context)
+        self.undying = BookTask(self.context)
         self.kept: dict[str, bytes] = {}
         self.log: list[Record] = []
         self.offset = 0
@@ -182,7 +184,10 @@ class BookMachine(RuleBasedStateMachine):
             self.handle(output.record)
 
     def handle(self, record: Record) -> list[Record]:
-        outputs = [output.record for output in self.task.handle(Input(record, "market.event", 0, self.offset))]
+        item = Input(record, "market.event", 0, self.offset)
+        told = list(self.task.handle(item))
+        assert told == list(self.undying.handle(item))
+        outputs = [output.record for output in told]
         self.offset += 1
         depth: derived.Depth | None = None
         for one in outputs:
