@@ -189,7 +189,8 @@ class Bench:
             quote_age_max_ns=NS_PER_S,
         )
         self.timing = Timing(report_s=0.5, alive_s=0.1, stop_after_s=2.0, answer_timeout_s=0.6, open_poll_s=1.0)
-        self.life_ms = 500
+        self.life_ms = 2_000
+        """Of a grant that says nothing else: no test's own process may be kept waiting for so long."""
         self.beats = True
         self.ticks = True
         self.halt_file: Path | None = None

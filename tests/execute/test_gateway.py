@@ -70,6 +70,7 @@ async def test_gateway_that_was_frozen_for_30_s_sends_nothing_old_but_cancels(ne
 
 async def test_order_that_waited_for_kafka_beyond_send_by_is_not_sent(new_bench) -> None:
     async with new_bench("kalshi") as bench:
+        bench.life_ms = 500
         running = await bench.start()
         bench.stranger("SELL", 4_500, 20)
         running.out.stall()
@@ -85,6 +86,7 @@ async def test_order_that_waited_for_kafka_beyond_send_by_is_not_sent(new_bench)
 
 async def test_send_by_is_asked_again_when_a_connection_is_there(new_bench) -> None:
     async with new_bench("kalshi") as bench:
+        bench.life_ms = 500
         running = await bench.start()
         bench.stranger("SELL", 4_500, 20)
         session = running.gateway._http.session
