@@ -12,9 +12,23 @@ E6 = 1_000_000
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
 
 
-async def filled_by_successor(bench, grant):
-    """Check that the next gateway tells all that was filled, and that one order was sent."""
-    await bench.start()
+async def killed_before_the_answer(bench, **changes):
+    """Let a gateway be killed that has sent an order and heard nothing of it; return the grant."""
+    first = await bench.start()
+    bench.stranger("SELL", 4_500, 20)
+    bench.faults.order_swallow_answer_rate = 1.0
+    # The stream would tell the outcome before the answer does; without it only hedges are sent.
+    await bench.cut_streams()
+    grant = bench.grant(purpose="HEDGE", **changes)
+    await bench.until(lambda: bench.attempts == 1)
+    await first.kill()
+    assert bench.statuses(grant.id) == []
+    bench.faults.order_swallow_answer_rate = 0.0
+    return grant
+
+
+async def is_filled_once(bench, grant):
+    """Check that all that was filled is told, and that one order was sent."""
     ended = await bench.terminal(grant.id, timeout_s=10)
     assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
     await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
@@ -24,17 +38,9 @@ async def filled_by_successor(bench, grant):
 @BOTH
 async def test_gateway_killed_before_the_answer_leaves_one_order_that_its_successor_finds(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
-        first = await bench.start()
-        bench.stranger("SELL", 4_500, 20)
-        bench.faults.order_swallow_answer_rate = 1.0
-        # The stream would tell the outcome before the answer does; without it only hedges are sent.
-        await bench.cut_streams()
-        grant = bench.grant(purpose="HEDGE")
-        await bench.until(lambda: bench.attempts == 1)
-        await first.kill()
-        assert bench.statuses(grant.id) == []
-        bench.faults.order_swallow_answer_rate = 0.0
-        await filled_by_successor(bench, grant)
+        grant = await killed_before_the_answer(bench)
+        await bench.start()
+        await is_filled_once(bench, grant)
 
 
 @BOTH
@@ -104,21 +110,12 @@ async def test_order_of_a_killed_gateway_is_found_by_a_successor_that_has_not_re
     new_bench, venue
 ) -> None:
     async with new_bench(venue) as bench:
-        first = await bench.start()
-        bench.stranger("SELL", 4_500, 20)
-        bench.faults.order_swallow_answer_rate = 1.0
-        await bench.cut_streams()
-        grant = bench.grant(purpose="HEDGE", send_by_ns=bench.clock.now_ns() + NS_PER_S // 2)
-        await bench.until(lambda: bench.attempts == 1)
-        await first.kill()
-        bench.faults.order_swallow_answer_rate = 0.0
+        grant = await killed_before_the_answer(bench, send_by_ns=bench.clock.now_ns() + NS_PER_S // 2)
         await bench.until(lambda: bench.clock.now_ns() > grant.send_by_ns + NS_PER_S // 4)
         # What it asks the venue is answered within milliseconds; decision.order is read from its beginning.
         second = await bench.start(hears_decisions=False)
         second.gateway._venue.acceptance_window_s = 0.1
-        ended = await bench.terminal(grant.id)
-        assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
-        await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
+        await is_filled_once(bench, grant)
         second.readers[1].frozen.set()
         await asyncio.sleep(0.3)
         assert bench.attempts == len(bench.venue_orders) == 1
@@ -164,7 +161,8 @@ async def test_gateway_killed_with_the_answer_in_its_hands_leaves_one_order_that
         await bench.until(lambda: first.gateway.orders[grant.id].answered)
         await first.kill()
         assert bench.statuses(grant.id) == []
-        await filled_by_successor(bench, grant)
+        await bench.start()
+        await is_filled_once(bench, grant)
 
 
 @BOTH
