@@ -11,22 +11,15 @@ from schemas import order
 from schemas.decision import Cancel, Clock, Grant, Ruling, Saga
 from tests.checkpoints import outputs_with_restores
 from tests.decide.conftest import KALSHI, ONE, POLY, Accounts, tick
+from tests.decide.exits import alive, beat, buy, flatten, mark, ten_held
 from tests.decide.quotes import SECOND, of, quote_intent, word
 from tests.decide.scripted import intents, run, seeds
-from tests.decide.test_exits import alive, beat, buy, flatten, mark
 from tests.decide.test_postings import posting
-
-OTHER = "kalshi:KX-2"
 
 
 @pytest.fixture
 def log(make):
-    """Ten YES on Kalshi at .40, bought by arb-1; the book stands at .45 to .47."""
-    log = make.accounts().start()
-    log.feed(make.instrument(OTHER))
-    buy(make, log)
-    mark(make, log)
-    return log
+    return ten_held(make)
 
 
 def rest(make, log, **changes):
@@ -151,6 +144,16 @@ def done(make, log, name="pair", **changes):
     return entry, hedge
 
 
+def leaving(make, **changes):
+    """Return a log in which a pair is filled and its leg on Kalshi being sold, the pair's two orders and the exit's."""
+    log = make.accounts().start(limits=make.limit(unwind_budget_e6=20 * ONE))
+    entry, hedge = done(make, log, **changes)
+    mark(make, log)
+    flatten(make, log)
+    (exit_,) = beat(make, log)
+    return log, entry, hedge, exit_
+
+
 def holding(make):
     """Ten YES on Kalshi that a saga could neither complete nor take back."""
     log = make.accounts().start(limits=make.limit(unwind_budget_e6=10_000))
@@ -207,11 +210,7 @@ def test_what_went_meanwhile_is_not_unwound(make):
 
 
 def test_a_settlement_that_fails_after_an_exit_sells_nothing_twice(make):
-    log = make.accounts().start(limits=make.limit(unwind_budget_e6=20 * ONE))
-    entry, _ = done(make, log)
-    mark(make, log)
-    flatten(make, log)
-    (exit_,) = beat(make, log)
+    log, entry, _, exit_ = leaving(make)
     assert (exit_.instrument, exit_.side) == (KALSHI, "BUY")
     log.done(exit_, 10 * ONE, 4_800)
     assert of(Grant, log.settle(entry, "pair-1", "FAILED")) == []
@@ -221,11 +220,7 @@ def test_a_settlement_that_fails_after_an_exit_sells_nothing_twice(make):
 
 
 def test_a_settlement_that_fails_while_an_exit_is_out_takes_back_what_it_leaves(make):
-    log = make.accounts().start(limits=make.limit(unwind_budget_e6=20 * ONE))
-    entry, _ = done(make, log)
-    mark(make, log)
-    flatten(make, log)
-    (exit_,) = beat(make, log)
+    log, entry, _, exit_ = leaving(make)
     assert of(Grant, log.settle(entry, "pair-1", "FAILED")) == []
     assert (log.last(Saga).state, log.last(Saga).reason) == ("UNWINDING", "WAITS_FOR_EXIT")
     assert beat(make, log) == []
@@ -238,11 +233,7 @@ def test_a_settlement_that_fails_while_an_exit_is_out_takes_back_what_it_leaves(
 
 
 def test_what_was_sold_by_an_exit_is_not_hedged_again(make):
-    log = make.accounts().start(limits=make.limit(unwind_budget_e6=20 * ONE))
-    _, hedge = done(make, log, first=(KALSHI, "BUY", 4_000), second=(POLY, "SELL", 5_000))
-    mark(make, log)
-    flatten(make, log)
-    (exit_,) = beat(make, log)
+    log, _, hedge, exit_ = leaving(make, first=(KALSHI, "BUY", 4_000), second=(POLY, "SELL", 5_000))
     log.done(exit_, 4 * ONE, 4_400)
     # Six are left, and hedged again; four are not.
     (again,) = of(Grant, log.settle(hedge, "pair-2", "FAILED"))
@@ -266,11 +257,7 @@ def test_a_pair_of_the_other_direction_is_taken_back_though_both_net_to_nothing(
 
 
 def test_a_successor_knows_what_exits_sold(make):
-    log = make.accounts().start(limits=make.limit(unwind_budget_e6=20 * ONE))
-    entry, _ = done(make, log)
-    mark(make, log)
-    flatten(make, log)
-    (exit_,) = beat(make, log)
+    log, entry, _, exit_ = leaving(make)
     log.settle(entry, "pair-1", "FAILED")
     log.done(exit_, 4 * ONE, 4_800)
     (unwind,) = beat(make, log)

@@ -7,8 +7,8 @@ import pytest
 from decide.positions import Moved
 from schemas.decision import Standing
 from tests.decide.conftest import KALSHI, ONE, POLY
+from tests.decide.exits import mark
 from tests.decide.test_accounts_state import outputs_with_restores
-from tests.decide.test_exits import mark
 from tests.decide.test_postings import posting
 from tests.decide.test_reconciliation import ACCOUNT, TOKENS, hold, kinds, stands
 
