@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import Unavailable
 from core.runtime.clock import SystemClock
-from core.runtime.flow import Input, TaskContext
+from core.runtime.flow import Input
 from core.runtime.topics import MARKET_NOTICE, RAW_INSTRUMENT
 from ingest.catalogue import Catalogue
 from ingest.host import BreakerLimits, HostGate
@@ -20,11 +20,12 @@ from ingest.rest import RestClient
 from ingest.venues import catalogue_base
 from normalize.kalshi import KalshiNormaliser
 from normalize.ports import Counter, FrameContext
-from normalize.stage import DESCRIBERS, InstrumentTask
+from normalize.stage import DESCRIBERS
 from schemas.market import Notice
-from schemas.raw import Description, Frame
+from schemas.raw import Frame
 from simulate.kalshi.statements import NS_PER_S, Fees
 from tests.ingest.kalshi_of_many import Many, beside_many
+from tests.ingest.normalized import instruments
 
 INX = "KXSIMINX"
 
@@ -62,16 +63,7 @@ def beside_venue(in_world, body, *, kept_s=0.0, requests_max=50, **options):
 
 async def described(listing) -> dict:
     """What normalize makes of everything listed now, by instrument."""
-    task = InstrumentTask(TaskContext())
-    found = {}
-    async for page in listing.open_markets():
-        for one in page:
-            record = Description(
-                venue="kalshi", instrument=one.instrument, payload=one.payload, context=one.context, recv_ts_ns=1
-            )
-            (output,) = task.handle(Input(record, "raw.instrument-kalshi", 0, 0, one.instrument))
-            found[one.instrument] = output.record
-    return found
+    return instruments([one async for page in listing.open_markets() for one in page])
 
 
 def of_event(exchange, event: str, ours: dict) -> list:

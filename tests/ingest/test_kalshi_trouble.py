@@ -7,13 +7,11 @@ import pytest
 
 from core.domain.errors import Unavailable
 from core.runtime import metrics
-from core.runtime.flow import Input, TaskContext
 from core.runtime.topics import RAW_INSTRUMENT
 from ingest.catalogue import MISSES_MAX, Catalogue
 from ingest.kalshi_context import FAILURES_MAX, IDLE_POLLS
-from normalize.stage import InstrumentTask
-from schemas.raw import Description
 from tests.ingest.kalshi_of_many import Many, beside_listing
+from tests.ingest.normalized import instruments
 
 POLL_S = 30
 REFUSED = (403, b"no")
@@ -290,18 +288,6 @@ def change(ticker: str, **fields: object) -> dict[str, object]:
 
 def listed_changes(*rows: object) -> tuple[int, bytes]:
     return 200, orjson.dumps({"series_fee_change_arr": rows})
-
-
-def instruments(listed: list) -> dict[str, object]:
-    """What normalize makes of them."""
-    task, found = InstrumentTask(TaskContext()), {}
-    for one in listed:
-        record = Description(
-            venue="kalshi", instrument=one.instrument, payload=one.payload, context=one.context, recv_ts_ns=1
-        )
-        (output,) = task.handle(Input(record, "raw.instrument-kalshi", 0, 0, one.instrument))
-        found[one.instrument] = output.record
-    return found
 
 
 @pytest.mark.parametrize(
