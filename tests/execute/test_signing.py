@@ -263,7 +263,7 @@ async def test_a_key_that_breaks_before_a_repeat_leaves_the_first_to_be_looked_u
         bench.stranger("SELL", 4_500, 20)
         bench.faults.order_swallow_answer_rate = 1.0
         grant = bench.grant()
-        ended = await bench.terminal(grant.id, timeout_s=15)
+        ended = await bench.terminal(grant.id)
         assert ended.status == "FILLED"
         assert bench.attempts == 1
 

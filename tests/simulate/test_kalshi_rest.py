@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import json
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from simulate import buckets
 from simulate.universe import make_universe
 
 # Markets of seed 1: place 0 is KXSIMTEMP (taker fee 7 %, makers free, cents), 1 KXSIMGAME (makers a quarter of it),
@@ -164,7 +166,10 @@ def test_post_only_that_crosses_is_refused(run):
     run(scenario)
 
 
-def test_dead_endpoints_pauses_and_limits_answer_as_documented(run):
+def test_dead_endpoints_pauses_and_limits_answer_as_documented(run, monkeypatch):
+    # Buckets in which nothing is refilled, however long the machine takes.
+    monkeypatch.setattr(buckets, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
     async def scenario(venues):
         client = venues.kalshi
         assert await client.call("POST", "/portfolio/orders", {}) == (410, error("deprecated_v1_order_endpoint"))
