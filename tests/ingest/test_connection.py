@@ -16,6 +16,8 @@ from ingest.conversation import NOTHING, PUBLISH_ONLY
 from ingest.feed import FRAME_BYTES_MAX, Feed, FeedEnd, FeedSpec
 from schemas.raw import Frame
 
+pytestmark = pytest.mark.usefixtures("starved")
+
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
@@ -228,7 +230,7 @@ def test_a_full_log_stops_the_reading_and_nothing_is_lost(memory_log) -> None:
         await socket.wait_closed()
 
     async def check(feed: Feed, connection: Connection) -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(90):
             while taken < len(sent) or len(payloads(memory_log)) < len(sent):
                 await asyncio.sleep(0.01)
                 memory_log.full = False

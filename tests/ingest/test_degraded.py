@@ -17,6 +17,8 @@ from ingest.roster import Roster
 from ingest.settings import IngestSettings
 from schemas.raw import Closed, FeedTick, Opened, Ready, RestBook
 
+pytestmark = pytest.mark.usefixtures("starved")
+
 BOTH = pytest.mark.parametrize("venue", ["kalshi", "polymarket"])
 REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 20\r\n\r\ntoo many connections"
 

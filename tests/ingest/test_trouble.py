@@ -28,6 +28,8 @@ from schemas.market import BookSnapshot
 from schemas.raw import Frame, Opened
 from tests.records import binary
 
+pytestmark = pytest.mark.usefixtures("starved")
+
 MIB = 1024 * 1024
 Handler = Callable[[ServerConnection], Awaitable[None]]
 Check = Callable[[Feed, Connection], Awaitable[None]]
@@ -278,7 +280,6 @@ def two_snapshots(socket_: ServerConnection) -> None:
     socket_.transport.write(header(len(after)) + after)
 
 
-@pytest.mark.usefixtures("starved")
 def test_a_frame_of_40_mib_arrives_whole_under_one_number_and_normalize_puts_it_together(
     memory_log, record_property
 ) -> None:
@@ -324,7 +325,6 @@ def test_a_frame_of_40_mib_arrives_whole_under_one_number_and_normalize_puts_it_
 
 
 @pytest.mark.mock
-@pytest.mark.usefixtures("starved")
 def test_a_frame_of_40_mib_goes_through_kafka(record_property) -> None:
     async def handler(conversation: ServerConnection) -> None:
         two_snapshots(conversation)
