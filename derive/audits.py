@@ -72,8 +72,8 @@ class Finding(NamedTuple):
         return f"expected {here} at {side} {price} as streamed, found {there} by REST"
 
 
-class PendingState(msgspec.Struct, frozen=True, array_like=True):
-    """An audit that waits for its window, as it is written down."""
+class Waiting(msgspec.Struct, frozen=True, array_like=True):
+    """An audit that waits for its window: of whom, until when, over which window, and the levels not explained yet."""
 
     audit: market.AuditSnapshot
     due_ns: int
@@ -92,30 +92,7 @@ class AuditorState(msgspec.Struct, frozen=True, array_like=True):
     since_ns: int
     instruments: list[str]
     changes: list[tuple[int, int, bool, int, int]]
-    pending: list[PendingState]
-
-
-class _Pending:
-    __slots__ = ("audit", "due_ns", "levels", "since_ns", "state", "unexplained")
-
-    def __init__(
-        self,
-        state: InstrumentState,
-        audit: market.AuditSnapshot,
-        due_ns: int,
-        since_ns: int,
-        levels: int,
-        unexplained: dict[Level, tuple[int, int]],
-    ) -> None:
-        self.state = state
-        self.audit = audit
-        self.due_ns = due_ns
-        self.since_ns = since_ns
-        self.levels = levels
-        self.unexplained = unexplained
-
-    def __len__(self) -> int:
-        return len(self.unexplained)
+    pending: list[Waiting]
 
 
 class Auditor:
@@ -132,7 +109,7 @@ class Auditor:
         self.changes: deque[Change] = deque(maxlen=CHANGES_MAX)
         self._since_ns = 0
         """Log time before which changes were let go for want of room."""
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[tuple[InstrumentState, Waiting]] = deque()
 
     def forget(self, now_ns: int) -> None:
         """Say that nothing is known of the time before `now_ns`: the task was restored without its history."""
@@ -145,11 +122,7 @@ class Auditor:
             (changed_ns, places.setdefault(state.instrument, len(places)), is_bid, price, before)
             for changed_ns, state, is_bid, price, before in self.changes
         ]
-        pending = [
-            PendingState(one.audit, one.due_ns, one.since_ns, one.levels, sorted(one.unexplained.items()))
-            for one in self._pending
-        ]
-        return AuditorState(self._since_ns, list(places), changes, pending)
+        return AuditorState(self._since_ns, list(places), changes, [waiting for _, waiting in self._pending])
 
     def restore(self, state: AuditorState, books: Mapping[str, InstrumentState]) -> None:
         """Take up what is remembered of `books`."""
@@ -159,12 +132,7 @@ class Auditor:
             (changed_ns, named[place], is_bid, price, before)
             for changed_ns, place, is_bid, price, before in state.changes
         )
-        self._pending.extend(
-            _Pending(
-                books[one.audit.instrument], one.audit, one.due_ns, one.since_ns, one.levels, dict(one.unexplained)
-            )
-            for one in state.pending
-        )
+        self._pending.extend((books[waiting.audit.instrument], waiting) for waiting in state.pending)
 
     def trim(self, now_ns: int) -> None:
         """Let go what no window reaches any more."""
@@ -191,30 +159,34 @@ class Auditor:
             # What is trimmed until the verdict would be missing.
             return [Finding(state, audit, "NOT_LIVE", levels, {}, "the question is older than what is remembered")]
         asked = structs.replace(audit, bid_prices=[], bid_sizes=[], ask_prices=[], ask_sizes=[])
-        self._pending.append(_Pending(state, asked, now_ns + self._after_ns, since_ns, levels, left))
+        waiting = Waiting(asked, now_ns + self._after_ns, since_ns, levels, sorted(left.items()))
+        self._pending.append((state, waiting))
         found = []
-        while len(self._pending) > PENDING_MAX or sum(map(len, self._pending)) > PENDING_LEVELS_MAX:
-            found.append(self._end(self._pending.popleft()))
+        while len(self._pending) > PENDING_MAX or self._pending_levels() > PENDING_LEVELS_MAX:
+            found.append(self._end(*self._pending.popleft()))
         return found
 
     def due(self, now_ns: int) -> list[Finding]:
         """Return the verdicts of audits whose window is over."""
         found = []
-        while self._pending and self._pending[0].due_ns <= now_ns:
-            found.append(self._end(self._pending.popleft()))
+        while self._pending and self._pending[0][1].due_ns <= now_ns:
+            found.append(self._end(*self._pending.popleft()))
         return found
 
-    def _end(self, pending: _Pending) -> Finding:
-        state, audit = pending.state, pending.audit
-        if not state.is_right or max(state.loaded_ns, self._begins_ns()) > pending.since_ns:
-            return Finding(state, audit, "NOT_LIVE", pending.levels, {}, state.cause or "the book was replaced")
+    def _pending_levels(self) -> int:
+        return sum(len(waiting.unexplained) for _, waiting in self._pending)
+
+    def _end(self, state: InstrumentState, waiting: Waiting) -> Finding:
+        audit = waiting.audit
+        if not state.is_right or max(state.loaded_ns, self._begins_ns()) > waiting.since_ns:
+            return Finding(state, audit, "NOT_LIVE", waiting.levels, {}, state.cause or "the book was replaced")
         now = {
             level: (_size_at(state, level), there)
-            for level, (_, there) in pending.unexplained.items()
+            for level, (_, there) in waiting.unexplained
             if _size_at(state, level) != there
         }
-        left = self._unexplained(state, now, pending.since_ns)
-        return Finding(state, audit, "DIFFERENT" if left else "MOVED", pending.levels, left)
+        left = self._unexplained(state, now, waiting.since_ns)
+        return Finding(state, audit, "DIFFERENT" if left else "MOVED", waiting.levels, left)
 
     def _begins_ns(self) -> int:
         """Return the log time before which changes may have been let go for want of room."""

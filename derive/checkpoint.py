@@ -22,7 +22,7 @@ class TaskState(msgspec.Struct, frozen=True):
     """What a task remembers beside its instruments.
 
     Attributes:
-        audits: None in states of older programs, which did not write it.
+        audits: up to 700 KB of changes; None in states of older programs, which did not write it.
     """
 
     log_ns: int

@@ -8,6 +8,7 @@ from derive import audits
 from derive.checkpoint import TASK_CODEC, TASK_ITEM
 from derive.limits import TrustLimits
 from schemas import derived
+from tests.derive.test_checkpoint import items, taken_up
 
 A = "kalshi:A"
 BIDS = [(4_700, 3), (4_600, 5)]
@@ -166,23 +167,16 @@ def test_audit_never_changes_the_book(old):
     assert old.task.book(A).book.bids.levels() == before
 
 
-def taken_up(log, items):
-    again = type(log)()
-    again.task.restore(list(items.items()))
-    again.records, again.frame_no = list(log.records), log.frame_no
-    return again
-
-
 def test_restored_task_judges_by_what_its_predecessor_saw(old):
     old.write(old.delta(4_700, 2, ms=10_010))
-    again = taken_up(old, dict(old.task.changed()))
+    again = taken_up(old)
     again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000))
     assert verdicts(again) == ["MOVED"]
 
 
 def test_audit_that_waited_when_its_task_died_is_judged_by_the_next_owner(old):
     old.write(old.audit([(4_700, 3), (4_600, 7)], ASKS, ms=10_010, asked_ms=10_000))
-    again = taken_up(old, dict(old.task.changed()))
+    again = taken_up(old)
     for log in (old, again):
         log.beat(12_500, since_ms=10_010)
     assert again.audits() == old.audits()
@@ -191,9 +185,9 @@ def test_audit_that_waited_when_its_task_died_is_judged_by_the_next_owner(old):
 
 def test_state_of_a_program_that_wrote_no_history_is_not_judged_by_it(old):
     old.write(old.delta(4_700, 2, ms=10_010))
-    items = dict(old.task.changed())
-    items[TASK_ITEM] = TASK_CODEC.encode(msgspec.structs.replace(TASK_CODEC.decode(items[TASK_ITEM]), audits=None))
-    again = taken_up(old, items)
+    state = items(old)
+    state[TASK_ITEM] = TASK_CODEC.encode(msgspec.structs.replace(TASK_CODEC.decode(state[TASK_ITEM]), audits=None))
+    again = taken_up(old, state=state)
     again.write(again.audit(BIDS, ASKS, ms=10_030, asked_ms=10_000))
     assert [(one.verdict, one.detail) for one in again.audits()] == [
         ("NOT_LIVE", "the book is younger than the question")

@@ -318,7 +318,7 @@ class Bench:
     def alive(self) -> list[Alive]:
         return [record for record in self.log.read(topics.ORDER_EVENT) if isinstance(record, Alive)]
 
-    async def until(self, claim: Callable[[], Any], what: str = "", timeout_s: float = 20.0) -> Any:
+    async def until(self, claim: Callable[[], Any], what: str = "", timeout_s: float = 5.0) -> Any:
         """Wait until `claim` holds and return what it returned."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while not (found := claim()):
@@ -335,7 +335,7 @@ class Bench:
             await asyncio.sleep(0.005)
         return found
 
-    async def terminal(self, order: str, timeout_s: float = 20.0) -> OrderUpdate:
+    async def terminal(self, order: str, timeout_s: float = 5.0) -> OrderUpdate:
         """Wait for an order's terminal update and return it."""
         return await self.until(
             lambda: next((u for u in self.updates(order) if u.terminal), None), f"{order} terminal", timeout_s

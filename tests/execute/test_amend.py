@@ -109,7 +109,7 @@ async def test_amend_without_an_answer_is_repeated_and_done_once(new_bench) -> N
         amend(bench, grant.id, price=4_200, size=12 * E6)
         await bench.until(lambda: engine(bench).price == 4_200)
         bench.faults.order_swallow_answer_rate = 0.0
-        update = await bench.until(lambda: next((u for u in bench.updates(grant.id) if u.size), None))
+        update = await bench.until(lambda: next((u for u in bench.updates(grant.id) if u.size), None), timeout_s=8.0)
         assert (update.price, update.size) == (4_200, 12 * E6)
         assert not [u for u in bench.updates(grant.id) if u.reason.startswith("not amended")]
         assert len(bench.venue_orders) == 1
@@ -213,7 +213,7 @@ async def test_cancel_does_not_wait_for_the_look_up_that_follows_an_amend(new_be
         await bench.until(looked.is_set)
         venue.look_up = look_up
         bench.cancel(grant.id)
-        await bench.until(lambda: not bench.venue_orders[0].resting)
+        await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=1.5)
         end = await bench.terminal(grant.id)
         assert (end.status, end.filled) == ("CANCELLED", 0)
         assert engine(bench).price == 4_400
@@ -225,18 +225,18 @@ async def test_cancel_does_not_wait_for_an_amend_that_has_no_tokens_yet(new_benc
         grant = await resting(bench)
         bucket = running.gateway._limiter._buckets["write"]
         bucket.tokens = bucket.budget.capacity * 0.3
-        bucket.filled_at_s = bench.clock.monotonic_s() + 60
+        bucket.filled_at_s = bench.clock.monotonic_s() + 10
         amend(bench, grant.id, price=4_400, size=25 * E6)
         await bench.until(lambda: bucket.waiting)
         bench.cancel(grant.id)
-        await bench.until(lambda: not bench.venue_orders[0].resting)
+        await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=1.5)
         assert (await bench.terminal(grant.id)).status == "CANCELLED"
         assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
 
 
 async def test_cancel_does_not_wait_for_the_answer_to_an_amend(new_bench) -> None:
     async with new_bench("kalshi") as bench:
-        bench.timing = dataclasses.replace(bench.timing, answer_timeout_s=60.0)
+        bench.timing = dataclasses.replace(bench.timing, answer_timeout_s=5.0)
         running = await bench.start()
         grant = await resting(bench)
         silence(bench, running)
@@ -245,7 +245,7 @@ async def test_cancel_does_not_wait_for_the_answer_to_an_amend(new_bench) -> Non
         await bench.until(lambda: engine(bench).price == 4_400)
         bench.faults.order_swallow_answer_rate = 0.0
         bench.cancel(grant.id)
-        end = await bench.terminal(grant.id)
+        end = await bench.terminal(grant.id, timeout_s=3.0)
         assert (end.status, end.filled) == ("CANCELLED", 0)
         assert not [u for u in bench.updates(grant.id) if u.reason.startswith("not amended")]
         # That it was asked for stands on the record, whatever became of it.
@@ -256,17 +256,17 @@ async def test_cancel_does_not_wait_for_the_answer_to_an_amend(new_bench) -> Non
 @pytest.mark.parametrize("what", ["amend", "cancel"])
 async def test_what_is_asked_before_the_answer_to_the_order_is_done_with_it(new_bench, what) -> None:
     async with new_bench("kalshi") as bench:
-        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=60.0)
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=5.0)
         running = await bench.start()
         bench.faults.order_answer_delay_ms = 500
         grant = await resting(bench)
         assert not running.gateway.orders[grant.id].left
         if what == "amend":
             amend(bench, grant.id, price=4_400, size=25 * E6)
-            await bench.until(lambda: engine(bench).price == 4_400)
+            await bench.until(lambda: engine(bench).price == 4_400, timeout_s=3.0)
         else:
             bench.cancel(grant.id)
-            await bench.until(lambda: not bench.venue_orders[0].resting)
+            await bench.until(lambda: not bench.venue_orders[0].resting, timeout_s=3.0)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ async def test_amend_of_an_entry_goes_with_the_entries_unless_it_only_shrinks(
 
 async def test_amend_the_private_stream_has_told_of_is_not_looked_up(new_bench, monkeypatch) -> None:
     async with new_bench("kalshi") as bench:
-        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=60.0)
+        bench.timing = dataclasses.replace(bench.timing, open_poll_s=60.0, answer_timeout_s=5.0)
         running = await bench.start()
         grant = await resting(bench)
         seen = watch_lanes(running, monkeypatch)
@@ -317,7 +317,7 @@ async def test_venue_without_amendment_cancels_and_says_what_was_filled(new_benc
         bench.stranger("SELL", 4_300, 4)
         await bench.until(lambda: bench.fills(grant.id))
         amend(bench, grant.id, price=4_400, size=10 * E6)
-        end = await bench.terminal(grant.id)
+        end = await bench.terminal(grant.id, timeout_s=15.0)
         assert (end.status, end.filled) == ("CANCELLED", 4 * E6)
         # The final fill sizes what replaces it.
         new = bench.grant(time_in_force="GTC", price=4_400, size=10 * E6 - end.filled)
@@ -333,7 +333,7 @@ async def test_immediate_or_cancel_takes_what_is_there_and_leaves_nothing(new_be
         await bench.start()
         bench.stranger("SELL", 4_500, 6)
         grant = bench.grant(time_in_force="IOC", price=4_500)
-        end = await bench.terminal(grant.id)
+        end = await bench.terminal(grant.id, timeout_s=15.0)
         assert (end.status, end.filled) == ("CANCELLED", 6 * E6)
 
 
@@ -343,11 +343,11 @@ async def test_fill_or_kill_takes_all_or_nothing(new_bench, venue) -> None:
         await bench.start()
         bench.stranger("SELL", 4_500, 6)
         killed = bench.grant(time_in_force="FOK", price=4_500)
-        end = await bench.terminal(killed.id)
+        end = await bench.terminal(killed.id, timeout_s=15.0)
         assert (end.status in {"CANCELLED", "REJECTED"}, end.filled) == (True, 0)
         bench.stranger("SELL", 4_500, 4)
         filled = bench.grant(time_in_force="FOK", price=4_500)
-        end = await bench.terminal(filled.id)
+        end = await bench.terminal(filled.id, timeout_s=15.0)
         assert (end.status, end.filled) == ("FILLED", 10 * E6)
 
 
@@ -396,14 +396,14 @@ async def test_resting_order_is_renewed_while_the_gateway_lives_and_ends_when_it
         grant = await resting(bench)
         first = engine(bench).expires_ns
         assert first < bench.clock.now_ns() + 5 * NS_PER_S
-        await bench.until(lambda: bench.clock.now_ns() > first + NS_PER_S)
+        await bench.until(lambda: bench.clock.now_ns() > first + NS_PER_S, timeout_s=10.0)
         bench.exchange.expire()
         assert bench.venue_orders[0].resting
         assert (engine(bench).price, engine(bench).size) == (4_300, 10 * E6)
         assert not any(u.terminal for u in bench.updates(grant.id))
         await running.kill()
         last = engine(bench).expires_ns
-        await bench.until(lambda: bench.clock.now_ns() > last)
+        await bench.until(lambda: bench.clock.now_ns() > last, timeout_s=10.0)
         bench.exchange.expire()
         assert not bench.venue_orders[0].resting
 
@@ -418,9 +418,9 @@ async def test_renewal_never_undoes_an_amendment(new_bench, monkeypatch) -> None
         grant = await resting(bench)
         for price in (4_400, 4_200):
             amend(bench, grant.id, price=price, size=10 * E6, life_ms=1_000)
-            await bench.until(lambda price=price: engine(bench).price == price)
+            await bench.until(lambda price=price: engine(bench).price == price, timeout_s=10.0)
             before = engine(bench).expires_ns
-            await bench.until(lambda before=before: engine(bench).expires_ns > before)
+            await bench.until(lambda before=before: engine(bench).expires_ns > before, timeout_s=10.0)
             assert engine(bench).price == price
 
 
@@ -432,6 +432,7 @@ async def test_order_that_comes_back_to_a_price_is_known_to_stand_there(new_benc
             amend(bench, grant.id, price=price, size=10 * E6)
             await bench.until(
                 lambda price=price: running.gateway.orders[grant.id].grant.price == price == engine(bench).price,
+                timeout_s=10.0,
             )
         assert [u.price for u in bench.updates(grant.id) if u.size] == [4_400, 4_300, 4_400, 4_300]
 
@@ -482,7 +483,7 @@ async def test_amendment_renewal_and_cancel_name_the_shard_of_their_market(new_b
             return [json.loads(one.request) for one in frames if one.path.endswith("/amend")]
 
         # The first of them changes the price, the others put off the expiry.
-        found = await bench.until(lambda: len(bodies()) > 1 and bodies())
+        found = await bench.until(lambda: len(bodies()) > 1 and bodies(), timeout_s=15.0)
         assert {body["exchange_index"] for body in found} == {2}
         assert {body["price"] for body in found[1:]} == {"0.4400"}
         bench.cancel(grant.id)

@@ -26,8 +26,8 @@ async def hold(bench, side="BUY", outcome="YES", size=10):
     bench.stranger("SELL" if side == "BUY" else "BUY", price, size)
     more = {"outcome": outcome} if bench.name == "polymarket" else {"outcome": "NONE", "token_side": side}
     grant = bench.grant(side=side, price=price, size=size * E6, time_in_force="GTC", **more)
-    await bench.terminal(grant.id)
-    await bench.until(lambda: held(bench) == {outcome: size * E6})
+    await bench.terminal(grant.id, timeout_s=10.0)
+    await bench.until(lambda: held(bench) == {outcome: size * E6}, timeout_s=10.0)
     await running.kill()
 
 

@@ -284,7 +284,7 @@ async def test_fills_missed_by_the_stream_are_found_over_rest_and_said_once(new_
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
         # The stream comes back, reconciles, and says nothing twice.
-        await bench.until(lambda: not running.gateway.health.not_ready_reason())
+        await bench.until(lambda: not running.gateway.health.not_ready_reason(), timeout_s=10)
         await asyncio.sleep(0.3)
         raw = [r for r in bench.log.read(topics.ORDER_EVENT) if getattr(r, "order", "") == grant.id]
         assert len({r.event_id for r in raw}) == len(raw)
@@ -495,7 +495,7 @@ async def test_stream_that_breaks_under_its_own_ping_is_opened_again(new_bench) 
         for _ in range(2):
             await bench.cut_streams()
             await bench.until(running.gateway.health.not_ready_reason)
-            await bench.until(lambda: not running.gateway.health.not_ready_reason())
+            await bench.until(lambda: not running.gateway.health.not_ready_reason(), timeout_s=10)
         bench.stranger("SELL", 4_500, 20)
         bench.quote()
         grant = bench.grant()

@@ -236,7 +236,7 @@ async def test_the_deadline_ends_a_halt_that_cannot_be_clean(new_bench, credenti
             deadline_s=1.0,
         )
         assert "not yet for 60.0 s" in found.error
-        assert asyncio.get_running_loop().time() - began < 30
+        assert asyncio.get_running_loop().time() - began < 5
 
 
 @BOTH

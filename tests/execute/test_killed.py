@@ -29,7 +29,7 @@ async def killed_before_the_answer(bench, **changes):
 
 async def is_filled_once(bench, grant):
     """Check that all that was filled is told, and that one order was sent."""
-    ended = await bench.terminal(grant.id)
+    ended = await bench.terminal(grant.id, timeout_s=10)
     assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
     await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
     assert bench.attempts == len(bench.venue_orders) == 1
@@ -54,7 +54,7 @@ async def test_gateway_killed_before_the_bytes_leaves_no_order_and_its_successor
         await first.kill()
         second = await bench.start()
         second.gateway._venue.acceptance_window_s = 1.0
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert ended.status == "REJECTED"
         assert ended.reason.startswith("not found at the venue")
         assert bench.attempts == 0
@@ -77,7 +77,7 @@ async def test_gateway_killed_before_its_submitting_is_written_leaves_an_order_t
         assert bench.events(grant.id) == []
         # The successor comes to it before it has seen a book. It lived a moment ago, so a twin may send it until send_by.
         await bench.start()
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.reason.startswith("gateway: ")) == ("REJECTED", True)
         assert ended.ts_ns > grant.send_by_ns
         assert (bench.submittings(grant.id), bench.attempts) == ([], 0)
@@ -99,7 +99,7 @@ async def test_submitting_of_a_killed_gateway_that_arrives_late_is_not_sent_by_i
         bench.log.append(topics.ORDER_EVENT, bench.account, late)
         second = await bench.start()
         second.gateway._venue.acceptance_window_s = 1.0
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=15)
         assert (ended.status, ended.reason.startswith("not found at the venue")) == ("REJECTED", True)
         assert [record.writer for record in bench.submittings(grant.id)] == [late.writer]
         assert bench.attempts == 0

@@ -129,7 +129,7 @@ async def test_delayed_taker_that_is_not_listed_yet_is_neither_given_up_nor_sent
         await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
         # Without the stream only asking tells, and asking says nothing while the order is held back.
         await bench.cut_streams()
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert any(path.startswith("/data/order/") for path in looked)
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         assert "CANCELLED" not in bench.statuses(grant.id)

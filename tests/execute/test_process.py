@@ -150,8 +150,8 @@ async def test_stopped_process_sends_nothing_old_when_it_thaws_but_cancels(new_h
         bench.cancel(resting.id)
         await asyncio.sleep(3.0)
         process.send_signal(signal.SIGCONT)
-        assert (await bench.terminal(late.id)).status == "EXPIRED_UNSENT"
-        assert (await bench.terminal(resting.id)).status == "CANCELLED"
+        assert (await bench.terminal(late.id, timeout_s=15)).status == "EXPIRED_UNSENT"
+        assert (await bench.terminal(resting.id, timeout_s=15)).status == "CANCELLED"
         assert bench.attempts == 1
 
 
@@ -180,7 +180,7 @@ async def test_two_processes_at_once_make_one_order_each_time(new_host) -> None:
         bench.stranger("SELL", 4_500, 500)
         grants = [bench.grant(size=5 * E6) for _ in range(10)]
         for grant in grants:
-            assert (await bench.terminal(grant.id)).status == "FILLED"
+            assert (await bench.terminal(grant.id, timeout_s=15)).status == "FILLED"
         await bench.until(lambda: all(sum(f.size for f in bench.fills(g.id)) == 5 * E6 for g in grants))
         assert bench.attempts == len(bench.venue_orders) == 10
 

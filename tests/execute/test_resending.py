@@ -94,7 +94,7 @@ async def test_bytes_without_an_answer_go_again_before_send_by_and_the_venue_tak
         befall(bench, "lagging_reads", seconds=3.0, lag_ms=1_500)
         befall(bench, "accept_then_timeout", how=how)
         grant = bench.grant(purpose="HEDGE")
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         assert bench.attempts == 2
         assert len(bench.venue_orders) == 1
@@ -113,7 +113,7 @@ async def test_bytes_without_an_answer_do_not_go_again_after_send_by(new_bench, 
         # The answer is waited for longer than the order may be sent.
         befall(bench, "accept_then_timeout", how="swallow")
         grant = bench.grant(purpose="HEDGE")
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.filled, bench.attempts) == ("FILLED", 10 * E6, 1)
 
 
@@ -125,7 +125,7 @@ async def test_server_error_that_did_nothing_is_mended_by_the_same_bytes(new_ben
         bench.stranger("SELL", 4_500, 40)
         befall(bench, "order_5xx", seconds=0.12, statuses=[503])
         grant = bench.grant()
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         assert len(bench.venue_orders) == bench.attempts == 1
         assert len(bench.submittings(grant.id)) == 1
@@ -143,7 +143,7 @@ async def test_throttled_bytes_go_again_before_send_by(new_bench, venue) -> None
         bench.stranger("SELL", 4_500, 40)
         befall(bench, "order_429", seconds=0.1)
         grant = bench.grant()
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
         statuses = [call.status for call in calls(bench, grant)]
         assert statuses[0] == 429
@@ -205,7 +205,7 @@ async def test_successor_never_sends_what_its_predecessor_submitted(new_bench, v
         second = await bench.start()
         second.gateway._venue.acceptance_window_s = 0.5
         # send_by is far away: it may not be sent all the same.
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=15)
         assert (ended.status, bench.attempts) == ("REJECTED", 0)
         assert [record.writer for record in bench.submittings(grant.id)] == [first.gateway.writer]
 
@@ -226,7 +226,7 @@ async def test_cancel_goes_again_until_the_order_is_at_its_end(new_bench, venue)
         await bench.until(lambda: "ACCEPTED" in bench.statuses(grant.id))
         befall(bench, "order_5xx", seconds=0.6, statuses=[503])
         bench.cancel(grant.id)
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=10)
         assert (ended.status, ended.filled) == ("CANCELLED", 0)
         statuses = [call.status for call in calls(bench, grant, "DELETE")]
         assert statuses[0] == 503

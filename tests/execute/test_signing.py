@@ -159,15 +159,14 @@ async def test_a_signature_nobody_wants_any_more_is_forgotten_and_its_place_is_f
 
 async def test_close_ends_the_thread_whatever_waits_for_it() -> None:
     venue = slow_kalshi()
-    venue.took_s["POST"] = 0.5
+    venue.took_s["POST"] = 0.1
     before = len(pool_threads())
     signatures = Signatures(venue, SystemClock())
     waiting = [signatures.sign(READ._replace(method="POST")) for _ in range(20)]
     await asyncio.sleep(0.02)
     began = time.monotonic()
     signatures.close()
-    # All of them would take ten.
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 1.0
     assert len(pool_threads()) == before
     await asyncio.sleep(0.01)
     assert all(one.done() for one in waiting)
@@ -264,7 +263,7 @@ async def test_a_key_that_breaks_before_a_repeat_leaves_the_first_to_be_looked_u
         bench.stranger("SELL", 4_500, 20)
         bench.faults.order_swallow_answer_rate = 1.0
         grant = bench.grant()
-        ended = await bench.terminal(grant.id)
+        ended = await bench.terminal(grant.id, timeout_s=15)
         assert ended.status == "FILLED"
         assert bench.attempts == 1
 
@@ -313,7 +312,7 @@ async def test_a_gateway_that_ends_while_orders_are_signed_sends_none_and_leaves
         await bench.until(lambda: all(bench.submittings(grant.id) for grant in grants))
         began = time.monotonic()
         await running.kill()
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 2.0
         assert len(pool_threads()) == before
         await asyncio.sleep(0.3)
         assert bench.attempts == 0
