@@ -27,9 +27,9 @@ async def killed_before_the_answer(bench, **changes):
     return grant
 
 
-async def is_filled_once(bench, grant):
+async def is_filled_once(bench, grant, *, timeout_s=10.0):
     """Check that all that was filled is told, and that one order was sent."""
-    ended = await bench.terminal(grant.id, timeout_s=10)
+    ended = await bench.terminal(grant.id, timeout_s=timeout_s)
     assert (ended.status, ended.filled) == ("FILLED", 10 * E6)
     await bench.until(lambda: sum(f.size for f in bench.fills(grant.id)) == 10 * E6)
     assert bench.attempts == len(bench.venue_orders) == 1
@@ -115,7 +115,7 @@ async def test_order_of_a_killed_gateway_is_found_by_a_successor_that_has_not_re
         # What it asks the venue is answered within milliseconds; decision.order is read from its beginning.
         second = await bench.start(hears_decisions=False)
         second.gateway._venue.acceptance_window_s = 0.1
-        await is_filled_once(bench, grant)
+        await is_filled_once(bench, grant, timeout_s=5.0)
         second.readers[1].frozen.set()
         await asyncio.sleep(0.3)
         assert bench.attempts == len(bench.venue_orders) == 1

@@ -87,6 +87,7 @@ async def test_id_of_a_filled_order_is_not_free_again(new_bench, venue) -> None:
 @leaping
 async def test_bytes_without_an_answer_go_again_before_send_by_and_the_venue_takes_one(new_bench, venue, how) -> None:
     async with new_bench(venue) as bench:
+        bench.life_ms = 2_000
         await bench.start()
         bench.stranger("SELL", 4_500, 40)
         # Neither the stream nor a look-up tells before it goes again.
@@ -121,6 +122,7 @@ async def test_bytes_without_an_answer_do_not_go_again_after_send_by(new_bench, 
 @leaping
 async def test_server_error_that_did_nothing_is_mended_by_the_same_bytes(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
+        bench.life_ms = 2_000
         await bench.start()
         bench.stranger("SELL", 4_500, 40)
         befall(bench, "order_5xx", seconds=0.12, statuses=[503])
@@ -157,6 +159,7 @@ async def test_throttled_bytes_go_again_before_send_by(new_bench, venue) -> None
 @leaping
 async def test_what_a_paused_venue_refused_is_not_sent_again(new_bench, venue, fault, status) -> None:
     async with new_bench(venue) as bench:
+        bench.life_ms = 2_000
         await bench.start()
         bench.stranger("SELL", 4_500, 40)
         befall(bench, fault, seconds=0.2)
@@ -172,6 +175,7 @@ async def test_what_a_paused_venue_refused_is_not_sent_again(new_bench, venue, f
 @leaping
 async def test_what_the_venue_refused_for_itself_is_not_sent_again(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
+        bench.life_ms = 2_000
         await bench.start()
         bench.stranger("SELL", 4_500, 40)
         account = bench.exchange.accounts["main"]

@@ -262,6 +262,7 @@ async def test_a_key_that_breaks_before_a_repeat_leaves_the_first_to_be_looked_u
         await bench.start(venue=SignsOnce(signer=signer, endpoints=bench.endpoints, tier="advanced"))
         bench.stranger("SELL", 4_500, 20)
         bench.faults.order_swallow_answer_rate = 1.0
+        bench.life_ms = 2_000
         grant = bench.grant()
         ended = await bench.terminal(grant.id, timeout_s=15)
         assert ended.status == "FILLED"

@@ -120,6 +120,7 @@ async def test_server_error_is_unknown_until_the_venue_was_asked(new_bench, venu
 @leaping
 async def test_throttled_order_is_repeated_until_send_by_and_never_beyond(new_bench, venue) -> None:
     async with new_bench(venue) as bench:
+        bench.life_ms = 500
         await bench.start()
         bench.stranger("SELL", 4_500, 20)
         befall(bench, "order_429", seconds=3.0)

@@ -51,7 +51,7 @@ async def listen(handler: Handler, log, check: Callable[[Feed, Connection], Awai
         connection.begin(feed)
         await check(feed, connection)
         feed.end("the test is over")
-        return await asyncio.wait_for(feed.ended, 20)
+        return await asyncio.wait_for(feed.ended, 5)
 
 
 def payloads(log) -> list[bytes]:
@@ -230,7 +230,7 @@ def test_a_full_log_stops_the_reading_and_nothing_is_lost(memory_log) -> None:
         await socket.wait_closed()
 
     async def check(feed: Feed, connection: Connection) -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(30):
             while taken < len(sent) or len(payloads(memory_log)) < len(sent):
                 await asyncio.sleep(0.01)
                 memory_log.full = False

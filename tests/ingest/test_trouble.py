@@ -57,7 +57,7 @@ async def converse(handler: Handler, log, check: Check, **options) -> FeedEnd:
         connection.begin(feed)
         await check(feed, connection)
         feed.end("the test is over")
-        return await asyncio.wait_for(feed.ended, 20)
+        return await asyncio.wait_for(feed.ended, 5)
 
 
 async def until_end(feed: Feed, connection: Connection) -> None:

@@ -79,7 +79,7 @@ class Returning:
 def test_no_mixture_of_faults_breaks_the_simulator_or_its_truth(run, tmp_path, seed):
     path = tmp_path / "storm.json"
     path.write_text(json.dumps(storm(seed)))
-    broken, clients, finals = [], [], {}
+    broken, clients, finals, retried = [], [], {}, set()
 
     async def scenario(venues):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: broken.append(context))
@@ -93,6 +93,7 @@ def test_no_mixture_of_faults_breaks_the_simulator_or_its_truth(run, tmp_path, s
             # What found no connection in all the storm, on a machine that is slow.
             while missing := EXPECTED - venues.world.journal.counts.keys():
                 for name in missing:
+                    retried.add(name)
                     await venues.sim("/sim/faults", {"venue": "polymarket", "fault": name, "seconds": 0.5})
                 await asyncio.sleep(0.1)
         await venues.sim("/sim/flow", {"running": False})
@@ -119,6 +120,7 @@ def test_no_mixture_of_faults_breaks_the_simulator_or_its_truth(run, tmp_path, s
     lines = [json.loads(line) for line in (tmp_path / "truth" / "faults.jsonl").read_text().splitlines()]
     begun = Counter(line["fault"] for line in lines if line["event"] == "begin")
     assert set(begun) >= EXPECTED
+    assert retried <= {line["fault"] for line in lines if line["event"] == "skipped"}
     assert sum(begun.values()) > 40
     for venue, books in finals.items():
         _check_books(tmp_path, venue, books)
